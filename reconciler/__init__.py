@@ -1,0 +1,3 @@
+"""GitOps for machines without Kubernetes."""
+
+__version__ = "0.1.0"

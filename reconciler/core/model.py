@@ -1,0 +1,257 @@
+"""The words of the project as types: what git wants, what was observed, what is ours.
+
+All of them are named tuples, not dataclasses: a pass that finds nothing to do must be over before
+anybody notices it, and the `dataclasses` module alone costs as much as the rest of such a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+
+class Origin(NamedTuple):
+    """Where a value was written. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with an input: where, what, and how to mend it."""
+
+    origin: Origin
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.origin.file}:{self.origin.line}:{self.origin.column}" if self.origin.line else self.origin.file
+        return f"{place}: {self.message}" + (f"\n    {self.hint}" if self.hint else "")
+
+
+# ---------------------------------------------------------------- desired
+
+
+class Role(Enum):
+    """What a rendered file is for; it decides what a change of the file means."""
+
+    CONFIG = "config"  # declared under `files:`; its services restart when it changes
+    SHIM = "shim"  # starts one service; carries its version
+    ENV = "env"  # the environment of one service, readable by the account only
+    UNIT = "unit"  # the launcher's own description of one service
+    DAEMON = "daemon"  # the launcher's own configuration
+
+
+class File(NamedTuple):
+    """A file that the deployment renders. The content itself is not kept: see `Compiled.contents`."""
+
+    path: str  # absolute
+    mode: int
+    digest: str  # of the content, see `core.digest`
+    role: Role
+    services: tuple[str, ...]  # whose specification it is part of
+    name: str  # the key under `files:`, or a short name for generated files
+    secret: bool  # its content depends on a secret: only digests are ever shown
+
+
+class Install(NamedTuple):
+    """One component in one version on this host."""
+
+    id: str  # COMPONENT-VERSION; what plans and reports call it
+    component: str
+    version: str
+    method: str
+    digest: str  # identity of everything that goes into the build
+    path: str  # where the finished thing is found; empty for method `none`
+    source: str  # the requirement (venv) or the image's source
+    python: str
+    prologue: str
+
+
+class Service(NamedTuple):
+    """A long-running process that git wants."""
+
+    name: str  # its key under `services:`
+    unit: str  # its name on the host
+    component: str
+    version: str
+    launcher: str
+    group: str
+    spec: str  # digest of all that the process was started from; the process carries it
+    launch: str  # digest of the launcher's own description of it, which carries no version
+    install: str  # id of its Install, empty for none
+    after: tuple[str, ...]
+    ready_seconds: float  # how long it must stay up to count as started
+    stop_seconds: float  # how long it may take to stop
+    program: str  # what the shim executes, for the preflight
+    prologue: str
+
+
+class Daemon(NamedTuple):
+    """The manager process that a launcher needs on this host, such as supervisord."""
+
+    launcher: str
+    spec: str  # digest of its configuration; the process carries it
+    address: tuple[tuple[str, str], ...]  # what the launcher needs to reach and to start it
+
+
+class Policy(NamedTuple):
+    """What a pass may do. `max_removals` counts services, `max_removal_percent` is of those that are ours."""
+
+    max_removals: int = 3
+    max_removal_percent: int = 30
+
+
+class Deployment(NamedTuple):
+    """What git wants of one site in one environment, complete and without any template left."""
+
+    site: str
+    environment: str
+    commit: str
+    root: str
+    folders: tuple[tuple[str, int], ...]  # to be made, with their modes
+    services: tuple[Service, ...]
+    files: tuple[File, ...]
+    installs: tuple[Install, ...]
+    daemons: tuple[Daemon, ...]
+    disabled: Mapping[str, Origin]  # services with `enabled: false`
+    policy: Policy
+
+    @property
+    def id(self) -> str:
+        return f"{self.site}/{self.environment}"
+
+
+class Field(NamedTuple):
+    """One effective value of a service, for people. A secret value is shown as a digest of it."""
+
+    value: str
+    origin: Origin
+    secret: bool = False
+
+
+class Compiled(NamedTuple):
+    """A deployment with all that only a pass with something to do needs."""
+
+    deployment: Deployment
+    contents: Mapping[str, bytes]  # by path
+    fields: Mapping[str, Mapping[str, Field]]  # by service, then key: "version", "env.LC_ALL"
+
+
+# ---------------------------------------------------------------- observed
+
+
+class State(Enum):
+    """What a launcher says of one unit."""
+
+    RUNNING = "running"
+    STARTING = "starting"
+    BACKOFF = "backoff"  # it died while starting; the launcher will try again
+    STOPPING = "stopping"
+    STOPPED = "stopped"  # by a person or a program, not by itself
+    EXITED = "exited"
+    FATAL = "fatal"  # the launcher gave up
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+    @property
+    def alive(self) -> bool:
+        """There is a process."""
+        return self in (State.RUNNING, State.STARTING, State.STOPPING)
+
+    @property
+    def down(self) -> bool:
+        """There is no process, and the launcher will not start one by itself."""
+        return self in (State.STOPPED, State.EXITED, State.FATAL, State.ABSENT)
+
+
+class Mark(NamedTuple):
+    """What a process of ours carries in its environment: who owns it and what it was started from."""
+
+    deployment: str
+    root: str
+    service: str  # empty for a launcher's daemon
+    spec: str  # empty while the shim has not got that far
+    launch: str
+    version: str
+    component: str
+    pid: int  # of the service's main process; its children inherit it, and so can be told apart
+
+
+class Process(NamedTuple):
+    pid: int
+    started: float  # seconds since the epoch
+    mark: Mark | None  # None: it could not be read
+    parent: int = 0
+
+
+class Unit(NamedTuple):
+    """One name that a launcher knows."""
+
+    launcher: str
+    name: str
+    state: State
+    pid: int = 0
+    since: float = 0.0  # seconds since the epoch, of the state
+    detail: str = ""  # the launcher's own words: exit status, spawn error
+
+
+class FileState(NamedTuple):
+    digest: str  # empty: it is not there
+    mode: int = 0
+    changed: float = 0.0  # st_ctime, or of the folder where the file is missing
+
+
+class DaemonState(NamedTuple):
+    running: bool
+    pid: int = 0
+    spec: str = ""
+
+
+class Gap(NamedTuple):
+    """Something that could not be observed. Unknown is never absent."""
+
+    scope: str  # "launcher", "process", "file", "install"
+    subject: str  # the launcher's name, a service, a path, an install id
+    message: str
+
+
+class Observed(NamedTuple):
+    now: float
+    units: Mapping[tuple[str, str], Unit]  # by launcher and unit name
+    processes: Mapping[int, Process]  # of this deployment: main processes and daemons, by pid
+    files: Mapping[str, FileState]
+    installs: Mapping[str, bool]  # by id: complete and of the wanted build
+    daemons: Mapping[str, DaemonState]  # by launcher
+    claimed: Mapping[tuple[str, str], str]  # units that a description of ours on disk names -> its path
+    gaps: tuple[Gap, ...] = ()
+
+
+# ---------------------------------------------------------------- inventory
+
+
+class Owned(NamedTuple):
+    """What was last applied for one service."""
+
+    unit: str
+    launcher: str
+    spec: str
+    launch: str
+    version: str
+    pid: int = 0
+    started: float = 0.0
+    fields: Mapping[str, str] = {}  # effective values for reasons; secrets as digests
+
+
+class Inventory(NamedTuple):
+    """What is ours on this host. Written as the union of old and new before a pass acts."""
+
+    services: Mapping[str, Owned] = {}
+    files: Mapping[str, str] = {}  # path -> digest of what was written
+    roots: tuple[str, ...] = ()  # every root this deployment had and may still have something in
+    pending: Mapping[str, tuple[int, float]] = {}  # service -> (pid, started) that must still be restarted

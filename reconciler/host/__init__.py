@@ -1,0 +1,1 @@
+"""This host: files, processes, locks. The only place that runs programs and writes files."""

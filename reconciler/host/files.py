@@ -1,0 +1,113 @@
+"""The one place that writes files: a temporary file beside it, fsync, rename. Never half a file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+
+from reconciler.core.digest import digest
+from reconciler.core.model import FileState
+
+_READ = 1 << 20
+
+
+def read(path: str) -> bytes:
+    """The whole content. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = chunk = os.read(descriptor, _READ)
+        while len(chunk) == _READ:
+            chunk = os.read(descriptor, _READ)
+            content += chunk
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def state(path: str) -> FileState:
+    """What stands at a path. Raises `OSError` where that cannot be told: unreadable is not missing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return FileState("", 0, _folder_changed(path))
+    try:
+        info = os.fstat(descriptor)
+        content = chunk = os.read(descriptor, _READ)
+        while len(chunk) == _READ:
+            chunk = os.read(descriptor, _READ)
+            content += chunk
+    finally:
+        os.close(descriptor)
+    return FileState(digest(content), info.st_mode & 0o7777, info.st_ctime)
+
+
+def _folder_changed(path: str) -> float:
+    try:
+        return os.stat(os.path.dirname(path)).st_mtime
+    except OSError:
+        return 0.0
+
+
+def write(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
+    """Put a file in place whole. Raises `OSError`; then the old file stands as it was.
+
+    The temporary name starts with a dot and ends in `.new`: supervisord's include patterns and
+    systemd do not take it for one of theirs, and a later pass recognises it as left over.
+    """
+    temporary = temporary_name(path)
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode & 0o700 | 0o600)
+    try:
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fchmod(descriptor, mode)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def temporary_name(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.new")
+
+
+def sync_folders(paths: Iterable[str]) -> None:
+    """Make the renames in the folders of these files durable: one sync a folder, however many files."""
+    for folder in sorted({os.path.dirname(path) for path in paths}):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # some parallel file systems refuse it for folders
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Make a folder and its parents; an existing one keeps its mode. Raises `OSError`."""
+    if os.path.isdir(path):
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with suppress(FileExistsError):
+        os.mkdir(path, mode)
+        os.chmod(path, mode)  # the umask has taken bits away
+
+
+def remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def is_private(path: str) -> bool:
+    """Only the account itself can read what is below this folder."""
+    return stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0

@@ -1,0 +1,20 @@
+"""How a version gets onto a host. A new method is one module and one line of `_MODULES`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from reconciler.install.base import Method
+
+_MODULES = {
+    "none": "reconciler.install.none",
+    "venv": "reconciler.install.venv",
+}
+
+NAMES = tuple(_MODULES)
+
+
+def method(name: str) -> Method:
+    """The install method of this name; a `KeyError` for any that is not in `NAMES`."""
+    return cast(Method, import_module(_MODULES[name]).METHOD)

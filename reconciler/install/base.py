@@ -1,0 +1,44 @@
+"""What an install method is: one module that says what a version looks like on the host, and builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from reconciler.core.model import Install
+
+
+class ComponentSpec(NamedTuple):
+    """A component in one version, as an install method sees it."""
+
+    component: str
+    version: str
+    requirement: str
+    image: str
+    source: str
+    python: str
+    prologue: str
+
+
+class InstallError(Exception):
+    """A build failed. The text has what was run, what it printed, and what to do."""
+
+
+class Method(Protocol):
+    name: str
+    required: tuple[str, ...]  # keys of a component that this method cannot do without
+
+    def describe(self, spec: ComponentSpec, paths: Mapping[str, str]) -> Install | None:
+        """Pure: what the finished thing is and where it will be. None where nothing is installed."""
+
+    def exports(self, install: Install) -> tuple[str, ...]:
+        """Pure: shell lines that a shim puts before the command."""
+
+    def complete(self, install: Install) -> bool:
+        """Whether this very build is in place and finished. Cheap: no process. Raises `OSError` where it cannot be told."""
+
+    def build(self, install: Install, progress: Callable[[str], None]) -> None:
+        """Build it aside and move it into place. Raises `InstallError`; leaves nothing half-made behind in its place."""
+
+    def find_program(self, install: Install, program: str) -> str:
+        """Where a bare command name is found inside the finished thing; empty where it is not there."""

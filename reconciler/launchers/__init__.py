@@ -1,0 +1,19 @@
+"""What keeps services running. A new launcher is one package and one line of `_MODULES`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from reconciler.launchers.base import Launcher
+
+_MODULES = {
+    "supervisor": "reconciler.launchers.supervisor",
+}
+
+NAMES = tuple(_MODULES)
+
+
+def launcher(name: str) -> Launcher:
+    """The launcher of this name; a `KeyError` for any that is not in `NAMES`."""
+    return cast(Launcher, import_module(_MODULES[name]).LAUNCHER)

@@ -1,0 +1,141 @@
+"""What a launcher is: one module that renders for its backend, asks it, and drives it.
+
+The pure half (`Launcher`) is used while the desired state is compiled and needs no host. The other
+half (`Backend`) is made by `Launcher.backend` for one deployment on this host and does the I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from reconciler.core.model import Daemon, Gap, Role, Unit
+
+
+class Option(NamedTuple):
+    """One key that a launcher understands in a service (`services.NAME.<launcher>.<key>`) or for itself (`<launcher>.<key>`)."""
+
+    type: type[str] | type[int] | type[bool]
+    help: str
+    secret: bool = False
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+
+
+class ServiceSpec(NamedTuple):
+    """A service in its full effective form, as a launcher renders it."""
+
+    name: str
+    unit: str
+    component: str
+    version: str
+    group: str
+    command: str
+    env: tuple[tuple[str, str], ...]  # without the marks
+    prologue: str
+    exports: tuple[str, ...]  # shell lines of the install method, put before the command (a venv's PATH)
+    stop_signal: str
+    stop_seconds: float
+    options: Mapping[str, object]  # of this launcher
+    spec: str
+
+
+class Place(NamedTuple):
+    """The deployment as a launcher renders for it."""
+
+    site: str
+    environment: str
+    paths: Mapping[str, str]  # root, bin, config, logs, run, images, venvs
+    settings: Mapping[str, object]  # the top-level mapping named after the launcher
+
+
+class RenderedFile(NamedTuple):
+    path: str
+    mode: int
+    content: bytes
+    role: Role
+    service: str  # empty for a daemon's file
+    secret: bool = False
+
+
+class Rendering(NamedTuple):
+    """All that a launcher writes for a deployment, from which the plan and the process marks follow."""
+
+    files: tuple[RenderedFile, ...]
+    launch: Mapping[str, str]  # by service: digest of its description, which changes only where the launcher must load it anew
+    ready_seconds: Mapping[str, float]  # by service
+    daemon: Daemon | None
+    ports: tuple[int, ...] = ()  # that the daemon itself listens on
+
+
+class Look(NamedTuple):
+    """A launcher's answer about all its units at once."""
+
+    units: Mapping[tuple[str, str], Unit] = {}
+    claimed: Mapping[tuple[str, str], str] = {}  # unit named by a description of ours on disk -> that file
+    reachable: bool = True  # False: no daemon answers, and none is there
+    gaps: tuple[Gap, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """What became of one request to a backend; `error` is empty when it was taken."""
+
+    unit: str
+    error: str = ""
+
+
+class Backend(Protocol):
+    """Drives one launcher for one deployment. No verb waits for the effect: `units` tells it."""
+
+    def ask(self) -> None:
+        """Send the one question, so that its answer can be awaited while other work is done."""
+
+    def answer(self) -> Look:
+        """Await and read the answer. Never raises for a backend that fails: that is a gap."""
+
+    def start_daemon(self, progress: Callable[[str], None]) -> None:
+        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`."""
+
+    def stop_daemon(self, pid: int, seconds: float) -> None:
+        """Stop the manager process and all that it runs; returns when it is gone. Raises `BackendError`."""
+
+    def reload(self) -> frozenset[str]:
+        """Make the backend read its descriptions. Returns the units whose loaded description differs from the one on disk.
+        Raises `BackendError`."""
+
+    def add(self, units: Sequence[str]) -> Iterable[Outcome]:
+        """Take up new units, without starting them."""
+
+    def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
+        """Forget units that are down."""
+
+    def start(self, units: Sequence[str]) -> Iterable[Outcome]: ...
+
+    def stop(self, units: Sequence[str]) -> Iterable[Outcome]: ...
+
+    def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
+        """The state of these units now; an absent one has `State.ABSENT`. Raises `BackendError`."""
+
+    def log_path(self, unit: str) -> str:
+        """Where a person reads why the unit failed; empty where there is none."""
+
+    def close(self) -> None: ...
+
+
+class BackendError(Exception):
+    """A backend refused or could not be reached. The text says what was asked and what it answered."""
+
+
+class Launcher(Protocol):
+    """The pure half of a launcher."""
+
+    name: str
+    service_options: Mapping[str, Option]
+    settings: Mapping[str, Option]
+
+    def render(self, place: Place, services: Sequence[ServiceSpec]) -> Rendering: ...
+
+    def check(self, place: Place, service: ServiceSpec) -> str:
+        """What stands against running this service with this launcher, or nothing."""
+
+    def backend(self, daemon: Daemon) -> Backend: ...
