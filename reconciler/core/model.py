@@ -128,9 +128,9 @@ class Deployment(NamedTuple):
 
 
 class Field(NamedTuple):
-    """One effective value of a service, for people. A secret value is shown as a digest of it."""
+    """One effective value of a service, JSON-like, for people. Of a secret it is a salted digest."""
 
-    value: str
+    value: object
     origin: Origin
     secret: bool = False
 
@@ -245,7 +245,7 @@ class Owned(NamedTuple):
     version: str
     pid: int = 0
     started: float = 0.0
-    fields: Mapping[str, str] = {}  # effective values for reasons; secrets as digests
+    fields: Mapping[str, object] = {}  # effective values, for reasons; secrets as digests
 
 
 class Inventory(NamedTuple):
