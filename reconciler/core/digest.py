@@ -14,4 +14,8 @@ def digest_of(value: object) -> str:
     """The digest of a JSON-like value, independent of the order of its keys."""
     from json import dumps
 
-    return digest(dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass"))
+    return digest(
+        dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode(
+            "utf-8", "surrogatepass"
+        )
+    )

@@ -210,7 +210,8 @@ class FileState(NamedTuple):
 class DaemonState(NamedTuple):
     running: bool
     pid: int = 0
-    spec: str = ""
+    started: float = 0.0
+    spec: str = ""  # it was started from; empty: that could not be read
 
 
 class Gap(NamedTuple):
@@ -253,5 +254,6 @@ class Inventory(NamedTuple):
 
     services: Mapping[str, Owned] = {}
     files: Mapping[str, str] = {}  # path -> digest of what was written
+    daemons: tuple[Daemon, ...] = ()  # that may still run units of ours
     roots: tuple[str, ...] = ()  # every root this deployment had and may still have something in
     pending: Mapping[str, tuple[int, float]] = {}  # service -> (pid, started) that must still be restarted

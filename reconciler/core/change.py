@@ -1,0 +1,133 @@
+"""What differs, service by service: the result of a diff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler.core.model import File, FileState, Gap, State
+
+
+class Kind(Enum):
+    """What differs for one service. The value is the word of the contract, `sign` what a person sees."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    RESTART = "restart"
+    REMOVE = "remove"
+    KEEP = "keep"
+    BLOCKED = "blocked"
+
+    @property
+    def sign(self) -> str:
+        return _SIGNS[self]
+
+
+_SIGNS = {Kind.CREATE: "+", Kind.UPDATE: "~", Kind.RESTART: "!", Kind.REMOVE: "-", Kind.KEEP: "=", Kind.BLOCKED: "x"}
+
+
+class Act(Enum):
+    """What happens to the process of a service."""
+
+    NONE = "none"
+    START = "start"  # its launcher knows it; it is down
+    RESTART = "restart"  # stop, start: the launcher's description stays
+    CREATE = "create"  # the launcher takes it up, then start
+    RECREATE = "recreate"  # stop, forget, take up anew, start: the description itself changes
+    REMOVE = "remove"  # stop, forget
+
+    @property
+    def starts(self) -> bool:
+        return self in (Act.START, Act.RESTART, Act.CREATE, Act.RECREATE)
+
+    @property
+    def stops(self) -> bool:
+        return self in (Act.RESTART, Act.RECREATE, Act.REMOVE)
+
+    @property
+    def loads(self) -> bool:
+        """The launcher must read its descriptions anew."""
+        return self in (Act.CREATE, Act.RECREATE, Act.REMOVE)
+
+
+class UnitName(NamedTuple):
+    launcher: str
+    name: str
+
+
+class Running(NamedTuple):
+    """A process by its identity: a pid alone may belong to somebody else by now."""
+
+    pid: int
+    started: float
+
+
+class Change(NamedTuple):
+    """What differs for one service, why, and what is to happen to its process."""
+
+    service: str
+    kind: Kind
+    act: Act
+    reasons: tuple[str, ...]
+    unit: UnitName
+    group: str
+    component: str
+    version: str  # of what runs, or was last applied; empty when there is none
+    wanted: str  # empty: git does not want it
+    state: State
+    running: Running | None = None  # the process that the change was made from
+    restarts: tuple[str, ...] = ()
+    replaces: tuple[UnitName, ...] = ()  # units of ours that give way to it: a rename, another launcher
+    strays: tuple[Running, ...] = ()  # processes of ours that no launcher keeps
+    renamed_from: str = ""
+    held: bool = False  # a removal that the budget does not allow
+    detail: str = ""  # the launcher's own words on the state
+
+    @property
+    def acts(self) -> bool:
+        return self.act is not Act.NONE or bool(self.replaces) or bool(self.strays)
+
+
+class FileChange(NamedTuple):
+    """A file that does not stand on disk as git wants it."""
+
+    file: File
+    before: FileState
+    why: str
+    by_hand: bool  # drift, not a commit
+
+    @property
+    def content_differs(self) -> bool:
+        return self.before.digest != self.file.digest
+
+
+class DaemonAct(Enum):
+    NONE = "none"
+    START = "start"
+    RESTART = "restart"
+
+
+class DaemonChange(NamedTuple):
+    launcher: str
+    act: DaemonAct
+    why: str
+    running: Running | None
+
+
+class Diff(NamedTuple):
+    """Everything that differs in a deployment, and what was left alone."""
+
+    changes: tuple[Change, ...]  # every service once, sorted by name
+    files: tuple[FileChange, ...]  # to be written
+    stale_files: tuple[str, ...]  # ours, and no longer wanted
+    installs: tuple[str, ...]  # ids that are not in place
+    daemons: tuple[DaemonChange, ...]
+    stray_daemons: tuple[Running, ...]
+    gaps: tuple[Gap, ...]
+
+    def counts(self) -> Mapping[str, int]:
+        counted = dict.fromkeys((kind.value for kind in Kind), 0)
+        for change in self.changes:
+            counted[change.kind.value] += 1
+        return counted

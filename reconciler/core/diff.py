@@ -1,0 +1,276 @@
+"""The pure diff: desired, observed and inventory in, one change per service out.
+
+Each service is judged by `_RULES`, an ordered table: the first rule that matches decides. What a rule
+cannot know it does not guess: a gap blocks, it never stops and never removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff, FileChange, Kind, Running, UnitName
+from reconciler.core.daemons import judge_daemon, stray_daemons
+from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
+from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
+from reconciler.core.order import block_dependents
+from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unwanted
+from reconciler.core.view import Fields, View
+from reconciler.core.why import down_reason, field_reasons
+
+
+class Verdict(NamedTuple):
+    kind: Kind
+    act: Act
+    reasons: tuple[str, ...] = ()
+
+
+class _Case(NamedTuple):
+    """One desired service and all that was observed of it."""
+
+    view: View
+    service: Service
+    unit: Unit
+    process: Process | None
+    mark: Mark | None  # None: there is no process, or what it runs cannot be told
+    daemon: DaemonChange | None
+    drift: tuple[FileChange, ...]  # files of this service that are not as they should be
+
+
+def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields | None = None) -> Diff:
+    """What differs. `fields` are the effective values, for reasons; without them the reasons are less exact."""
+    view = View(desired, observed, inventory, fields or {})
+    files = diff_files(view)
+    daemons = tuple(judge_daemon(view, daemon, files) for daemon in desired.daemons)
+    orphans = find_orphans(view)
+    changes = [*_wanted(view, files, daemons, orphans), *unwanted(view, orphans)]
+    changes = join_renames(view, changes)
+    changes = hold_removals(view, changes)
+    changes = block_dependents(view, changes)
+    changes.sort(key=lambda change: change.service)
+    return Diff(
+        changes=tuple(changes),
+        files=writable(files, changes),
+        stale_files=stale_files(view, changes),
+        installs=_missing_installs(view, changes),
+        daemons=daemons,
+        stray_daemons=stray_daemons(view),
+        gaps=tuple(sorted(observed.gaps)),
+    )
+
+
+def _missing_installs(view: View, changes: list[Change]) -> tuple[str, ...]:
+    blocked = {change.service for change in changes if change.kind is Kind.BLOCKED}
+    needed = {service.install for service in view.desired.services if service.name not in blocked}
+    return tuple(
+        install.id
+        for install in view.desired.installs
+        if install.id in needed and view.observed.installs.get(install.id) is False
+    )
+
+
+# ---------------------------------------------------------------- services that git wants
+
+
+def _wanted(
+    view: View,
+    files: tuple[FileChange, ...],
+    daemons: tuple[DaemonChange, ...],
+    orphans: Mapping[str, tuple[UnitName, ...]],
+) -> Iterator[Change]:
+    drift = files_by_service(files)
+    by_launcher = {daemon.launcher: daemon for daemon in daemons}
+    for service in view.desired.services:
+        unit = view.unit(UnitName(service.launcher, service.unit))
+        case = _Case(
+            view,
+            service,
+            unit,
+            view.process(unit),
+            view.mark(service, unit),
+            by_launcher.get(service.launcher),
+            drift.get(service.name, ()),
+        )
+        yield _change(case, _judge(case), orphans.get(service.name, ()))
+
+
+def _judge(case: _Case) -> Verdict:
+    for rule in _RULES:
+        verdict = rule(case)
+        if verdict is not None:
+            return verdict
+    return Verdict(Kind.KEEP, Act.NONE)
+
+
+def _change(case: _Case, verdict: Verdict, replaces: tuple[UnitName, ...]) -> Change:
+    service, view = case.service, case.view
+    strays = view.strays.get(service.name, ())
+    if verdict.kind is Kind.BLOCKED:
+        strays, replaces = (), ()
+    extra = [f"pid {stray.pid} of it runs outside of {service.launcher}" for stray in strays]
+    extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces]
+    kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind
+    return Change(
+        service=service.name,
+        kind=kind,
+        act=verdict.act,
+        reasons=(*verdict.reasons, *extra),
+        unit=UnitName(service.launcher, service.unit),
+        group=service.group,
+        component=service.component,
+        version=case.mark.version if case.mark else view.last_version(service.name),
+        wanted=service.version,
+        state=case.unit.state,
+        running=Running(case.process.pid, case.process.started) if case.process else None,
+        restarts=_restarts(case, verdict),
+        replaces=replaces,
+        strays=strays,
+        detail=case.unit.detail,
+    )
+
+
+def _restarts(case: _Case, verdict: Verdict) -> tuple[str, ...]:
+    """The names of all processes that will be another one afterwards because of this change."""
+    if case.daemon is not None and case.daemon.act is DaemonAct.RESTART:
+        return case.view.alive_names(case.service.launcher)
+    return (case.service.name,) if verdict.act.stops and case.process is not None else ()
+
+
+# ---------------------------------------------------------------- the rules, in the order in which they are asked
+
+
+def _blind(case: _Case) -> Verdict | None:
+    """The launcher did not answer: nothing is known, so nothing is done."""
+    message = case.view.blind.get(case.service.launcher)
+    return Verdict(Kind.BLOCKED, Act.NONE, (f"cannot be seen: {message}",)) if message else None
+
+
+def _foreign(case: _Case) -> Verdict | None:
+    """Its name is taken by something that is not ours."""
+    if case.unit.state is State.ABSENT or not case.view.is_foreign(case.unit):
+        return None
+    reason = f"its name is taken by a {case.unit.launcher} unit that is not ours (set `name:` to another one)"
+    return Verdict(Kind.BLOCKED, Act.NONE, (reason,))
+
+
+def _install_unknown(case: _Case) -> Verdict | None:
+    """Whether its version is in place could not be told, and it does not run yet."""
+    message = case.view.unreadable.get(case.service.install) if case.service.install else None
+    if message is None or (case.mark is not None and case.mark.spec == case.service.spec):
+        return None
+    return Verdict(Kind.BLOCKED, Act.NONE, (f"cannot tell whether {case.service.install} is in place: {message}",))
+
+
+def _daemon_acts(case: _Case) -> Verdict | None:
+    """Its launcher's daemon is started or restarted, and every service with it."""
+    if case.daemon is None or case.daemon.act is DaemonAct.NONE:
+        return None
+    return _again(case, Act.START, case.daemon.why)
+
+
+def _absent(case: _Case) -> Verdict | None:
+    """Its launcher does not know it."""
+    if case.unit.state is not State.ABSENT:
+        return None
+    return _again(case, Act.CREATE, f"is gone from {case.service.launcher}")
+
+
+def _unreadable(case: _Case) -> Verdict | None:
+    """It runs, and what it was started from cannot be told: leave it."""
+    if case.process is None or case.mark is not None or case.unit.state is not State.RUNNING:
+        return None
+    if case.process.mark is not None:
+        return Verdict(Kind.RESTART, Act.RECREATE, ("runs without our mark: it was not started by its shim",))
+    why = case.view.unreadable.get(case.service.name, "its environment cannot be read")
+    return Verdict(Kind.BLOCKED, Act.NONE, (f"cannot tell what pid {case.unit.pid} runs: {why}",))
+
+
+def _other_spec(case: _Case) -> Verdict | None:
+    """It runs something else than git wants: the bump, or a pass that was ended before it restarted."""
+    if case.mark is None or case.mark.spec == case.service.spec:
+        return None
+    act = Act.RECREATE if case.mark.launch != case.service.launch else Act.RESTART
+    return Verdict(Kind.UPDATE, act, field_reasons(case.view, case.service, case.mark))
+
+
+def _other_launch(case: _Case) -> Verdict | None:
+    """Only how its launcher keeps it differs: that is loaded by taking the unit up anew."""
+    if case.mark is None or case.mark.launch == case.service.launch:
+        return None
+    return Verdict(Kind.UPDATE, Act.RECREATE, field_reasons(case.view, case.service, case.mark))
+
+
+def _decided_before(case: _Case) -> Verdict | None:
+    """An earlier pass mended its files and was ended before the restart: nothing else shows that any more."""
+    if case.process is None or not case.view.must_restart_still(case.service.name, case.process):
+        return None
+    return Verdict(Kind.RESTART, Act.RECREATE, ("an earlier pass was ended before it restarted this",))
+
+
+def _read_drift(case: _Case) -> Verdict | None:
+    """A file was changed by hand, and the process has read it that way."""
+    process = case.process
+    if process is None:
+        return None
+    read = [change for change in case.drift if change.content_differs and case.view.was_read(change.before, process)]
+    if not read:
+        return None
+    act = Act.RECREATE if any(change.file.role is Role.UNIT for change in read) else Act.RESTART
+    return Verdict(Kind.RESTART, act, _drift_reasons(case))
+
+
+def _stopping(case: _Case) -> Verdict | None:
+    """Somebody else stops it at this moment."""
+    if case.unit.state is not State.STOPPING:
+        return None
+    return Verdict(Kind.RESTART, Act.RESTART, ("is being stopped by hand",))
+
+
+def _down(case: _Case) -> Verdict | None:
+    """It does not run, and its launcher will not start it, or would start what is no longer wanted."""
+    if not case.unit.state.down and not (case.unit.state is State.BACKOFF and case.drift):
+        return None
+    owned = case.view.inventory.services.get(case.service.name)
+    loaded_anew = owned is None or owned.launch != case.service.launch
+    if loaded_anew or any(change.file.role is Role.UNIT for change in case.drift):
+        return _again(case, Act.RECREATE, down_reason(case.unit))
+    return _again(case, Act.RESTART if case.unit.state is State.BACKOFF else Act.START, down_reason(case.unit))
+
+
+def _beside(case: _Case) -> Verdict | None:
+    """It goes on, while what lies beside it is mended: files that it has not read, an install that is gone."""
+    reasons = _drift_reasons(case)
+    if case.service.install and case.view.observed.installs.get(case.service.install) is False:
+        reasons += (f"{case.service.install} is gone: it is built again",)
+    return Verdict(Kind.UPDATE, Act.NONE, reasons) if reasons else None
+
+
+_RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
+    _blind,
+    _foreign,
+    _install_unknown,
+    _daemon_acts,
+    _absent,
+    _unreadable,
+    _other_spec,
+    _other_launch,
+    _decided_before,
+    _read_drift,
+    _stopping,
+    _down,
+    _beside,
+)
+
+
+def _again(case: _Case, act: Act, reason: str) -> Verdict:
+    """It is to be started: for the first time, with a new specification, or just again."""
+    owned = case.view.inventory.services.get(case.service.name)
+    if owned is None and case.unit.state is State.ABSENT and not case.view.strays.get(case.service.name):
+        return Verdict(Kind.CREATE, act, ("new",))
+    if owned is not None and owned.spec != case.service.spec:
+        return Verdict(Kind.UPDATE, act, (reason, *field_reasons(case.view, case.service, None)))
+    return Verdict(Kind.RESTART, act, (reason,))
+
+
+def _drift_reasons(case: _Case) -> tuple[str, ...]:
+    return tuple(change.why for change in case.drift)

@@ -1,0 +1,73 @@
+"""Files: which do not stand as git wants them, and which are ours and no longer wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os.path import basename
+
+from reconciler.core.change import Change, FileChange, Kind
+from reconciler.core.model import File, FileState
+from reconciler.core.view import View
+
+
+def diff_files(view: View) -> tuple[FileChange, ...]:
+    """Every file whose content or mode is not the wanted one. One that cannot be read is a gap, and left."""
+    found = (
+        _diff_file(file, view.observed.files[file.path], view.inventory.files.get(file.path, ""))
+        for file in view.desired.files
+        if file.path in view.observed.files
+    )
+    return tuple(change for change in found if change is not None)
+
+
+def _diff_file(file: File, before: FileState, written: str) -> FileChange | None:
+    """`written` is the digest of what an earlier pass wrote there, empty if none did."""
+    name = file.name or basename(file.path)
+    if before.digest == file.digest:
+        if before.mode == file.mode:
+            return None
+        return FileChange(file, before, f"{name} has mode {before.mode:04o}, not {file.mode:04o}", by_hand=True)
+    if not before.digest:
+        return FileChange(file, before, f"{name} was deleted" if written else f"{name} is new", by_hand=bool(written))
+    if written == file.digest or (written and written != before.digest):
+        return FileChange(file, before, f"{name} was edited by hand", by_hand=True)
+    return FileChange(file, before, f"{name} changes", by_hand=False)
+
+
+def files_by_service(files: Sequence[FileChange]) -> Mapping[str, tuple[FileChange, ...]]:
+    found: dict[str, list[FileChange]] = {}
+    for change in files:
+        for service in change.file.services:
+            found.setdefault(service, []).append(change)
+    return {service: tuple(changes) for service, changes in found.items()}
+
+
+def writable(files: Sequence[FileChange], changes: Sequence[Change]) -> tuple[FileChange, ...]:
+    """All but those of blocked services alone: such a service must come back as it was if it dies meanwhile."""
+    blocked = {change.service for change in changes if change.kind is Kind.BLOCKED}
+    return tuple(
+        change
+        for change in files
+        if not change.file.services or any(name not in blocked for name in change.file.services)
+    )
+
+
+def stale_files(view: View, changes: Sequence[Change]) -> tuple[str, ...]:
+    """Files of ours that git no longer wants, except those of services whose removal is held or blocked."""
+    wanted = {file.path for file in view.desired.files}
+    claimed = {path: unit for unit, path in view.observed.claimed.items()}
+    held = {
+        unit
+        for change in changes
+        if change.kind is Kind.BLOCKED and not change.wanted
+        for unit in (change.unit, *change.replaces)
+    }
+    if held or view.blind:
+        return ()  # which of them the held services still read is not known
+    ours = set(view.inventory.files) | set(claimed)
+    return tuple(sorted(path for path in ours - wanted if _exists(view, path)))
+
+
+def _exists(view: View, path: str) -> bool:
+    state = view.observed.files.get(path)
+    return state is not None and bool(state.digest)

@@ -1,0 +1,61 @@
+"""The order of services: `after` gives waves, and a service whose dependency cannot be had waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.core.change import Act, Change, Kind
+from reconciler.core.model import Service, State
+from reconciler.core.view import View
+
+
+def waves(services: Sequence[Service]) -> Mapping[str, int]:
+    """How many others must be started one after another before each service: 0 for those that wait for none.
+
+    A name in `after` that is not among the services counts for nothing; a cycle, which validation
+    refuses, ends the counting instead of the program.
+    """
+    after = {service.name: service.after for service in services}
+    found: dict[str, int] = {}
+    for name in after:
+        stack = [name]
+        entered: set[str] = set()
+        while stack:
+            current = stack[-1]
+            entered.add(current)
+            open_ones = [
+                other for other in after[current] if other in after and other not in found and other not in entered
+            ]
+            if open_ones:
+                stack.extend(open_ones)
+                continue
+            stack.pop()
+            found.setdefault(current, 1 + max((found.get(other, -1) for other in after[current]), default=-1))
+    return found
+
+
+def block_dependents(view: View, changes: Sequence[Change]) -> list[Change]:
+    """A service that would start is blocked while one that it comes after is neither up nor coming up."""
+    by_name = {change.service: change for change in changes}
+    order = waves(view.desired.services)
+    for service in sorted(view.desired.services, key=lambda service: (order[service.name], service.name)):
+        change = by_name[service.name]
+        lacking = [name for name in service.after if name in by_name and not _will_be_up(by_name[name])]
+        if lacking and change.act.starts:
+            by_name[service.name] = _blocked(change, lacking)
+    return [by_name[change.service] for change in changes]
+
+
+def _will_be_up(change: Change) -> bool:
+    return change.act.starts or change.state in (State.RUNNING, State.STARTING)
+
+
+def _blocked(change: Change, lacking: Sequence[str]) -> Change:
+    return change._replace(
+        kind=Kind.BLOCKED,
+        act=Act.NONE,
+        reasons=(*change.reasons, f"waits for {', '.join(lacking)}, which is not up"),
+        restarts=(),
+        replaces=(),
+        strays=(),
+    )

@@ -1,0 +1,145 @@
+"""What is ours and git no longer wants: found, recognised as a rename, and held where it is too much at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from reconciler.core.change import Act, Change, Kind, Running, UnitName
+from reconciler.core.model import State
+from reconciler.core.view import View
+
+
+def find_orphans(view: View) -> Mapping[str, tuple[UnitName, ...]]:
+    """By service, the units of ours that no service in git has. What is provably somebody else's is left out."""
+    found: dict[str, list[UnitName]] = {}
+    known = {*(UnitName(*name) for name in view.observed.units), *(UnitName(*name) for name in view.observed.claimed)}
+    for name in sorted(known - view.wanted_units.keys()):
+        if not view.is_foreign(view.unit(name)):
+            found.setdefault(_service_of(view, name), []).append(name)
+    return {service: tuple(names) for service, names in found.items()}
+
+
+def _service_of(view: View, name: UnitName) -> str:
+    process = view.process(view.unit(name))
+    if process is not None and process.mark is not None and process.mark.service:
+        return process.mark.service
+    return view.owned_units.get(name, name.name)
+
+
+def unwanted(view: View, orphans: Mapping[str, tuple[UnitName, ...]]) -> Iterator[Change]:
+    """One change for every service of ours that git no longer has: what runs, what was left running, what was applied."""
+    names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys()
+    for service in sorted(names):
+        yield _removal(view, service, orphans.get(service, ()))
+
+
+def _removal(view: View, service: str, units: tuple[UnitName, ...]) -> Change:
+    owned = view.inventory.services.get(service)
+    main = units[0] if units else UnitName(owned.launcher, owned.unit) if owned else UnitName("", service)
+    unit = view.unit(main)
+    process = view.process(unit)
+    mark = process.mark if process else None
+    blind = view.blind.get(main.launcher)
+    return Change(
+        service=service,
+        kind=Kind.BLOCKED if blind else Kind.REMOVE,
+        act=Act.REMOVE if units and not blind else Act.NONE,
+        reasons=(f"cannot be seen: {blind}",) if blind else (_why_removed(view, service),),
+        unit=main,
+        group="",
+        component=mark.component if mark else "",
+        version=mark.version if mark else view.last_version(service),
+        wanted="",
+        state=unit.state,
+        running=Running(process.pid, process.started) if process else None,
+        replaces=() if blind else units[1:],
+        strays=() if blind else view.strays.get(service, ()),
+        detail=unit.detail,
+    )
+
+
+def _why_removed(view: View, service: str) -> str:
+    disabled = view.desired.disabled.get(service)
+    return f"disabled in {disabled}" if disabled else "git no longer has it"
+
+
+# ---------------------------------------------------------------- renames
+
+
+def join_renames(view: View, changes: Sequence[Change]) -> list[Change]:
+    """A removal and a creation that differ in nothing but the name are told, and done, as one change."""
+    gone = [change for change in changes if change.kind is Kind.REMOVE and change.service not in view.desired.disabled]
+    joined: dict[str, Change] = {}
+    dropped: set[str] = set()
+    for new in (change for change in changes if change.kind is Kind.CREATE):
+        matches = [old for old in gone if old.service not in dropped and _is_rename(view, old, new)]
+        if len(matches) == 1:
+            joined[new.service] = _renamed(matches[0], new)
+            dropped.add(matches[0].service)
+    return [joined.get(change.service, change) for change in changes if change.service not in dropped]
+
+
+def _is_rename(view: View, old: Change, new: Change) -> bool:
+    owned, fields = view.inventory.services.get(old.service), view.fields.get(new.service)
+    if owned is None or fields is None or owned.fields.get("component") != new.component:
+        return False
+    before = _without_name(owned.fields, old.service, owned.unit)
+    after = _without_name({key: field.value for key, field in fields.items()}, new.service, new.unit.name)
+    return before == after
+
+
+_NAMELESS = ("version", "name", "after")
+
+
+def _without_name(fields: Mapping[str, object], service: str, unit: str) -> Mapping[str, object]:
+    """The effective values with the service's own names taken out, longest first."""
+    kept = {key: value for key, value in fields.items() if key not in _NAMELESS and not key.startswith("file.")}
+    for name in sorted({service, unit}, key=len, reverse=True):
+        kept = {key: value.replace(name, "\0") if isinstance(value, str) else value for key, value in kept.items()}
+    return kept
+
+
+def _renamed(old: Change, new: Change) -> Change:
+    replaces = (old.unit, *old.replaces) if old.act is Act.REMOVE else old.replaces
+    return new._replace(
+        kind=Kind.UPDATE,
+        reasons=(f"renamed from {old.service}",),
+        version=old.version,
+        replaces=(*new.replaces, *replaces),
+        strays=(*new.strays, *old.strays),
+        restarts=(new.service,) if old.state.alive else (),
+        renamed_from=old.service,
+    )
+
+
+# ---------------------------------------------------------------- the budget
+
+
+def removal_limit(view: View, ours: int) -> int:
+    policy = view.desired.policy
+    return max(policy.max_removals, ours * policy.max_removal_percent // 100)
+
+
+def hold_removals(view: View, changes: Sequence[Change]) -> list[Change]:
+    """More removals than the budget allows are all held: a mistake in git must not empty a host."""
+    removals = {
+        change.service
+        for change in changes
+        if change.kind is Kind.REMOVE and change.service not in view.desired.disabled and _counts(change)
+    }
+    ours = sum(1 for change in changes if change.kind is not Kind.CREATE)
+    limit = removal_limit(view, ours)
+    if len(removals) <= limit:
+        return list(changes)
+    why = f"{len(removals)} removals at once, and policy.max_removals allows {limit}: held"
+    return [_held(change, why) if change.service in removals else change for change in changes]
+
+
+def _counts(change: Change) -> bool:
+    return change.acts or change.state is not State.ABSENT
+
+
+def _held(change: Change, why: str) -> Change:
+    return change._replace(
+        kind=Kind.BLOCKED, act=Act.NONE, reasons=(*change.reasons, why), replaces=(), strays=(), held=True
+    )

@@ -1,0 +1,264 @@
+"""From differences to steps, in the order in which they are done.
+
+One comparator orders everything: phase, then wave (the depth in `after`; reversed for stopping), then
+name. A step names the steps that it needs: where one of those fails, it is blocked and all else goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff, Kind, Running, UnitName
+from reconciler.core.model import Deployment, Role
+from reconciler.core.order import waves
+
+
+class Action(Enum):
+    INSTALL = "install"
+    CHECK = "check"
+    RENDER = "render"
+    RELOAD = "reload"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    REMOVE = "remove"
+    CLEAN = "clean"
+
+
+class Phase(Enum):
+    """What is done before what. Nothing is stopped before all that replaces it is in place."""
+
+    INSTALL = 0
+    CHECK = 1
+    RENDER = 2
+    DAEMON = 3
+    STRAYS = 4
+    RELOAD = 5
+    STOP = 6
+    START = 7
+    CLEAN = 8
+
+
+class Step(NamedTuple):
+    """One act. What it was decided from (`running`, `before`) is checked again just before it is done."""
+
+    id: str
+    action: Action
+    service: str  # empty where it is for several
+    target: str  # what a person reads
+    phase: Phase
+    wave: int = 0
+    needs: tuple[str, ...] = ()  # ids; a service's step is held up by a failure of any of them
+    act: Act = Act.NONE
+    unit: UnitName | None = None
+    path: str = ""
+    before: str = ""  # digest of the file that the plan found; empty: there was none
+    running: Running | None = None
+    launcher: str = ""
+    restarts: tuple[str, ...] = ()
+
+
+class Plan(NamedTuple):
+    """What a pass does in one deployment. `plan` shows it and `--once` carries it out: it is one and the same."""
+
+    site: str
+    environment: str
+    commit: str
+    diff: Diff
+    steps: tuple[Step, ...]
+
+    @property
+    def held(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.diff.changes if change.held)
+
+    @property
+    def blocked(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.diff.changes if change.kind is Kind.BLOCKED and not change.held)
+
+
+def make_plan(desired: Deployment, diff: Diff) -> Plan:
+    """The steps for a diff; the same diff always gives the same steps."""
+    planner = _Planner(desired, diff)
+    steps = sorted(planner.steps(), key=_order)
+    return Plan(desired.site, desired.environment, desired.commit, diff, tuple(steps))
+
+
+def _order(step: Step) -> tuple[int, int, str]:
+    wave = -step.wave if step.phase is Phase.STOP else step.wave
+    return (step.phase.value, wave, step.id)
+
+
+class _Planner:
+    def __init__(self, desired: Deployment, diff: Diff) -> None:
+        self.diff = diff
+        self.waves = waves(desired.services)
+        self.services = {service.name: service for service in desired.services}
+        self.installs = {name: f"install:{name}" for name in diff.installs}
+        self.loading = {change.unit.launcher for change in diff.changes if change.act.loads}
+        self.loading |= {unit.launcher for change in diff.changes for unit in change.replaces}
+        self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act is not DaemonAct.NONE}
+        self.renders = self._renders()
+        self.rendered = self._rendered()
+
+    def steps(self) -> Iterator[Step]:
+        yield from self._install_steps()
+        yield from self._check_steps()
+        yield from self.renders
+        for daemon in self.diff.daemons:
+            yield from self._daemon_steps(daemon)
+        yield from self._stray_daemon_steps()
+        yield from self._reload_steps()
+        for change in self.diff.changes:
+            yield from self._service_steps(change)
+        for path in self.diff.stale_files:
+            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path, needs=self._removals())
+
+    def _install_steps(self) -> Iterator[Step]:
+        for name, step in self.installs.items():
+            yield Step(step, Action.INSTALL, "", name, Phase.INSTALL)
+
+    def _check_steps(self) -> Iterator[Step]:
+        """The preflight: what starts must be able to start, before anything of it is stopped or rewritten."""
+        for change in self.diff.changes:
+            if change.act.starts:
+                yield Step(
+                    f"check:{change.service}",
+                    Action.CHECK,
+                    change.service,
+                    self.services[change.service].program,
+                    Phase.CHECK,
+                    needs=self._install_of(change.service),
+                )
+
+    def _install_of(self, service: str) -> tuple[str, ...]:
+        step = self.installs.get(self.services[service].install)
+        return (step,) if step else ()
+
+    def _renders(self) -> tuple[Step, ...]:
+        starting = {change.service for change in self.diff.changes if change.act.starts}
+        return tuple(
+            Step(
+                f"render:{change.file.path}",
+                Action.RENDER,
+                change.file.services[0] if len(change.file.services) == 1 else "",
+                change.file.path,
+                Phase.RENDER,
+                needs=self._render_needs(change.file.services, starting),
+                path=change.file.path,
+                before=change.before.digest,
+            )
+            for change in self.diff.files
+        )
+
+    def _render_needs(self, services: tuple[str, ...], starting: set[str]) -> tuple[str, ...]:
+        """A file of one service waits for its install and its check: if those fail, the old one must still be able to start."""
+        if len(services) != 1:
+            return ()
+        check = (f"check:{services[0]}",) if services[0] in starting else ()
+        return (*self._install_of(services[0]), *check)
+
+    def _rendered(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for change, step in zip(self.diff.files, self.renders, strict=True):
+            for service in change.file.services:
+                found.setdefault(service, []).append(step.id)
+        return {service: tuple(ids) for service, ids in found.items()}
+
+    def _daemon_steps(self, daemon: DaemonChange) -> Iterator[Step]:
+        if daemon.act is DaemonAct.NONE:
+            return
+        action = Action.START if daemon.act is DaemonAct.START else Action.RESTART
+        files = tuple(
+            step.id
+            for change, step in zip(self.diff.files, self.renders, strict=True)
+            if change.file.role is Role.DAEMON
+        )
+        yield Step(
+            f"{action.value}:{daemon.launcher}",
+            action,
+            "",
+            daemon.launcher,
+            Phase.DAEMON,
+            needs=files,
+            running=daemon.running,
+            launcher=daemon.launcher,
+        )
+
+    def _daemon_needs(self, launcher: str) -> tuple[str, ...]:
+        return tuple(
+            f"{'start' if daemon.act is DaemonAct.START else 'restart'}:{launcher}"
+            for daemon in self.diff.daemons
+            if daemon.launcher == launcher and daemon.act is not DaemonAct.NONE
+        )
+
+    def _stray_daemon_steps(self) -> Iterator[Step]:
+        for running in self.diff.stray_daemons:
+            target = f"daemon of an earlier root, pid {running.pid}"
+            yield Step(f"stop:daemon-{running.pid}", Action.STOP, "", target, Phase.STRAYS, running=running)
+
+    def _reload_steps(self) -> Iterator[Step]:
+        """One reading of the descriptions for all; a daemon that starts in this pass reads them anyway."""
+        for launcher in sorted(self._reloads()):
+            yield Step(f"reload:{launcher}", Action.RELOAD, "", launcher, Phase.RELOAD, launcher=launcher)
+
+    def _reloads(self) -> set[str]:
+        units = {
+            self.services[name].launcher
+            for change in self.diff.files
+            if change.file.role is Role.UNIT
+            for name in change.file.services
+        }
+        return (units | self.loading) - self.restarted - {""}
+
+    def _service_steps(self, change: Change) -> Iterator[Step]:
+        if not change.acts:
+            return
+        stops = []
+        for stray in change.strays:
+            step = self._step(f"stop:pid-{stray.pid}", Action.STOP, change, f"pid {stray.pid}", Phase.STRAYS)
+            stops.append(step.id)
+            yield step._replace(running=stray)
+        units = (change.unit, *change.replaces) if change.act is Act.REMOVE else change.replaces
+        for unit in units:
+            step = self._step(f"remove:{unit.launcher}/{unit.name}", Action.REMOVE, change, unit.name, Phase.STOP)
+            stops.append(step.id)
+            running = change.running if change.act is Act.REMOVE and unit == change.unit else None
+            yield step._replace(act=Act.REMOVE, unit=unit, running=running)
+        if change.act.starts:
+            yield self._start_step(change, tuple(stops))
+
+    def _start_step(self, change: Change, stops: tuple[str, ...]) -> Step:
+        action = Action.RESTART if change.act.stops else Action.START
+        service = self.services[change.service]
+        needs = (
+            f"check:{change.service}",
+            *self._install_of(change.service),
+            *self.rendered.get(change.service, ()),
+            *self._daemon_needs(service.launcher),
+            *((f"reload:{service.launcher}",) if change.act.loads and service.launcher not in self.restarted else ()),
+            *stops,
+        )
+        step = self._step(f"{action.value}:{change.service}", action, change, change.unit.name, Phase.START)
+        return step._replace(needs=needs, act=change.act, running=change.running, restarts=change.restarts)
+
+    def _step(self, identifier: str, action: Action, change: Change, target: str, phase: Phase) -> Step:
+        return Step(
+            identifier,
+            action,
+            change.service,
+            target,
+            phase,
+            wave=self.waves.get(change.service, 0),
+            unit=change.unit,
+            launcher=change.unit.launcher,
+        )
+
+    def _removals(self) -> tuple[str, ...]:
+        return tuple(
+            f"remove:{unit.launcher}/{unit.name}"
+            for change in self.diff.changes
+            if change.acts
+            for unit in ((change.unit, *change.replaces) if change.act is Act.REMOVE else change.replaces)
+        )

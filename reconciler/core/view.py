@@ -1,0 +1,130 @@
+"""Desired, observed and inventory laid side by side: the lookups that the rules of the diff ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.core.change import Running, UnitName
+from reconciler.core.model import (
+    Deployment,
+    Field,
+    FileState,
+    Inventory,
+    Mark,
+    Observed,
+    Process,
+    Role,
+    Service,
+    State,
+    Unit,
+)
+
+Fields = Mapping[str, Mapping[str, Field]]
+
+# A process reads its files some time after it began: what changed within this many seconds after
+# its start may have been read already.
+READ_MARGIN = 1.0
+# Two readings of one process's start time differ by less than this many seconds.
+SAME_START = 0.5
+
+
+class View:
+    """Indexes over the three inputs of a diff. It decides nothing."""
+
+    def __init__(self, desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields) -> None:
+        self.desired = desired
+        self.observed = observed
+        self.inventory = inventory
+        self.fields = fields
+        self.services = {service.name: service for service in desired.services}
+        self.wanted_units = {UnitName(s.launcher, s.unit): s for s in desired.services}
+        self.blind = {gap.subject: gap.message for gap in observed.gaps if gap.scope == "launcher"}
+        self.unreadable = {
+            gap.subject: gap.message for gap in observed.gaps if gap.scope in ("file", "install", "process")
+        }
+        self.kept = {unit.pid for unit in observed.units.values() if unit.pid}
+        self.owned_units = {UnitName(owned.launcher, owned.unit): name for name, owned in inventory.services.items()}
+        self.shims = {file.services[0]: file for file in desired.files if file.role is Role.SHIM and file.services}
+        self.strays = _strays(observed, self.kept)
+
+    def unit(self, name: UnitName) -> Unit:
+        return self.observed.units.get(name) or Unit(name.launcher, name.name, State.ABSENT)
+
+    def process(self, unit: Unit) -> Process | None:
+        return self.observed.processes.get(unit.pid) if unit.pid else None
+
+    def is_foreign(self, unit: Unit) -> bool:
+        """Somebody else's: its process carries another owner's mark, or nothing at all says that it is ours."""
+        process = self.process(unit)
+        if process is not None and process.mark is not None and process.mark.deployment:
+            return process.mark.deployment != self.desired.id
+        name = UnitName(unit.launcher, unit.name)
+        return name not in self.observed.claimed and name not in self.owned_units
+
+    def mark(self, service: Service, unit: Unit) -> Mark | None:
+        """What the service's process was started from, or None where that cannot be told.
+
+        A process that overwrites its own environment (setproctitle) hides it. It still is known where
+        it began after the shim that stands on disk was written, or where a pass recorded its start.
+        """
+        process = self.process(unit)
+        if process is None:
+            return None
+        if process.mark is not None and process.mark.spec:
+            return process.mark
+        if process.mark is None and self._began_with_shim(service, process):
+            return self._presumed(service, process, service.spec, service.launch, service.version)
+        owned = self.inventory.services.get(service.name)
+        if process.mark is None and owned and same_process(process, owned.pid, owned.started):
+            return self._presumed(service, process, owned.spec, owned.launch, owned.version)
+        return None
+
+    def _began_with_shim(self, service: Service, process: Process) -> bool:
+        shim = self.shims.get(service.name)
+        state = self.observed.files.get(shim.path) if shim else None
+        return (
+            shim is not None and state is not None and state.digest == shim.digest and process.started > state.changed
+        )
+
+    def _presumed(self, service: Service, process: Process, spec: str, launch: str, version: str) -> Mark:
+        return Mark(
+            self.desired.id, self.desired.root, service.name, spec, launch, version, service.component, process.pid
+        )
+
+    def was_read(self, file: FileState, process: Process) -> bool:
+        """The process may have read the file as it stands on disk now."""
+        return process.started > file.changed - READ_MARGIN
+
+    def must_restart_still(self, service: str, process: Process) -> bool:
+        """A pass decided to restart this very process, and was ended before it did."""
+        pending = self.inventory.pending.get(service)
+        return pending is not None and same_process(process, *pending)
+
+    def alive_names(self, launcher: str) -> tuple[str, ...]:
+        """Every process that this launcher runs, by service where it is ours, else by unit."""
+        alive = (
+            UnitName(*name) for name, unit in self.observed.units.items() if name[0] == launcher and unit.state.alive
+        )
+        return tuple(sorted(self._name_of(name) for name in alive))
+
+    def _name_of(self, name: UnitName) -> str:
+        service = self.wanted_units.get(name)
+        return service.name if service else self.owned_units.get(name, name.name)
+
+    def last_version(self, service: str) -> str:
+        owned = self.inventory.services.get(service)
+        return owned.version if owned else ""
+
+
+def same_process(process: Process, pid: int, started: float) -> bool:
+    return process.pid == pid and abs(process.started - started) < SAME_START
+
+
+def _strays(observed: Observed, kept: set[int]) -> Mapping[str, tuple[Running, ...]]:
+    """By service, the main processes that no launcher keeps: left over from a killed daemon, or started twice."""
+    found: dict[str, list[Running]] = {}
+    for pid in sorted(observed.processes):
+        process = observed.processes[pid]
+        if process.mark is not None and process.mark.service and pid not in kept:
+            found.setdefault(process.mark.service, []).append(Running(pid, process.started))
+    return {service: tuple(processes) for service, processes in found.items()}

@@ -1,0 +1,84 @@
+"""Reasons in words: which value changed from what to what, and where that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.core.model import Field, Mark, Service, State, Unit
+from reconciler.core.view import View
+
+_SHOWN = 48  # characters of a value in a reason
+
+
+def field_reasons(view: View, service: Service, mark: Mark | None) -> tuple[str, ...]:
+    """Why a service gets a new specification. `mark` is what it runs from now, None where it does not run."""
+    owned, fields = view.inventory.services.get(service.name), view.fields.get(service.name, {})
+    version = mark.version if mark else owned.version if owned else ""
+    reasons = []
+    if version and version != service.version:
+        reasons.append(f"version {version} -> {service.version}{_place(fields.get('version'))}")
+    if owned is not None and owned.fields and fields and (mark is None or mark.spec == owned.spec):
+        reasons += _differences(owned.fields, fields)
+    if not reasons and owned is not None and mark is not None and owned.spec == service.spec:
+        reasons.append("runs an older specification than its files say")
+    return tuple(reasons) or ("its specification changes",)
+
+
+def _differences(before: Mapping[str, object], after: Mapping[str, Field]) -> list[str]:
+    reasons = []
+    for key in sorted({*before, *after}):
+        field = after.get(key)
+        old, new = before.get(key), field.value if field else None
+        if old == new or key == "version" or key in _FOLLOWS_VERSION:
+            continue
+        reasons.append(_difference(key, old, new, field))
+    return reasons
+
+
+# These follow from the version in nearly every layer; the version's own line has said it.
+_FOLLOWS_VERSION = frozenset({"requirement", "image", "source"})
+
+
+def _difference(key: str, old: object, new: object, field: Field | None) -> str:
+    place = _place(field)
+    if key.startswith("file."):
+        return f"{key.removeprefix('file.')} changes{place}"
+    if field is not None and field.secret:
+        return f"{key} changed (secret){place}"
+    if new is None:
+        return f"{key} {_show(old)} is taken away"
+    if old is None:
+        return f"{key} {_show(new)} is new{place}"
+    return f"{key} {_show(old)} -> {_show(new)}{place}"
+
+
+def _show(value: object) -> str:
+    text = (
+        value
+        if isinstance(value, str)
+        else ", ".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else str(value)
+    )
+    text = " ".join(text.split())
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…") if isinstance(value, str) else text
+
+
+def _place(field: Field | None) -> str:
+    return f" ({field.origin})" if field is not None and field.origin.line else ""
+
+
+_DOWN = {
+    State.STOPPED: "was stopped by hand",
+    State.EXITED: "has exited",
+    State.FATAL: "is FATAL: its launcher gave up",
+    State.BACKOFF: "is in BACKOFF",
+    State.ABSENT: "is gone from its launcher",
+}
+
+
+def down_reason(unit: Unit) -> str:
+    """Why a unit that does not run does not, in the launcher's own terms."""
+    if unit.state is State.STOPPED and not unit.since:
+        return "was never started"
+    return _DOWN.get(unit.state, unit.state.value) + (f" ({unit.detail})" if unit.detail else "")
