@@ -1,0 +1,278 @@
+"""Runs the commands of a build: after the prologue, in a clean environment, with progress, and with errors that help.
+
+A killed pass cannot end its pip, which then goes on writing. So every process of a build carries the
+folder that it builds in its environment, and whoever builds there next ends it first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from threading import Thread
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from reconciler.host import files
+from reconciler.host.run import CommandFailed, Finished, run
+from reconciler.install.base import InstallError
+from reconciler.install.requirement import Parsed, redact
+
+TIME_LIMIT = 1800.0  # seconds, of one command
+_MARK = "RECONCILE_BUILD"
+_TAIL = 15  # lines of output that an error shows
+
+# What would send pip elsewhere, or would show the new interpreter somebody else's packages.
+_UNWANTED = frozenset(
+    {"VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIREMENT"}
+)
+
+# module is a shell function that only login shells have. Read where the distributions and HPC sites put it.
+_MODULE = """\
+if ! type module >/dev/null 2>&1; then
+    for file in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh; do
+        if [ -r "$file" ]; then . "$file"; break; fi
+    done
+fi
+"""
+
+# A module of a Python may set these for itself; inside the new environment they would be wrong.
+_EXEC = 'unset PYTHONHOME PYTHONPATH VIRTUAL_ENV __PYVENV_LAUNCHER__\nexec "$@"\n'
+
+_NOTEWORTHY = re.compile(
+    r"^\S+\s+((?:Collecting|Downloading|Processing|Building wheel|Installing collected).*?)(?: \(from .*)?$",
+    re.MULTILINE,
+)
+
+# The first that fits what was printed: an unreachable index also says "No matching distribution" in the end.
+_HINTS = (
+    (
+        r"No space left on device|Disk quota exceeded",
+        "The file system is full: make room below paths.venvs or in TMPDIR; the next pass tries again.",
+    ),
+    (
+        r"NewConnectionError|ConnectTimeout|ProxyError|[Rr]efused|Name or service not known|resolution|unreachable|timed out",
+        "The package index cannot be reached from here: set https_proxy, or name an index that can be reached,"
+        + " in the requirement (--index-url URL) or in pip's configuration.",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "The index's certificate is not trusted here: name its authority with `cert` in pip's configuration.",
+    ),
+    (
+        r"\b401\b|\b403\b|User for .*:",
+        "The index wants another user and password: give them in the URL (mark it !secret) or in ~/.netrc.",
+    ),
+    (
+        r"requires a different Python|requires Python|not a supported wheel on this platform",
+        "It is not made for this Python: choose another with `python:`, after a `prologue:` that loads it.",
+    ),
+    (
+        r"No matching distribution|Could not find a version",
+        "There is no such version, or none for this Python: see `pip index versions NAME` and the `requirement:`.",
+    ),
+    (
+        r"ResolutionImpossible|conflicting dependencies",
+        "The requirements contradict one another: loosen one of them, or give a constraints file with -c.",
+    ),
+    (
+        r"No module named '?(?:venv|ensurepip)|ensurepip is not available",
+        "This Python has no venv or ensurepip: install its python3-venv package, or pip beside reconcile.",
+    ),
+    (
+        r"could not be started|exec: .*not found|command not found|No such file or directory: 'python",
+        "The interpreter was not found: name it with `python:`, or load it in the component's `prologue:`.",
+    ),
+    (r"Permission denied|Read-only file system", "The account may not write there: see paths.venvs and who owns it."),
+)
+
+
+class Workbench(NamedTuple):
+    """One build. The scratch folder is below `folder`, is private, and goes when the build is over."""
+
+    id: str
+    folder: str
+    scratch: str
+    python: str
+    prologue: str
+    parsed: Parsed
+    progress: Callable[[str], None]
+
+    def make_environment(self) -> None:
+        self.progress(f"{self.id}: makes an environment with {self.python}")
+        # Without pip: unpacking and compiling it takes seconds and 10 MB in each, and no service needs it.
+        self._do((self.python, "-m", "venv", "--without-pip", self.folder), "")
+
+    def install(self, requirement: str) -> None:
+        self.progress(f"{self.id}: installs {redact(requirement, self.parsed.secrets)}")
+        listed = self._private("requirements.txt", "\n".join((*self.parsed.lines, "")))
+        argv = (*self._pip(), "install", *self.parsed.arguments, "-r", listed)
+        self._do(argv, f"pip install {requirement}")
+
+    def _pip(self) -> tuple[str, ...]:
+        """How to call pip: the one beside reconcile, run by the new interpreter.
+
+        So there is one known pip, whatever the module of the day brings along, and none needs to be
+        unpacked; and it works where Debian's python3-venv is missing. Where there is none, or it does
+        not support that Python, the interpreter's own is put into the environment.
+        """
+        python = os.path.join(self.folder, "bin", "python")
+        runner = _runner()
+        if runner:
+            with suppress(InstallError):
+                self._do((python, runner, "--version"), "")
+                return python, runner
+        self._do((python, "-m", "ensurepip", "--default-pip"), "")
+        return python, "-m", "pip"
+
+    def _do(self, argv: Sequence[str], shown: str) -> None:
+        """Run one command to its end. Raises `InstallError`, in which `shown` stands for the command."""
+        log = os.path.join(self.scratch, "pip.log")
+        try:
+            _watched(self._wrapped(argv), self._environment(log), self.folder, _Reader(log, self._tell))
+        except CommandFailed as error:
+            raise InstallError(self._explain(shown or " ".join(argv), error)) from error
+
+    def _wrapped(self, argv: Sequence[str]) -> Sequence[str]:
+        """The command after the prologue. That stands in a private file: it may hold a secret; arguments are public."""
+        if not self.prologue:
+            return argv
+        needs_module = re.search(r"\b(module|ml)\b", self.prologue)
+        script = (_MODULE if needs_module else "") + self.prologue + "\n" + _EXEC
+        return "bash", self._private("prologue.sh", script), *argv
+
+    def _environment(self, log: str) -> Mapping[str, str]:
+        env = {name: value for name, value in os.environ.items() if not _is_unwanted(name)}
+        env |= {
+            _MARK: self.folder,
+            "PIP_NO_INPUT": "1",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_ROOT_USER_ACTION": "ignore",
+            "PIP_PROGRESS_BAR": "off",
+            "PIP_USER": "0",
+            "PIP_LOG": log,
+        }
+        if self.parsed.logins:
+            env["NETRC"] = self._private("netrc", _netrc(self.parsed, env))
+        return env
+
+    def _private(self, name: str, text: str) -> str:
+        path = os.path.join(self.scratch, name)
+        files.write(path, text.encode("utf-8", "surrogateescape"), 0o600, sync=False)
+        return path
+
+    def _tell(self, line: str) -> None:
+        self.progress(f"{self.id}: {redact(line, self.parsed.secrets)[:160]}")
+
+    def _explain(self, shown: str, error: CommandFailed) -> str:
+        printed = (error.out.rstrip() + b"\n" + error.err.rstrip()).decode(errors="replace").strip()
+        tail = "".join(f"\n    {line}" for line in printed.splitlines()[-_TAIL:])
+        advice = hint(error.why + "\n" + printed)
+        after = " (after the prologue)" if self.prologue else ""
+        text = f"{self.id} could not be built: {shown}{after}: {error.why}{tail}"
+        return redact(text + (f"\n{advice}" if advice else ""), self.parsed.secrets)
+
+
+def hint(printed: str) -> str:
+    """What to do about an error that is known, or nothing."""
+    return next((advice for pattern, advice in _HINTS if re.search(pattern, printed)), "")
+
+
+def end_processes(folder: str, seconds: float = 10.0) -> None:
+    """End what a killed pass left at work in this folder. Raises `InstallError` where it does not go."""
+    mark = f"{_MARK}={folder}".encode("utf-8", "surrogateescape")
+    until = monotonic() + seconds
+    while pids := _carrying(mark):
+        if monotonic() > until:
+            raise InstallError(
+                f"{folder}: process {pids[0]} of an earlier build is still at work in it and cannot be ended"
+            )
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        sleep(0.02)
+
+
+def _carrying(mark: bytes) -> list[int]:
+    pids = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        with suppress(OSError):  # gone, or somebody else's
+            if mark in files.read(f"/proc/{name}/environ").split(b"\0"):
+                pids.append(int(name))
+    return pids
+
+
+def _watched(argv: Sequence[str], env: Mapping[str, str], folder: str, reader: _Reader) -> Finished:
+    """Run a program and tell how it gets on; whatever interrupts the telling ends the program."""
+    results: list[Finished | CommandFailed] = []
+    thread = Thread(target=_run_into, args=(results, argv, env, os.path.dirname(reader.path)), daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.5)
+            reader.tell()
+    except BaseException:
+        end_processes(folder)
+        thread.join(5)
+        raise
+    if isinstance(results[0], CommandFailed):
+        raise results[0]
+    return results[0]
+
+
+def _run_into(results: list[Finished | CommandFailed], argv: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
+    # The working folder is the scratch folder, for `python -m` looks for modules in it.
+    try:
+        results.append(run(argv, timeout=TIME_LIMIT, env=env, cwd=cwd))
+    except CommandFailed as error:
+        results.append(error)
+
+
+class _Reader:
+    """Follows pip's log and passes on the lines that a waiting person wants to see."""
+
+    def __init__(self, path: str, tell: Callable[[str], None]) -> None:
+        self.path = path
+        self._tell = tell
+        self._read = 0
+        with suppress(OSError):
+            self._read = os.stat(path).st_size
+
+    def tell(self) -> None:
+        try:
+            with open(self.path, "rb") as log:
+                log.seek(self._read)
+                whole, newline, _ = log.read().rpartition(b"\n")
+        except OSError:
+            return
+        self._read += len(whole + newline)
+        for line in _NOTEWORTHY.findall(whole.decode(errors="replace")):
+            self._tell(line)
+
+
+def _is_unwanted(name: str) -> bool:
+    return name in _UNWANTED or name.startswith(("PYTHON", "RECONCILE_"))
+
+
+def _runner() -> str:
+    """The file by which another interpreter runs the pip beside reconcile (pip 22.3 and later); empty without one."""
+    from importlib.util import find_spec
+
+    spec = find_spec("pip")
+    path = os.path.join(os.path.dirname(spec.origin), "__pip-runner__.py") if spec and spec.origin else ""
+    return path if path and os.path.isfile(path) else ""
+
+
+def _netrc(parsed: Parsed, env: Mapping[str, str]) -> str:
+    """The account's own netrc file and after it, so that it wins, what the requirement's URLs carried."""
+    own = env.get("NETRC") or os.path.join(env.get("HOME", "/nonexistent"), ".netrc")
+    text = ""
+    with suppress(OSError):
+        text = files.read(own).decode("utf-8", "surrogateescape") + "\n"
+    return text + "".join(
+        f"machine {host}\nlogin {user}\npassword {password}\n" for host, user, password in parsed.logins
+    )
