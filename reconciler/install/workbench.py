@@ -29,17 +29,36 @@ _UNWANTED = frozenset(
     {"VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIREMENT"}
 )
 
-# module is a shell function that only login shells have. Read where the distributions and HPC sites put it.
-_MODULE = """\
-if ! type module >/dev/null 2>&1; then
-    for file in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh; do
-        if [ -r "$file" ]; then . "$file"; break; fi
-    done
-fi
+# Where `module` is defined, for it is a shell function of login shells: as the shim of a service looks for it.
+_MODULE_FILES = (
+    "/etc/profile.d/modules.sh",
+    "/etc/profile.d/lmod.sh",
+    "/etc/profile.d/z00_lmod.sh",
+    "/etc/profile.d/00-modulepath.sh",
+    "/usr/share/lmod/lmod/init/bash",
+    "/usr/share/Modules/init/bash",
+    "/opt/cray/pe/lmod/lmod/init/bash",
+    "/etc/profile",
+)
+_MODULE = f"""\
+for reconcile_file in {" ".join(_MODULE_FILES)}; do
+    command -v module >/dev/null 2>&1 && break
+    [ -r "$reconcile_file" ] && . "$reconcile_file"
+done
 """
 
-# A module of a Python may set these for itself; inside the new environment they would be wrong.
-_EXEC = 'unset PYTHONHOME PYTHONPATH VIRTUAL_ENV __PYVENV_LAUNCHER__\nexec "$@"\n'
+# A prologue that fails here would fail before the service too. A module of a Python may set variables
+# for itself that would be wrong inside the new environment.
+_BEFORE = ":\n"
+_AFTER = """
+reconcile_status=$?
+if [ "$reconcile_status" -ne 0 ]; then
+    echo "the prologue failed with exit status $reconcile_status" >&2
+    exit 78
+fi
+unset PYTHONHOME PYTHONPATH VIRTUAL_ENV __PYVENV_LAUNCHER__
+exec "$@"
+"""
 
 _NOTEWORTHY = re.compile(
     r"^\S+\s+((?:Collecting|Downloading|Processing|Building wheel|Installing collected).*?)(?: \(from .*)?$",
@@ -53,9 +72,8 @@ _HINTS = (
         "The file system is full: make room below paths.venvs or in TMPDIR; the next pass tries again.",
     ),
     (
-        r"NewConnectionError|ConnectTimeout|ProxyError|[Rr]efused|Name or service not known|resolution|unreachable|timed out",
-        "The package index cannot be reached from here: set https_proxy, or name an index that can be reached,"
-        + " in the requirement (--index-url URL) or in pip's configuration.",
+        r"NewConnectionError|ConnectTimeout|ProxyError|[Rr]efused|Name or service not known|unreachable|timed out",
+        "The package index cannot be reached: set https_proxy, or name another with --index-url or in pip's own file.",
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED",
@@ -80,6 +98,10 @@ _HINTS = (
     (
         r"No module named '?(?:venv|ensurepip)|ensurepip is not available",
         "This Python has no venv or ensurepip: install its python3-venv package, or pip beside reconcile.",
+    ),
+    (
+        r"the prologue failed|module: command not found",
+        "The component's `prologue:` does not work here: try its lines in a fresh shell of this account on this host.",
     ),
     (
         r"could not be started|exec: .*not found|command not found|No such file or directory: 'python",
@@ -137,10 +159,10 @@ class Workbench(NamedTuple):
 
     def _wrapped(self, argv: Sequence[str]) -> Sequence[str]:
         """The command after the prologue. That stands in a private file: it may hold a secret; arguments are public."""
-        if not self.prologue:
+        if not self.prologue.strip():
             return argv
-        needs_module = re.search(r"\b(module|ml)\b", self.prologue)
-        script = (_MODULE if needs_module else "") + self.prologue + "\n" + _EXEC
+        module = _MODULE if re.search(r"(?<![-/.])\bmodule\b", self.prologue) else ""
+        script = module + _BEFORE + self.prologue.strip() + _AFTER
         return "bash", self._private("prologue.sh", script), *argv
 
     def _environment(self, log: str) -> Mapping[str, str]:
@@ -170,7 +192,7 @@ class Workbench(NamedTuple):
         printed = (error.out.rstrip() + b"\n" + error.err.rstrip()).decode(errors="replace").strip()
         tail = "".join(f"\n    {line}" for line in printed.splitlines()[-_TAIL:])
         advice = hint(error.why + "\n" + printed)
-        after = " (after the prologue)" if self.prologue else ""
+        after = " (after the prologue)" if self.prologue.strip() else ""
         text = f"{self.id} could not be built: {shown}{after}: {error.why}{tail}"
         return redact(text + (f"\n{advice}" if advice else ""), self.parsed.secrets)
 
