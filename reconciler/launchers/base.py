@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from reconciler.core.model import Daemon, Gap, Role, Unit
+from reconciler.core.model import Daemon, DaemonState, Gap, Process, Role, Unit
 
 
 class Option(NamedTuple):
-    """One key that a launcher understands in a service (`services.NAME.<launcher>.<key>`) or for itself (`<launcher>.<key>`)."""
+    """One key that a launcher understands: of a service (`services.NAME.LAUNCHER.KEY`) or its own (`LAUNCHER.KEY`)."""
 
-    type: type[str] | type[int] | type[bool]
+    type: type[str | int | bool]
     help: str
     secret: bool = False
     choices: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Rendering(NamedTuple):
     """All that a launcher writes for a deployment, from which the plan and the process marks follow."""
 
     files: tuple[RenderedFile, ...]
-    launch: Mapping[str, str]  # by service: digest of its description, which changes only where the launcher must load it anew
+    launch: Mapping[str, str]  # by service: digest of its description; another one where it must be loaded anew
     ready_seconds: Mapping[str, float]  # by service
     daemon: Daemon | None
     ports: tuple[int, ...] = ()  # that the daemon itself listens on
@@ -74,6 +74,7 @@ class Look(NamedTuple):
     units: Mapping[tuple[str, str], Unit] = {}
     claimed: Mapping[tuple[str, str], str] = {}  # unit named by a description of ours on disk -> that file
     reachable: bool = True  # False: no daemon answers, and none is there
+    daemon: DaemonState = DaemonState(running=False)  # stays so for a launcher without a daemon of its own
     gaps: tuple[Gap, ...] = ()
 
 
@@ -90,8 +91,11 @@ class Backend(Protocol):
     def ask(self) -> None:
         """Send the one question, so that its answer can be awaited while other work is done."""
 
-    def answer(self) -> Look:
-        """Await and read the answer. Never raises for a backend that fails: that is a gap."""
+    def answer(self, processes: Mapping[int, Process]) -> Look:
+        """Await and read the answer. Never raises for a backend that fails: that is a gap.
+
+        The processes of this deployment tell a daemon that does not answer from one that is not there.
+        """
 
     def start_daemon(self, progress: Callable[[str], None]) -> None:
         """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`."""
@@ -100,8 +104,10 @@ class Backend(Protocol):
         """Stop the manager process and all that it runs; returns when it is gone. Raises `BackendError`."""
 
     def reload(self) -> frozenset[str]:
-        """Make the backend read its descriptions. Returns the units whose loaded description differs from the one on disk.
-        Raises `BackendError`."""
+        """Make the backend read its descriptions. Raises `BackendError`.
+
+        Returns the units that run from another description than the one on disk.
+        """
 
     def add(self, units: Sequence[str]) -> Iterable[Outcome]:
         """Take up new units, without starting them."""
@@ -109,9 +115,11 @@ class Backend(Protocol):
     def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
         """Forget units that are down."""
 
-    def start(self, units: Sequence[str]) -> Iterable[Outcome]: ...
+    def start(self, units: Sequence[str]) -> Iterable[Outcome]:
+        """Start units that are down. One that runs is left alone; one that is still stopping is an error."""
 
-    def stop(self, units: Sequence[str]) -> Iterable[Outcome]: ...
+    def stop(self, units: Sequence[str]) -> Iterable[Outcome]:
+        """Begin to stop units. One that is down already is fine."""
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         """The state of these units now; an absent one has `State.ABSENT`. Raises `BackendError`."""
@@ -134,6 +142,9 @@ class Launcher(Protocol):
     settings: Mapping[str, Option]
 
     def render(self, place: Place, services: Sequence[ServiceSpec]) -> Rendering: ...
+
+    def check_settings(self, place: Place) -> str:
+        """What stands against the launcher's own settings and paths, or nothing. Asked once for a deployment."""
 
     def check(self, place: Place, service: ServiceSpec) -> str:
         """What stands against running this service with this launcher, or nothing."""

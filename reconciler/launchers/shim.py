@@ -1,0 +1,203 @@
+"""The start script of a service: pure text, the same for every launcher.
+
+A launcher's own description of a service carries no version. The shim does: it sets up what the
+service needs, writes into its own environment what it was started from, and becomes the service
+with `exec`, so that the launcher's signals and process id are the service's.
+
+The marks in a process's environment, and who sets them:
+
+    RECONCILE_DEPLOYMENT  SITE/ENVIRONMENT                  the launcher's description
+    RECONCILE_ROOT        the deployment's root folder      the launcher's description
+    RECONCILE_SERVICE     empty for a launcher's daemon     the launcher's description
+    RECONCILE_LAUNCH      digest of that description        the launcher's description
+    RECONCILE_PID         of the main process itself        the shim
+    RECONCILE_SPEC, RECONCILE_VERSION, RECONCILE_COMPONENT  the shim
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h: what the service needs could not be set up
+
+_SAFE = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+_HEADER = re.compile(r"^[#;] managed by reconcile: deployment=(\S+) unit=(\S*) root=(.+)$", re.MULTILINE)
+_USES_MODULE = re.compile(r"(?<![-/.])\bmodule\b")
+_OPERATORS = frozenset((";", ";;", "&", "&&", "|", "|&", "||", "\n"))
+
+# Where the command `module` is defined, the most particular place first. The last one is what a login
+# shell reads; it stands at the end because it may do anything.
+_MODULE_FILES = (
+    "/etc/profile.d/modules.sh",
+    "/etc/profile.d/lmod.sh",
+    "/etc/profile.d/z00_lmod.sh",
+    "/etc/profile.d/00-modulepath.sh",
+    "/usr/share/lmod/lmod/init/bash",
+    "/usr/share/Modules/init/bash",
+    "/opt/cray/pe/lmod/lmod/init/bash",
+    "/etc/profile",
+)
+
+
+class Shim(NamedTuple):
+    """All that a shim is made from."""
+
+    deployment: str
+    root: str
+    service: str
+    unit: str
+    component: str
+    version: str
+    spec: str
+    command: str  # one shell command; it is executed in the shell's place
+    prologue: str
+    exports: tuple[str, ...]  # shell lines of the install method
+    env_file: str  # path of the file with the service's own variables
+
+
+class Owner(NamedTuple):
+    """What the header of a generated file says."""
+
+    deployment: str
+    unit: str  # empty for a file that belongs to the whole deployment
+    root: str
+
+
+def quote(text: str) -> str:
+    """One word for a shell (and for `shlex`), whatever it contains."""
+    return text if _SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def header(deployment: str, unit: str, root: str, comment: str = "#") -> str:
+    """The line that every generated file begins with, so that it is known as ours when nothing else remembers it."""
+    return f"{comment} managed by reconcile: deployment={deployment} unit={unit} root={root}\n"
+
+
+def owner_of(text: str) -> Owner | None:
+    """Whose file this is by its header; None where it has none."""
+    found = _HEADER.search(text)
+    return Owner(*found.groups()) if found else None
+
+
+def render_shim(shim: Shim) -> str:
+    return "".join(
+        (
+            f"#!/bin/{'bash' if shim.prologue.strip() else 'sh'}\n",
+            header(shim.deployment, shim.unit, shim.root),
+            "# Written by reconcile at every change: edit the desired state instead.\n",
+            _prologue(shim),
+            _environment(shim),
+            f"{_marks(shim)}\n",
+            f"cd {quote(shim.root)} || exit {CONFIG_EXIT}\n",
+            f"exec {_without_exec(shim.command)}\n",
+        )
+    )
+
+
+def render_env(deployment: str, root: str, unit: str, env: tuple[tuple[str, str], ...]) -> str:
+    """The file with the service's variables, to be sourced by its shim. It may hold secrets."""
+    lines = [f"export {key}={quote(value)}\n" for key, value in env]
+    return header(deployment, unit, root) + "".join(lines)
+
+
+def check(command: str, env: Mapping[str, str] | tuple[tuple[str, str], ...]) -> str:
+    """What stands against a shim with this command and these variables, or nothing."""
+    for key, value in dict(env).items():
+        if not _NAME.fullmatch(key):
+            return f"env: {key!r} is not a name that a shell can export (letters, digits and _, no digit first)"
+        if key.startswith("RECONCILE_"):
+            return f"env: {key} is one of the marks that reconcile sets itself"
+        if "\0" in value:
+            return f"env: the value of {key} contains a NUL byte"
+    return check_command(command)
+
+
+def check_command(command: str) -> str:
+    """What stands against `exec COMMAND`: anything of which only the first part would become the service."""
+    from shlex import shlex
+
+    words = shlex(_without_exec(command), posix=True, punctuation_chars=";&|()<>\n")
+    words.commenters, words.whitespace, words.whitespace_split = "", " \t\r", True
+    try:
+        tokens = list(words)
+    except ValueError as error:
+        return f"command: {str(error)[:1].lower()}{str(error)[1:]}"
+    if not tokens:
+        return "command: is empty"
+    if _ASSIGNMENT.match(tokens[0]):
+        return f"command: begins with the assignment {tokens[0]!r}; write the variable under `env`"
+    operator = _operator(tokens)
+    if operator:
+        return f"command: has {operator!r}, but only one process can be the service; use a script or `sh -c '...'`"
+    return ""
+
+
+def _operator(tokens: list[str]) -> str:
+    """The first token outside parentheses and backquotes that separates two commands."""
+    if any("`" in token for token in tokens):
+        return ""
+    depth = 0
+    for token in tokens:
+        if depth == 0 and token in _OPERATORS:
+            return token
+        if not token.strip(";&|()<>\n"):
+            depth += token.count("(") - token.count(")")
+    return ""
+
+
+def _without_exec(command: str) -> str:
+    return command.strip().removeprefix("exec ").lstrip()
+
+
+def _marks(shim: Shim) -> str:
+    return (
+        f"export RECONCILE_PID=$$ RECONCILE_SPEC={quote(shim.spec)} "
+        f"RECONCILE_VERSION={quote(shim.version)} RECONCILE_COMPONENT={quote(shim.component)}"
+    )
+
+
+def _prologue(shim: Shim) -> str:
+    """The prologue with what must stand around it; nothing where there is none."""
+    if not shim.prologue.strip():
+        return ""
+    failed = f"reconcile: {shim.service}: its prologue failed with exit status"
+    return (
+        # A prologue may take long, and /proc shows the environment that a program began with: begin
+        # once more with the marks in it. The specification is compared too, so that a shim replaced
+        # between the two beginnings marks itself as what it is.
+        f'if [ "$RECONCILE_PID $RECONCILE_SPEC" != "$$ "{quote(shim.spec)} ]; then\n'
+        f"  {_marks(shim)}\n"
+        '  exec "$0" "$@"\n'
+        "fi\n"
+        f"{_module() if _USES_MODULE.search(shim.prologue) else ''}"
+        ":\n"
+        f"{shim.prologue.strip()}\n"
+        "reconcile_status=$?\n"
+        'if [ "$reconcile_status" -ne 0 ]; then\n'
+        f"  printf '%s\\n' {quote(failed)}\" $reconcile_status\" >&2\n"
+        f"  exit {CONFIG_EXIT}\n"
+        "fi\n"
+        "unset reconcile_status\n"
+    )
+
+
+def _module() -> str:
+    return (
+        f"for reconcile_file in {' '.join(_MODULE_FILES)}; do\n"
+        "  command -v module >/dev/null 2>&1 && break\n"
+        '  [ -r "$reconcile_file" ] && . "$reconcile_file"\n'
+        "done\n"
+        "unset reconcile_file\n"
+    )
+
+
+def _environment(shim: Shim) -> str:
+    """The service's own variables, then the install method's lines, which may build on them."""
+    path = quote(shim.env_file)
+    failed = f"reconcile: {shim.service}: cannot read {shim.env_file}"
+    lines = "".join(f"{line}\n" for line in shim.exports)
+    return f"[ -r {path} ] || {{ printf '%s\\n' {quote(failed)} >&2; exit {CONFIG_EXIT}; }}\n. {path}\n{lines}"

@@ -1,0 +1,474 @@
+"""Asks and drives the supervisord of one deployment."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from reconciler.core.model import Daemon, DaemonState, Gap, Process, State, Unit
+from reconciler.host import proc
+from reconciler.launchers.base import BackendError, Look, Outcome
+from reconciler.launchers.shim import owner_of
+from reconciler.launchers.supervisor import rpc
+
+NAME = "supervisor"
+
+_ANSWER = 10.0  # seconds to wait for an answer
+_START = 15.0  # seconds for supervisord to come up
+_POLL = 0.02  # seconds between two looks
+_FEW = 100  # up to so many units are asked by name; supervisord describes 1000 slower than by the number
+_HEADER = 1024  # bytes of a file that hold its header
+
+_STATES = {state.name: state for state in State} | {"UNKNOWN": State.UNKNOWN}
+
+
+class SupervisorBackend:
+    """See `base.Backend`. Every request has a connection of its own, so nothing is held between two."""
+
+    def __init__(self, daemon: Daemon, seconds: float = _ANSWER) -> None:
+        self._spec = daemon.spec
+        self._address = dict(daemon.address)
+        self._socket = self._address["socket"]
+        self._seconds = seconds
+        self._request: rpc.Request | None = None
+        self._refused: OSError | None = None
+
+    # ------------------------------------------------------------ looking
+
+    def ask(self) -> None:
+        self.close()
+        self._refused = None
+        try:
+            self._request = rpc.Request(self._socket, rpc.dumps("supervisor.getAllProcessInfo"), self._seconds)
+        except OSError as error:
+            self._refused = error
+
+    def answer(self, processes: Mapping[int, Process]) -> Look:
+        if self._request is None and self._refused is None:
+            self.ask()
+        request, self._request = self._request, None
+        claimed, gaps = self._claimed()
+        if request is None:
+            return self._unanswered(claimed, gaps, processes)
+        daemon = _daemon_state(request.peer.pid, processes)
+        problem = _stranger(request.peer)
+        try:
+            units = {} if problem else self._units(request)
+        except rpc.RpcError as error:
+            problem, units = str(error), {}
+        except rpc.Fault as fault:
+            shutting = fault.code == rpc.SHUTDOWN_STATE
+            problem, units = "it is shutting down" if shutting else f"it refused to answer: {fault.text}", {}
+        finally:
+            request.close()
+        if problem:
+            gaps = (*gaps, self._gap(f"supervisord (pid {request.peer.pid}) at {self._socket}: {problem}"))
+        named = {(NAME, name): unit for name, unit in units.items()}
+        return Look(named, claimed, reachable=True, daemon=daemon, gaps=gaps)
+
+    def _units(self, request: rpc.Request) -> dict[str, Unit]:
+        infos = rpc.read_infos(request.read())
+        units = {}
+        for info in infos:
+            if isinstance(info, rpc.Fault):
+                raise info
+            unit = _unit(info)
+            units[unit.name] = unit
+        return units
+
+    def _unanswered(
+        self, claimed: dict[tuple[str, str], str], gaps: tuple[Gap, ...], processes: Mapping[int, Process]
+    ) -> Look:
+        """Nobody listens: no daemon, unless one of ours lives."""
+        pid = self._living_daemon(processes)
+        why = self._refused
+        if pid:
+            message = f"supervisord runs (pid {pid}) but does not answer at {self._socket}; if that stays so, end it"
+        elif isinstance(why, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
+            return Look({}, claimed, reachable=False, gaps=gaps)
+        else:
+            message = f"{self._socket} cannot be asked: {why.strerror if why else ''}"
+        daemon = _daemon_state(pid, processes) if pid else DaemonState(running=False)
+        return Look({}, claimed, reachable=True, daemon=daemon, gaps=(*gaps, self._gap(message)))
+
+    def _living_daemon(self, processes: Mapping[int, Process]) -> int:
+        for pid, process in processes.items():
+            if self._is_daemon(process) and proc.alive(pid, process.started):
+                return pid
+        return 0
+
+    def _is_daemon(self, process: Process | None) -> bool:
+        mark = process.mark if process else None
+        return mark is not None and (mark.deployment, mark.root, mark.service) == (
+            self._address["deployment"],
+            self._address["root"],
+            "",
+        )
+
+    def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[Gap, ...]]:
+        """Units that a file of ours in the include folder names, with those files."""
+        folder = self._address["units"]
+        claimed, gaps = {}, []
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}, ()
+        except OSError as error:
+            return {}, (self._gap(f"{folder} cannot be listed: {error.strerror}"),)
+        for name in names:
+            if not name.endswith(".conf") or name.startswith("."):
+                continue
+            path = f"{folder}/{name}"
+            try:
+                owner = owner_of(_head(path))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                gaps.append(Gap("file", path, f"{path} cannot be read: {error.strerror}"))
+                continue
+            if owner and owner.unit and owner.deployment == self._address["deployment"]:
+                claimed[NAME, owner.unit] = path
+        return claimed, tuple(gaps)
+
+    def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
+        found = self._few(names) if len(names) <= _FEW else self._all()
+        return {name: found.get(name) or Unit(NAME, name, State.ABSENT) for name in names}
+
+    def _all(self) -> dict[str, Unit]:
+        with _told(self._socket, "supervisor.getAllProcessInfo"):
+            return self._units(rpc.Request(self._socket, rpc.dumps("supervisor.getAllProcessInfo"), self._seconds))
+
+    def _few(self, names: Sequence[str]) -> dict[str, Unit]:
+        if not names:
+            return {}
+        calls: list[object] = [{"methodName": "supervisor.getProcessInfo", "params": [name]} for name in names]
+        with _told(self._socket, "supervisor.getProcessInfo"):
+            request = rpc.Request(self._socket, rpc.dumps("system.multicall", calls), self._seconds)
+            infos = rpc.read_infos(request.read())
+            if len(infos) != len(names):
+                raise rpc.RpcError("the answer has another number of processes")
+            return {name: _found(name, info) for name, info in zip(names, infos, strict=True)}
+
+    def log_path(self, unit: str) -> str:
+        return f"{self._address['logs']}/{unit}.log"
+
+    def close(self) -> None:
+        if self._request is not None:
+            self._request.close()
+            self._request = None
+
+    def _gap(self, message: str) -> Gap:
+        return Gap("launcher", NAME, message)
+
+    # ------------------------------------------------------------ driving
+
+    def reload(self) -> frozenset[str]:
+        try:
+            answer = self._call("supervisor.reloadConfig")
+        except rpc.Fault as fault:
+            reason = fault.text.removeprefix("CANT_REREAD: ")
+            raise BackendError(f"supervisord cannot read its configuration and uses nothing of it: {reason}") from None
+        match answer:
+            case [[list(_), list(changed), list(_)]]:
+                return frozenset(map(str, changed))
+        raise BackendError(f"supervisord answered reloadConfig with {answer!r}")
+
+    def add(self, units: Sequence[str]) -> Sequence[Outcome]:
+        return self._each("supervisor.addProcessGroup", units, fine=rpc.ALREADY_ADDED)
+
+    def remove(self, units: Sequence[str]) -> Sequence[Outcome]:
+        return self._each("supervisor.removeProcessGroup", units, fine=rpc.BAD_NAME)
+
+    def stop(self, units: Sequence[str]) -> Sequence[Outcome]:
+        # Never waiting: supervisord would answer a second later, and one after the other.
+        return self._each("supervisor.stopProcess", units, False, fine=rpc.NOT_RUNNING)
+
+    def start(self, units: Sequence[str]) -> Sequence[Outcome]:
+        """Each start is asked together with the state after it: of a unit that is still stopping supervisord
+        says that it was started, and does nothing."""
+        calls: list[tuple[str, rpc.Params]] = []
+        for unit in units:
+            calls += [("supervisor.startProcess", (unit, False)), ("supervisor.getProcessInfo", (unit,))]
+        results = self._multicall("supervisor.startProcess", calls)
+        return [Outcome(unit, _start_error(*pair)) for unit, pair in zip(units, _pairs(results), strict=True)]
+
+    def _each(self, method: str, units: Sequence[str], *params: object, fine: int) -> list[Outcome]:
+        results = self._multicall(method, [(method, (unit, *params)) for unit in units])
+        return [
+            Outcome(unit, result.text if isinstance(result, rpc.Fault) and result.code != fine else "")
+            for unit, result in zip(units, results, strict=True)
+        ]
+
+    def _multicall(self, method: str, calls: Sequence[tuple[str, rpc.Params]]) -> list[object]:
+        with _told(self._socket, method):
+            return list(rpc.multicall(self._socket, self._seconds, calls))
+
+    def _call(self, method: str, *params: object) -> object:
+        with _told(self._socket, method, pass_faults=True):
+            return rpc.call(self._socket, self._seconds, method, *params)
+
+    # ------------------------------------------------------------ the daemon itself
+
+    def start_daemon(self, progress: Callable[[str], None]) -> None:
+        if self._answers():
+            return
+        self._refuse_second()
+        self._clear_stale()
+        progress("starting supervisord")
+        pid = _spawn(self._address, self._spec)
+        self._await(pid)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(rpc.call(self._socket, self._seconds, "supervisor.getState"))
+        except OSError:
+            return False
+        except (rpc.RpcError, rpc.Fault) as error:
+            raise BackendError(f"{self._socket} is in use, but no supervisord can be asked there: {error}") from None
+
+    def _refuse_second(self) -> None:
+        processes, _ = proc.scan(self._address["deployment"])
+        pid = self._living_daemon(processes)
+        if pid:
+            raise BackendError(
+                f"supervisord runs already (pid {pid}) and does not answer at {self._socket}; look into "
+                f"{self._address['log']}, end that process, and the next pass starts another"
+            )
+
+    def _clear_stale(self) -> None:
+        folder = os.path.dirname(self._socket)
+        try:
+            if folder != os.path.dirname(self._address["pidfile"]):
+                _private_folder(folder)
+            for path in (self._socket, self._address["pidfile"]):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+        except OSError as error:
+            raise BackendError(f"{error.filename}: {error.strerror}, so supervisord cannot be started") from error
+
+    def _await(self, pid: int) -> None:
+        until = time.monotonic() + _START
+        while not self._answers():
+            if proc.look(pid) is None:
+                raise BackendError(f"supervisord ended while it started:\n{self._last_words()}")
+            if time.monotonic() > until:
+                raise BackendError(f"supervisord (pid {pid}) does not answer after {_START:g} s:\n{self._last_words()}")
+            time.sleep(_POLL)
+
+    def _last_words(self) -> str:
+        """What it wrote: to its standard error before it has a log, then to the log."""
+        tails = [_tail(path) for path in (_errors(self._address), self._address["log"])]
+        return "\n".join(tail for tail in tails if tail) or f"it wrote nothing; see {self._address['log']}"
+
+    def stop_daemon(self, pid: int, seconds: float) -> None:
+        """Its programs first and all at once: left to itself, supervisord stops one after the other."""
+        import signal
+
+        daemon = proc.look(pid)
+        if daemon is None:
+            return
+        if not self._is_daemon(daemon) and self._peer() != pid:
+            raise BackendError(f"process {pid} is not the supervisord of {self._address['root']}: it was left alone")
+        until = time.monotonic() + seconds
+        self._stop_all(until)
+        services = [process for process in proc.scan(self._address["deployment"])[0].values() if process.parent == pid]
+        proc.signal_process(pid, daemon.started, signal.SIGTERM)
+        if not self._ends(daemon, max(until - time.monotonic(), 1.0)):
+            proc.signal_process(pid, daemon.started, signal.SIGKILL)
+            for process in services:
+                proc.kill_group(process.pid, process.started, 0.0)
+            if not proc.wait_gone([(pid, daemon.started)], 5.0):
+                raise BackendError(f"supervisord (pid {pid}) is still there after SIGKILL")
+
+    def _ends(self, daemon: Process, seconds: float) -> bool:
+        """Whether it ends in time. It looks at signals once a second, or when somebody asks it something."""
+        until = time.monotonic() + seconds
+        while not proc.wait_gone([(daemon.pid, daemon.started)], _POLL):
+            if time.monotonic() > until:
+                return False
+            self._peer()
+        return True
+
+    def _peer(self) -> int:
+        """The pid of the process that listens; 0 where none does."""
+        try:
+            request = rpc.Request(self._socket, rpc.dumps("supervisor.getState"), self._seconds)
+        except OSError:
+            return 0
+        request.close()
+        return request.peer.pid
+
+    def _stop_all(self, until: float) -> None:
+        """As far as it goes: whatever stands in the way, the signal follows. Each question wakes supervisord."""
+        try:
+            running = [unit.name for unit in self._all().values() if not unit.state.down]
+            self.stop(running)
+            while time.monotonic() < until and any(not unit.state.down for unit in self.units(running).values()):
+                time.sleep(_POLL)
+        except BackendError:
+            return
+
+
+class _told:  # noqa: N801 - reads as a word
+    """Turns what can go wrong with a request into a `BackendError` that says what was asked."""
+
+    def __init__(self, socket: str, method: str, *, pass_faults: bool = False) -> None:
+        self._socket, self._method, self._pass = socket, method, pass_faults
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, rpc.Fault) and not self._pass:
+            raise BackendError(f"supervisord refused {self._method}: {error.text}") from error
+        if isinstance(error, rpc.RpcError):
+            raise BackendError(f"supervisord at {self._socket} was asked {self._method}: {error}") from error
+        if isinstance(error, OSError):
+            why = error.strerror or error
+            raise BackendError(f"supervisord cannot be asked {self._method} at {self._socket}: {why}") from error
+
+
+# ---------------------------------------------------------------- reading answers
+
+
+def _daemon_state(pid: int, processes: Mapping[int, Process]) -> DaemonState:
+    """The daemon that listens, marked or not: somebody may have started it by hand."""
+    process = processes.get(pid)
+    if process is None:
+        with suppress(OSError):
+            process = proc.look(pid)
+    if process is None:
+        return DaemonState(running=True, pid=pid)
+    return DaemonState(running=True, pid=pid, started=process.started, spec=process.mark.spec if process.mark else "")
+
+
+def _stranger(peer: rpc.Peer) -> str:
+    return "" if peer.uid in (os.geteuid(), 0) else f"it belongs to another account (uid {peer.uid})"
+
+
+def _found(name: str, info: rpc.Info | rpc.Fault) -> Unit:
+    if not isinstance(info, rpc.Fault):
+        return _unit(info)
+    if info.code == rpc.BAD_NAME:
+        return Unit(NAME, name, State.ABSENT)
+    raise info
+
+
+def _unit(info: rpc.Info) -> Unit:
+    name, group = str(info["name"]), str(info["group"])
+    state = _STATES.get(str(info["statename"]), State.UNKNOWN)
+    ended = state in (State.STOPPED, State.EXITED, State.FATAL, State.BACKOFF)
+    return Unit(
+        launcher=NAME,
+        name=name if name == group else f"{group}:{name}",
+        state=state,
+        pid=int(info["pid"]),
+        since=float(info["stop" if ended and info["stop"] else "start"]),
+        detail=_detail(state, info),
+    )
+
+
+def _detail(state: State, info: rpc.Info) -> str:
+    """supervisord's own words, where they say more than the state does."""
+    if state is State.EXITED:
+        return f"exit status {info['exitstatus']}"
+    if state in (State.FATAL, State.BACKOFF):
+        return str(info["spawnerr"] or info["description"])
+    if state is State.STOPPED and not info["start"]:
+        return "not started yet"
+    return ""
+
+
+def _pairs(results: Sequence[object]) -> Iterator[tuple[object, object]]:
+    yield from zip(results[::2], results[1::2], strict=True)
+
+
+def _start_error(started: object, after: object) -> str:
+    """Whether a start was taken. What became of it is for `units` to tell: BACKOFF may follow in any case."""
+    state = after.get("statename") if isinstance(after, dict) else ""
+    if isinstance(started, rpc.Fault):
+        return "" if started.code in (rpc.ALREADY_STARTED, rpc.SPAWN_ERROR) else started.text
+    return "it is still stopping" if state == "STOPPING" else ""
+
+
+def _head(path: str) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, _HEADER).decode(errors="surrogateescape")
+    finally:
+        os.close(descriptor)
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - 4096, 0))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-15:])
+    except OSError:
+        return ""
+
+
+# ---------------------------------------------------------------- starting
+
+
+def _errors(address: Mapping[str, str]) -> str:
+    """Where its standard error goes, which is all that tells of a configuration that it does not read."""
+    return f"{address['logs']}/supervisord.err"
+
+
+def _private_folder(path: str) -> None:
+    """Make a folder that only this account may enter, and refuse one that another has prepared. Raises `OSError`."""
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    info = os.lstat(path)
+    if info.st_uid != os.geteuid() or info.st_mode & 0o170022 != 0o040000:
+        raise PermissionError(1, "is not a folder that only this account may write to", path)
+
+
+def _environment(address: Mapping[str, str], spec: str) -> dict[str, str]:
+    """Everything that supervisord, and so each service, begins with; the same from cron and from a login."""
+    import pwd
+
+    try:
+        account = pwd.getpwuid(os.getuid())
+        name, home, shell = account.pw_name, account.pw_dir, account.pw_shell or "/bin/sh"
+    except KeyError:  # an account that the directory service does not know just now
+        name, home, shell = os.environ.get("USER", str(os.getuid())), os.environ.get("HOME", "/"), "/bin/sh"
+    return {
+        "HOME": home,
+        "LOGNAME": name,
+        "USER": name,
+        "SHELL": shell,
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "RECONCILE_DEPLOYMENT": address["deployment"],
+        "RECONCILE_ROOT": address["root"],
+        "RECONCILE_SERVICE": "",
+        "RECONCILE_DAEMON": NAME,
+        "RECONCILE_SPEC": spec,
+    }
+
+
+# $1: umask, $2: where errors go, then the program. The outer shell ends at once, so that init is the
+# parent of what it leaves behind and a loop that runs for weeks collects no remains.
+_DETACH = """
+umask "$1" || exit
+: >"$2" && errors=$2
+shift 2
+/bin/sh -c 'export RECONCILE_PID=$$; exec "$@"' sh "$@" </dev/null >/dev/null 2>>"${errors:-/dev/null}" &
+echo "$!"
+"""
+
+
+def _spawn(address: Mapping[str, str], spec: str) -> int:
+    """Start supervisord in a session of its own; its pid. Raises `CommandFailed`."""
+    from reconciler.host.run import run
+
+    # -P: a module in the current folder must not stand in for one of supervisor's.
+    argv = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", address["conf"]]
+    shell = ["/bin/sh", "-c", _DETACH, "sh", address["umask"], _errors(address), *argv]
+    finished = run(shell, timeout=_START, env=_environment(address, spec), cwd=address["root"])
+    return int(finished.out)
