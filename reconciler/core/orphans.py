@@ -27,7 +27,7 @@ def _service_of(view: View, name: UnitName) -> str:
 
 
 def unwanted(view: View, orphans: Mapping[str, tuple[UnitName, ...]]) -> Iterator[Change]:
-    """One change for every service of ours that git no longer has: what runs, what was left running, what was applied."""
+    """One change for every service of ours that git no longer has: running, left running, or once applied."""
     names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys()
     for service in sorted(names):
         yield _removal(view, service, orphans.get(service, ()))

@@ -1,0 +1,84 @@
+"""The compiled form of a deployment, and the inventory, as JSON.
+
+A commit never changes, so what was parsed, merged, validated and rendered from it is kept, without any
+content that may hold a secret: digests are all that a pass without changes needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.core.model import (
+    Daemon,
+    Deployment,
+    File,
+    Install,
+    Inventory,
+    Origin,
+    Owned,
+    Policy,
+    Role,
+    Service,
+)
+
+_ROLES = {role.value: role for role in Role}
+
+
+def encode_deployment(deployment: Deployment) -> dict[str, Any]:
+    return {
+        **deployment._asdict(),
+        "files": [file._replace(role=file.role.value) for file in deployment.files],  # type: ignore[arg-type]
+        "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
+    }
+
+
+def decode_deployment(data: Mapping[str, Any]) -> Deployment:
+    """Raises `KeyError`, `TypeError` or `ValueError` for anything but what `encode_deployment` gave."""
+    return Deployment(
+        site=data["site"],
+        environment=data["environment"],
+        commit=data["commit"],
+        root=data["root"],
+        folders=tuple((path, mode) for path, mode in data["folders"]),
+        services=tuple(map(_service, data["services"])),
+        files=tuple(map(_file, data["files"])),
+        installs=tuple(Install(*row) for row in data["installs"]),
+        daemons=tuple(map(_daemon, data["daemons"])),
+        disabled={name: Origin(*row) for name, row in data["disabled"].items()},
+        policy=Policy(*data["policy"]),
+    )
+
+
+def _service(row: list[Any]) -> Service:
+    service = Service._make(row)
+    return service._replace(after=tuple(service.after))
+
+
+def _file(row: list[Any]) -> File:
+    path, mode, digest, role, services, name, secret = row
+    return File(path, mode, digest, _ROLES[role], tuple(services), name, secret)
+
+
+def _daemon(row: list[Any]) -> Daemon:
+    launcher, spec, address = row
+    return Daemon(launcher, spec, tuple((key, value) for key, value in address))
+
+
+def encode_inventory(inventory: Inventory) -> dict[str, Any]:
+    return {
+        **inventory._asdict(),
+        "services": {name: owned._asdict() for name, owned in sorted(inventory.services.items())},
+        "files": dict(sorted(inventory.files.items())),
+    }
+
+
+def decode_inventory(data: Mapping[str, Any]) -> Inventory:
+    """Raises `KeyError`, `TypeError` or `ValueError` for anything but what `encode_inventory` gave."""
+    return Inventory(
+        services={name: Owned(**row) for name, row in data["services"].items()},
+        files=dict(data["files"]),
+        daemons=tuple(map(_daemon, data["daemons"])),
+        roots=tuple(data["roots"]),
+        pending={name: (pid, started) for name, (pid, started) in data["pending"].items()},
+    )

@@ -1,0 +1,182 @@
+"""The agent's file, and options that stand in for it: which repo, which site, where to remember."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler.core.model import Origin, Problem
+
+DAY = 86400.0
+
+
+class InvalidInput(Exception):  # noqa: N818 - it says what is so
+    """Something that a person wrote is not valid. Nothing of it was applied; exit status 3."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, problems)))
+
+
+class Agent(NamedTuple):
+    """What one agent is to do on this host. Times are in seconds."""
+
+    repo: str
+    site: str
+    branch: str = "main"
+    environments: tuple[str, ...] = ()  # empty: all that the site has
+    state_dir: str = ""
+    interval: float = 300.0
+    timeout: float = 60.0  # of each call of git
+    max_staleness: float = DAY
+
+
+class Options(NamedTuple):
+    """The same as given on the command line; empty where it was not."""
+
+    config: str = ""
+    repo: str = ""
+    branch: str = ""
+    site: str = ""
+    environments: tuple[str, ...] = ()
+    state_dir: str = ""
+    interval: str = ""
+    timeout: str = ""
+    max_staleness: str = ""
+
+
+_TIMES = ("interval", "timeout", "max_staleness")
+_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
+_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, None: 1.0}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def seconds(text: str) -> float | None:
+    """`90`, `90s`, `5m`, `24h`, `7d` in seconds; None for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    return float(match[1]) * _UNIT[match[2]] if match else None
+
+
+def default_state_dir(env: Mapping[str, str]) -> str:
+    base = env.get("XDG_STATE_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".local", "state")
+    return os.path.join(base, "reconcile")
+
+
+def find_config(options: Options, env: Mapping[str, str]) -> str:
+    """The agent's file that holds: named, from the environment, or in its usual place. Empty where there is none."""
+    named = options.config or env.get("RECONCILE_CONFIG", "")
+    if named:
+        return named
+    base = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".config")
+    usual = os.path.join(base, "reconcile", "agent.yaml")
+    return usual if os.path.exists(usual) else ""
+
+
+def load_agent(options: Options, env: Mapping[str, str], *, needs: Sequence[str] = ("repo", "site")) -> Agent:
+    """The agent's file with the options laid over it. Raises `InvalidInput` with all that is wrong."""
+    path = find_config(options, env)
+    values, problems = _read(path) if path else ({}, [])
+    given = {key: value for key, value in options._asdict().items() if value and key != "config"}
+    values = {**values, **{key: (value, Origin(f"--{_flag(key)}", 0, 0)) for key, value in given.items()}}
+    problems += [_missing(key, path) for key in needs if key not in values and not problems]
+    agent = _build(values, problems, env, os.path.dirname(os.path.abspath(path)) if path else os.getcwd())
+    if problems:
+        raise InvalidInput(problems)
+    return agent
+
+
+def _flag(key: str) -> str:
+    return {"environments": "environment"}.get(key, key).replace("_", "-")
+
+
+def _missing(key: str, path: str) -> Problem:
+    where = path or "the command line"
+    hint = f"add `{key}: ...` to {path}" if path else f"give --{_flag(key)}, or an agent's file with --config"
+    return Problem(Origin(where, 0, 0), f"no {key} is given", hint)
+
+
+_Values = dict[str, tuple[object, Origin]]
+
+
+def _read(path: str) -> tuple[_Values, list[Problem]]:
+    from reconciler.desired.nodes import Items, Scalar
+    from reconciler.desired.problems import Problems, suggest
+    from reconciler.desired.text import parse
+    from reconciler.host import files
+
+    problems = Problems()
+    try:
+        content = files.read(path)
+    except OSError as error:
+        return {}, [Problem(Origin(path, 0, 0), f"cannot be read: {error.strerror or error}", "see --config")]
+    entries = parse(content, path, problems)
+    values: _Values = {}
+    for key, node in (entries.entries if entries else {}).items():
+        if key not in _KEYS:
+            problems.add(entries.places[key] if entries else node.origin, f"unknown key `{key}`", suggest(key, _KEYS))
+        elif isinstance(node, Items) and key == "environments":
+            names = tuple(item.text if isinstance(item, Scalar) else "" for item in node.items)
+            values[key] = (names, node.origin)
+        elif isinstance(node, Scalar) and node.value is not None and key != "environments":
+            values[key] = (node.text, node.origin)
+        else:
+            wanted = "a list of names" if key == "environments" else "a text"
+            problems.add(node.origin, f"`{key}` is {node.kind}; {wanted} is wanted")
+    return values, list(problems.told(1))
+
+
+def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], folder: str) -> Agent:
+    def text(key: str, default: str = "") -> str:
+        return str(values[key][0]) if key in values else default
+
+    times = {key: _time(values, key, problems) for key in _TIMES}
+    site, environments = text("site"), values.get("environments", ((), Origin("", 0, 0)))[0]
+    for key, names in (("site", (site,)), ("environments", environments)):
+        bad = [name for name in (names if isinstance(names, tuple) else ()) if name and not _NAME.fullmatch(name)]
+        problems += [Problem(values[key][1], f"`{name}` cannot be a name", "letters, digits, . _ -") for name in bad]
+    return Agent(
+        repo=_repo(values, problems, folder) if "repo" in values else "",
+        site=site,
+        branch=_branch(values, problems),
+        environments=tuple(dict.fromkeys(environments)) if isinstance(environments, tuple) else (),
+        state_dir=os.path.abspath(os.path.expanduser(text("state_dir", default_state_dir(env)))),
+        **{key: value for key, value in times.items() if value is not None},
+    )
+
+
+def _time(values: _Values, key: str, problems: list[Problem]) -> float | None:
+    if key not in values:
+        return None
+    value, origin = values[key]
+    found = seconds(str(value))
+    if found is None or (found == 0 and key != "max_staleness"):
+        problems.append(Problem(origin, f"`{value}` is no time", "write 90s, 5m, 24h or 7d"))
+        return None
+    return found
+
+
+def _repo(values: _Values, problems: list[Problem], folder: str) -> str:
+    """A path is taken from the folder of the file that names it, or from the current one."""
+    from reconciler.source.address import check_url, is_local
+
+    value, origin = str(values["repo"][0]), values["repo"][1]
+    wrong = check_url(value)
+    if wrong:
+        problems.append(Problem(origin, f"repo: {wrong}", "https, ssh, git, file or a path"))
+    if wrong or "://" in value or is_local(value) is None:
+        return value
+    base = os.getcwd() if origin.file.startswith("--") else folder
+    return os.path.normpath(os.path.join(base, os.path.expanduser(value)))
+
+
+def _branch(values: _Values, problems: list[Problem]) -> str:
+    from reconciler.source.address import check_branch
+
+    value, origin = values.get("branch", ("main", Origin("", 0, 0)))
+    wrong = check_branch(str(value))
+    if wrong:
+        problems.append(Problem(origin, f"branch: {wrong}"))
+    return str(value)

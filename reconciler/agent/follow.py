@@ -1,0 +1,96 @@
+"""Which commit a site is held to: the newest that can be reached, is valid, and does not rewrite history."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from reconciler.agent.config import Agent
+from reconciler.agent.store import SourceState
+from reconciler.agent.workspace import Workspace
+from reconciler.core.model import Problem
+from reconciler.source import Mirror, Poll, SourceError, UnknownCommit
+
+
+class Notice(NamedTuple):
+    """Something about the pass as a whole that a person should read."""
+
+    message: str
+    failed: bool  # the pass ends with exit status 1 for it
+
+
+class Chosen(NamedTuple):
+    """What the pass goes by. `commit` is empty where there is none yet."""
+
+    commit: str
+    state: SourceState  # to be remembered
+    problems: tuple[Problem, ...] = ()  # of `state.head`, where that does not validate
+    notices: tuple[Notice, ...] = ()
+
+
+def choose(
+    agent: Agent, known: SourceState, mirror: Mirror, poll: Poll, workspace: Workspace, *, accept_rewind: bool
+) -> Chosen:
+    """Ask the remote and decide. A remote that cannot be reached, or errs, leaves the last valid commit in force."""
+    try:
+        head = poll.head()
+        if head != known.head:
+            return _news(known, mirror, workspace, accept_rewind=accept_rewind)
+        if known.valid != known.head:
+            return _judge(known._replace(contact=time.time()), known.head, workspace)
+        return Chosen(known.valid, known._replace(contact=time.time()))
+    except SourceError as error:
+        return _unreachable(agent, known, str(error))
+
+
+def _unreachable(agent: Agent, known: SourceState, why: str) -> Chosen:
+    if not known.valid:
+        return Chosen(
+            "", known, notices=(Notice(f"no commit is known yet, and the repo cannot be read: {why}", failed=True),)
+        )
+    age = max(time.time() - known.contact, 0.0)
+    stale = age > agent.max_staleness
+    message = f"the repo cannot be read; holding to {known.valid[:8]}, last in contact {ago(age)} ago"
+    if stale:
+        message += f", which is longer than max_staleness ({ago(agent.max_staleness)})"
+    return Chosen(known.valid, known, notices=(Notice(f"{message}: {why}", failed=stale),))
+
+
+def _news(known: SourceState, mirror: Mirror, workspace: Workspace, *, accept_rewind: bool) -> Chosen:
+    new = mirror.fetch()
+    state = known._replace(contact=time.time())
+    if known.head and not accept_rewind and not _follows(mirror, known.head, new):
+        return Chosen(known.valid, state, notices=(_refused(known.head, new),))
+    return _judge(state, new, workspace)
+
+
+def _follows(mirror: Mirror, old: str, new: str) -> bool:
+    try:
+        return mirror.is_ancestor(old, new)
+    except UnknownCommit:
+        return False  # all of the branch was fetched, and the commit that was accepted is not in it
+
+
+def _refused(old: str, new: str) -> Notice:
+    message = (
+        f"the branch was rewound or force-pushed: it is at {new[:12]}, and {old[:12]}, which was accepted before, "
+        "is not part of its history. Nothing of it is applied. If that was meant, run once with --accept-rewind"
+    )
+    return Notice(message, failed=True)
+
+
+def _judge(state: SourceState, commit: str, workspace: Workspace) -> Chosen:
+    """A commit is taken when all of this site's deployments are valid in it, else the last valid one stays."""
+    result = workspace.compile(commit)
+    if result.problems:
+        return Chosen(state.valid, state._replace(head=commit), problems=result.problems)
+    environments = tuple(sorted(result.compiled))
+    return Chosen(commit, state._replace(head=commit, valid=commit, environments=environments))
+
+
+def ago(seconds: float) -> str:
+    """A span in the largest unit that fits, for people."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,138 @@
+"""How the inventory grows before a pass acts and shrinks after it did. Pure.
+
+The union of old and new is noted before anything is done, so that what a killed pass has begun is found
+again; an entry leaves only when its removal was carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.apply.result import Status, StepResult
+from reconciler.core.change import Act, Change, Kind
+from reconciler.core.model import Compiled, Daemon, Deployment, Field, Inventory, Owned, Process, Service
+from reconciler.core.plan import Action, Plan
+
+
+def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
+    """Old and new together, and which processes are to be restarted for what the files will not show any more."""
+    services = dict(old.services)
+    for service in desired.services:
+        if service.name not in services:
+            services[service.name] = Owned(service.unit, service.launcher, "", "", "")
+    files = {step.path: "" for step in plan.steps if step.action is Action.RENDER}
+    pending = dict(old.pending)
+    for change in plan.diff.changes:
+        if change.kind is Kind.RESTART and change.act.stops and change.running:
+            pending[change.service] = (change.running.pid, change.running.started)
+    return Inventory(
+        services=services,
+        files={**files, **old.files},
+        daemons=_daemons(old, desired),
+        roots=_roots(old, desired.root),
+        pending=pending,
+    )
+
+
+def after_apply(
+    before: Inventory, compiled: Compiled, plan: Plan, results: tuple[StepResult, ...], processes: Mapping[str, Process]
+) -> Inventory:
+    """What is ours now. `processes` are the main processes by service, as seen after the steps."""
+    desired = compiled.deployment
+    done = {result.id for result in results if result.status in (Status.DONE, Status.SKIPPED)}
+    changes = {change.service: change for change in plan.diff.changes}
+    services: dict[str, Owned] = {}
+    for service in desired.services:
+        fresh = _applied(service, changes[service.name], done)
+        old = before.services.get(service.name)
+        services[service.name] = (
+            _owned(service, compiled.fields.get(service.name, {}), processes.get(service.name))
+            if fresh or old is None
+            else old
+        )
+    services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
+    return Inventory(
+        services=services,
+        files=_files(before, desired, plan, done),
+        daemons=_daemons(before, desired) if len(services) > len(desired.services) else desired.daemons,
+        roots=(desired.root,) if not plan.diff.stray_daemons and not services.keys() - changes.keys() else before.roots,
+        pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
+    )
+
+
+def is_current(inventory: Inventory, desired: Deployment) -> bool:
+    """Whether the inventory says what the deployment says, so that nothing need be written."""
+    return (
+        inventory.services.keys() == {service.name for service in desired.services}
+        and all(
+            (owned := inventory.services[s.name]).spec == s.spec and owned.launch == s.launch for s in desired.services
+        )
+        and inventory.files == {file.path: file.digest for file in desired.files}
+        and inventory.daemons == desired.daemons
+        and inventory.roots == (desired.root,)
+        and not inventory.pending
+    )
+
+
+def _applied(service: Service, change: Change, done: set[str]) -> bool:
+    """The service runs as git wants it: it did so before, or its step went well."""
+    if change.kind is Kind.BLOCKED:
+        return False
+    if change.act is Act.NONE:
+        return True
+    return bool({f"start:{service.name}", f"restart:{service.name}"} & done)
+
+
+def _owned(service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:
+    return Owned(
+        unit=service.unit,
+        launcher=service.launcher,
+        spec=service.spec,
+        launch=service.launch,
+        version=service.version,
+        pid=process.pid if process else 0,
+        started=process.started if process else 0.0,
+        fields={key: field.value for key, field in fields.items()},
+    )
+
+
+def _still_ours(name: str, changes: Mapping[str, Change], done: set[str], kept: Mapping[str, Owned]) -> bool:
+    """An entry that git no longer has leaves when all of it was seen to be gone."""
+    if name in kept:
+        return False
+    change = changes.get(name) or next((c for c in changes.values() if c.renamed_from == name), None)
+    if change is None or change.kind is Kind.BLOCKED:
+        return change is not None
+    units = (change.unit, *change.replaces) if change.act is Act.REMOVE else change.replaces
+    steps = {f"remove:{unit.launcher}/{unit.name}" for unit in units} | {f"stop:pid-{s.pid}" for s in change.strays}
+    return not steps <= done
+
+
+def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -> Mapping[str, str]:
+    """Digests of what was written, by path; a stale one leaves when it was removed."""
+    failed = {step.path for step in plan.steps if step.action is Action.RENDER and step.id not in done}
+    blocked = {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
+    files = {}
+    for file in desired.files:
+        unwritten = file.path in failed or (file.services and blocked.issuperset(file.services))
+        files[file.path] = before.files.get(file.path, "") if unwritten else file.digest
+    cleaned = {step.path for step in plan.steps if step.action is Action.CLEAN and step.id in done}
+    held = any(change.kind is Kind.BLOCKED and not change.wanted for change in plan.diff.changes)
+    stale = set(plan.diff.stale_files)
+    for path, digest in before.files.items():
+        if path not in files and (held or path in stale) and path not in cleaned:
+            files[path] = digest
+    return files
+
+
+def _restarted(change: Change | None, done: set[str]) -> bool:
+    return change is None or f"restart:{change.service}" in done or change.kind is Kind.KEEP
+
+
+def _daemons(old: Inventory, desired: Deployment) -> tuple[Daemon, ...]:
+    known = {daemon.launcher: daemon for daemon in (*old.daemons, *desired.daemons)}
+    return tuple(known[name] for name in sorted(known))
+
+
+def _roots(old: Inventory, root: str) -> tuple[str, ...]:
+    return (*(other for other in old.roots if other != root), root)

@@ -1,0 +1,81 @@
+"""What a pass found and did, as data. How it is shown is the report package's business."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.agent.follow import Notice
+from reconciler.apply.result import Status, StepResult
+from reconciler.core.change import Change, Kind
+from reconciler.core.model import Deployment, Observed, Problem, State
+from reconciler.core.plan import Plan
+
+
+class DeploymentReport(NamedTuple):
+    plan: Plan
+    desired: Deployment
+    observed: Observed
+    results: tuple[StepResult, ...]  # empty where nothing was carried out
+    applied: bool  # False: only a plan
+    error: str = ""  # why nothing could be carried out at all
+
+    @property
+    def failed(self) -> tuple[StepResult, ...]:
+        return tuple(result for result in self.results if result.status in (Status.FAILED, Status.BLOCKED))
+
+    @property
+    def unhealthy(self) -> tuple[Change, ...]:
+        """Services that git wants, that no step was for, and that are not up."""
+        return tuple(change for change in self.plan.diff.changes if change.wanted and _unhealthy(change))
+
+    @property
+    def skipped(self) -> bool:
+        """The pass was asked to stop before it was through."""
+        return any(result.status is Status.SKIPPED and "asked to stop" in result.message for result in self.results)
+
+    @property
+    def converged(self) -> bool:
+        """Desired and observed agree now."""
+        quiet = not (self.plan.held or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped)
+        return quiet and (self.applied or not self.plan.steps)
+
+
+def _unhealthy(change: Change) -> bool:
+    if change.kind is Kind.BLOCKED or change.acts:
+        return False  # told as blocked, or by its step
+    return change.state not in (State.RUNNING, State.STARTING)
+
+
+class PassReport(NamedTuple):
+    site: str
+    commit: str  # what the site is held to; empty where no valid commit is known
+    head: str  # the branch, where that is another one
+    subject: str  # of the commit; empty where it was not looked up
+    author: str
+    deployments: tuple[DeploymentReport, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    run: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """The contract's table: 3 invalid input, 1 failed or not healthy, 2 differences remain, 0 agreed."""
+        if self.problems:
+            return 3
+        if any(notice.failed for notice in self.notices) or any(map(_is_failure, self.deployments)):
+            return 1
+        return 2 if any(map(_differs, self.deployments)) else 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing was to be done, and there is nothing to tell."""
+        quiet = not self.problems and not self.notices
+        return quiet and all(not report.plan.steps and report.converged for report in self.deployments)
+
+
+def _is_failure(report: DeploymentReport) -> bool:
+    return bool(report.failed or report.unhealthy or report.error or report.plan.blocked)
+
+
+def _differs(report: DeploymentReport) -> bool:
+    return bool(report.plan.held or report.skipped or (report.plan.steps and not report.applied))

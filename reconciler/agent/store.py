@@ -1,0 +1,132 @@
+"""What an agent remembers between passes, below its state directory.
+
+    SITE/source.json             commits seen and accepted; its time of change is the last contact
+    SITE/ENV/compiled.json       the compiled form of the last valid commit
+    SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
+    SITE/ENV/journal.jsonl       passes that did something
+    mirrors/…                    bare clones
+
+Everything but the inventory can be made again, and the inventory has its copy: losing the state
+directory costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from reconciler import __version__
+from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
+from reconciler.core.model import Deployment, Inventory
+from reconciler.host import files
+
+_FORMAT = 1
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+class SourceState(NamedTuple):
+    """What is known of the branch."""
+
+    head: str = ""  # the last commit that was seen and whose place in history was accepted
+    valid: str = ""  # the last of them that validates: what the site is held to
+    environments: tuple[str, ...] = ()  # of this site at `valid`
+    contact: float = 0.0  # seconds since the epoch: when the remote last answered; 0 if never
+
+
+def tool_identity() -> str:
+    """Names this build of the tool: another one may compile differently."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return f"{__version__}/{_FORMAT}/{os.stat(package).st_mtime_ns}"
+
+
+class Store:
+    """The state of one site's agent."""
+
+    def __init__(self, state_dir: str, site: str) -> None:
+        self.state_dir = state_dir
+        self.folder = os.path.join(state_dir, site)
+        self._source = os.path.join(self.folder, "source.json")
+
+    def prepare(self) -> None:
+        """Make the folders, private to the account. Raises `OSError`."""
+        files.make_folder(self.state_dir, 0o700)
+        files.make_folder(self.folder, 0o700)
+
+    def lock_path(self) -> str:
+        return os.path.join(self.folder, "lock")
+
+    def mirror_folder(self, repo: str) -> str:
+        from reconciler.core.digest import digest
+
+        return os.path.join(self.state_dir, "mirrors", digest(repo.encode("utf-8", "surrogateescape"))[:16] + ".git")
+
+    # ------------------------------------------------------------ the source
+
+    def source(self) -> SourceState:
+        try:
+            data = json.loads(files.read(self._source))
+            contact = os.stat(self._source).st_mtime
+            return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact)
+        except _UNREADABLE:
+            return SourceState()
+
+    def save_source(self, state: SourceState) -> None:
+        data = {"head": state.head, "valid": state.valid, "environments": state.environments}
+        self._write(self._source, data)
+        os.utime(self._source, (state.contact, state.contact))
+
+    def touch_contact(self, when: float) -> None:
+        """Note that the remote answered. No file is written: only a time changes."""
+        with suppress(OSError):
+            os.utime(self._source, (when, when))
+
+    # ------------------------------------------------------------ deployments
+
+    def _path(self, environment: str, name: str) -> str:
+        return os.path.join(self.folder, environment, name)
+
+    def journal_path(self, environment: str) -> str:
+        return self._path(environment, "journal.jsonl")
+
+    def compiled(self, environment: str, key: str) -> Deployment | None:
+        """The compiled form that was saved under this very key, if it is there and whole."""
+        try:
+            data = json.loads(files.read(self._path(environment, "compiled.json")))
+            return decode_deployment(data["deployment"]) if data["key"] == key else None
+        except _UNREADABLE:
+            return None
+
+    def save_compiled(self, environment: str, key: str, deployment: Deployment) -> None:
+        data = {"key": key, "deployment": encode_deployment(deployment)}
+        self._write(self._path(environment, "compiled.json"), data)
+
+    def inventory(self, environment: str, root: str) -> Inventory:
+        """What is ours; from the copy below the root where the state directory was lost."""
+        for path in (self._path(environment, "inventory.json"), _copy_path(root)):
+            with suppress(*_UNREADABLE):
+                data = json.loads(files.read(path))
+                return decode_inventory(data["inventory"])
+        return Inventory()
+
+    def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
+        """Raises `OSError`: a pass must not act on what it could not note as its own."""
+        data = {"format": _FORMAT, "inventory": encode_inventory(inventory)}
+        self._write(self._path(environment, "inventory.json"), data)
+        files.make_folder(os.path.dirname(_copy_path(root)), 0o700)
+        self._write(_copy_path(root), data)
+
+    def _write(self, path: str, data: Mapping[str, Any]) -> None:
+        files.make_folder(os.path.dirname(path), 0o700)
+        files.write(path, json.dumps(data, separators=(",", ":")).encode(), 0o600)
+
+
+def root_lock_path(root: str) -> str:
+    """Two agents with state directories of their own still meet here."""
+    return os.path.join(root, ".reconcile", "lock")
+
+
+def _copy_path(root: str) -> str:
+    return os.path.join(root, ".reconcile", "inventory.json")

@@ -1,0 +1,77 @@
+"""From a commit to deployments: the compiled form where it is kept, else compiled from the mirror."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from reconciler.agent.config import Agent
+from reconciler.agent.store import Store, tool_identity
+from reconciler.core.model import Compiled, Deployment
+from reconciler.host import files
+
+if TYPE_CHECKING:
+    from reconciler.desired import Facts, Result
+    from reconciler.source import Mirror
+
+
+class Workspace:
+    """One site's desired state on this host. Nothing is parsed before it is needed, and each commit once."""
+
+    def __init__(self, agent: Agent, store: Store, mirror: Mirror, host: str, account: str) -> None:
+        self.agent = agent
+        self.store = store
+        self.mirror = mirror
+        self.host = host
+        self.account = account
+        self._results: dict[str, Result] = {}
+
+    def kept(self, commit: str, environments: tuple[str, ...]) -> dict[str, Deployment]:
+        """The compiled forms of a commit that are kept; empty unless all of them are."""
+        if not commit or not environments:
+            return {}
+        found = {name: self.store.compiled(name, self._key(commit, name)) for name in environments}
+        return (
+            {name: deployment for name, deployment in found.items() if deployment is not None}
+            if all(found.values())
+            else {}
+        )
+
+    def compile(self, commit: str) -> Result:
+        """Everything of this site at a commit, with contents and reasons. Raises `SourceError`."""
+        if commit not in self._results:
+            from reconciler.desired import compile_site
+
+            tree = self.mirror.tree(commit)
+            self._results[commit] = compile_site(
+                tree, self.agent.site, self.agent.environments or None, self._facts(), commit
+            )
+        return self._results[commit]
+
+    def keep(self, compiled: Compiled) -> None:
+        """Save a compiled form for the passes to come. Raises `OSError`."""
+        deployment = compiled.deployment
+        key = self._key(deployment.commit, deployment.environment)
+        self.store.save_compiled(deployment.environment, key, deployment)
+
+    def _key(self, commit: str, environment: str) -> str:
+        return "|".join((tool_identity(), commit, self.agent.site, environment, self.host, self.account))
+
+    def _facts(self) -> Facts:
+        from reconciler.desired import Facts
+
+        return Facts(host=self.host, account=self.account, salt=self._salt())
+
+    def _salt(self) -> str:
+        """Makes the digests of secrets that people see useless for guessing them. Kept, so that changes show."""
+        path = os.path.join(self.store.state_dir, "salt")
+        try:
+            return files.read(path).decode("ascii")
+        except (OSError, UnicodeDecodeError):
+            salt = os.urandom(16).hex()
+        try:
+            files.make_folder(self.store.state_dir, 0o700)
+            files.write(path, salt.encode(), 0o600)
+        except OSError:
+            return salt  # nothing can be kept here; then digests differ from pass to pass
+        return salt

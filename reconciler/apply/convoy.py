@@ -1,0 +1,272 @@
+"""Stops and starts many units side by side, in the order that `after` asks for.
+
+Launchers are slow to react and quick to ask, so nothing here waits for one unit: every request is sent
+to all units that are ready for it, then all states are read at once, until each unit has arrived. What
+depends on nothing else restarts at the same time; what comes `after` another starts when that one is up,
+and is stopped before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from time import monotonic, sleep
+from typing import Protocol
+
+from reconciler.apply.result import Status, StepResult
+from reconciler.core.change import Act, UnitName
+from reconciler.core.model import Service, State, Unit
+from reconciler.core.plan import Step
+from reconciler.launchers.base import Backend, BackendError, Outcome
+
+# Seconds that a unit may take beyond what it declares before its step counts as failed. A launcher
+# tries a start several times, with pauses; a stop ends with SIGKILL when the declared time is over.
+START_PATIENCE = 20.0
+STOP_PATIENCE = 8.0
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds between two looks
+
+
+class Clock(Protocol):
+    def now(self) -> float: ...
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """Seconds of the monotonic clock."""
+
+    now = staticmethod(monotonic)
+    sleep = staticmethod(sleep)
+
+
+class Stage(Enum):
+    WAITS_TO_STOP = "waits to stop"
+    STOPPING = "stopping"
+    WAITS_TO_START = "waits to start"
+    STARTING = "starting"
+    OVER = "over"
+
+
+class _Job:
+    """One step on its way."""
+
+    def __init__(self, step: Step, service: Service | None, now: float) -> None:
+        self.step = step
+        self.service = service
+        self.unit: UnitName = step.unit or UnitName("", step.target)
+        self.stage = Stage.WAITS_TO_STOP if step.act.stops else Stage.WAITS_TO_START
+        self.began = now
+        self.deadline = 0.0
+        self.result: StepResult | None = None
+
+    def end(self, status: Status, now: float, message: str = "", hint: str = "") -> None:
+        self.stage = Stage.OVER
+        self.result = StepResult(self.step.id, status, round(now - self.began, 3), message, hint)
+
+    @property
+    def failed(self) -> bool:
+        return self.result is not None and self.result.status in (Status.FAILED, Status.BLOCKED)
+
+
+class Convoy:
+    """Drives the steps that stop and start units to their ends."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        services: Mapping[str, Service],
+        backends: Mapping[str, Backend],
+        earlier: Mapping[str, StepResult],
+        *,
+        clock: Clock | None = None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+        told: Callable[[StepResult], None] = lambda _: None,
+        begins: Callable[[Step], None] = lambda _: None,
+        waits: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.backends = backends
+        self.earlier = earlier
+        self.asked_to_stop = asked_to_stop
+        self.told = told
+        self.begins = begins
+        self.waits = waits
+        self.jobs = {step.id: _Job(step, services.get(step.service), self.clock.now()) for step in steps}
+        self.starts = {job.step.service: job for job in self.jobs.values() if job.step.act.starts}
+        self.stops_before = self._stops_before()
+        self.up: dict[str, Unit] = {}  # by service, what was started
+
+    def drive(self) -> tuple[StepResult, ...]:
+        """Returns when every step is over. Never raises for a backend that fails: its steps fail."""
+        pause = _FIRST_PAUSE
+        while open_jobs := [job for job in self.jobs.values() if job.stage is not Stage.OVER]:
+            moved = self._send(open_jobs)
+            began = self.clock.now()
+            moved |= self._look(open_jobs)
+            pause = _FIRST_PAUSE if moved else min(pause * 2, _LONGEST_PAUSE)
+            if not moved:
+                self.waits()
+                # A look at a thousand units costs their daemon more than the pause.
+                self.clock.sleep(max(pause, self.clock.now() - began))
+        return tuple(job.result for job in self.jobs.values() if job.result is not None)
+
+    # ------------------------------------------------------------ sending
+
+    def _send(self, jobs: Sequence[_Job]) -> bool:
+        held_up = [job for job in jobs if self._settle_unmet(job)]
+        stops = [job for job in jobs if job.stage is Stage.WAITS_TO_STOP and self._may_stop(job)]
+        self._request(stops, lambda backend, names: backend.stop(names), Stage.STOPPING)
+        starts = [job for job in jobs if job.stage is Stage.WAITS_TO_START and self._may_start(job)]
+        taken_up = [job for job in starts if job.step.act in (Act.CREATE, Act.RECREATE)]
+        self._request(taken_up, lambda backend, names: backend.add(names), Stage.WAITS_TO_START)
+        starts = [job for job in starts if job.stage is Stage.WAITS_TO_START]
+        self._request(starts, lambda backend, names: backend.start(names), Stage.STARTING)
+        return bool(held_up or stops or starts)
+
+    def _settle_unmet(self, job: _Job) -> bool:
+        """End a job that can no longer go on: something that it needs failed, or the pass was asked to stop."""
+        if job.stage not in (Stage.WAITS_TO_STOP, Stage.WAITS_TO_START):
+            return False
+        unmet = self._unmet(job)
+        if unmet:
+            self._end(job, Status.BLOCKED, unmet)
+            return True
+        if self._not_begun(job) and self.asked_to_stop():
+            self._end(job, Status.SKIPPED, "the pass was asked to stop before this step")
+            return True
+        return False
+
+    def _not_begun(self, job: _Job) -> bool:
+        return job.stage is Stage.WAITS_TO_STOP or not job.step.act.stops
+
+    def _unmet(self, job: _Job) -> str:
+        for need in job.step.needs:
+            result = self.earlier.get(need) or (self.jobs[need].result if need in self.jobs else None)
+            if result is not None and result.status in (Status.FAILED, Status.BLOCKED):
+                return f"{need} {result.status.value}"
+        for name in job.service.after if job.service else ():
+            if job.step.act.starts and self._did_not_start(name):
+                return f"comes after {name}, which did not start"
+        return ""
+
+    def _did_not_start(self, service: str) -> bool:
+        """Its start failed here, or was refused before it came here."""
+        job = self.starts.get(service)
+        refused = (self.earlier.get(f"{verb}:{service}") for verb in ("start", "restart"))
+        return (job is not None and job.failed) or any(result and result.status is Status.FAILED for result in refused)
+
+    def _needs_over(self, job: _Job) -> bool:
+        return all(self.jobs[need].stage is Stage.OVER for need in job.step.needs if need in self.jobs)
+
+    def _may_stop(self, job: _Job) -> bool:
+        return all(
+            other.stage is not Stage.WAITS_TO_STOP and other.stage is not Stage.STOPPING for other in self._before(job)
+        )
+
+    def _before(self, job: _Job) -> Iterable[_Job]:
+        return (self.jobs[name] for name in self.stops_before.get(job.step.id, ()))
+
+    def _may_start(self, job: _Job) -> bool:
+        after = job.service.after if job.service else ()
+        return self._needs_over(job) and all(
+            self.starts[name].stage is Stage.OVER for name in after if name in self.starts
+        )
+
+    def _stops_before(self) -> Mapping[str, tuple[str, ...]]:
+        """By step, the steps of services that come `after` its service: they are stopped first."""
+        stopping = {job.step.service: job for job in self.jobs.values() if job.step.act.stops and job.service}
+        found: dict[str, list[str]] = {}
+        for job in stopping.values():
+            for name in job.service.after if job.service else ():
+                if name in stopping:
+                    found.setdefault(stopping[name].step.id, []).append(job.step.id)
+        return {step: tuple(others) for step, others in found.items()}
+
+    def _request(
+        self, jobs: Sequence[_Job], verb: Callable[[Backend, Sequence[str]], Iterable[Outcome]], then: Stage
+    ) -> None:
+        for launcher, group in _by_launcher(jobs).items():
+            for job in group:
+                if then is not Stage.WAITS_TO_START and self._not_begun(job):
+                    self.begins(job.step)
+            errors = self._errors(launcher, [job.unit.name for job in group], verb)
+            for job in group:
+                error = errors.get(job.unit.name, "")
+                if error:
+                    self._end(job, Status.FAILED, error)
+                else:
+                    job.stage = then
+                    job.deadline = self._deadline(job, then)
+
+    def _errors(
+        self, launcher: str, names: Sequence[str], verb: Callable[[Backend, Sequence[str]], Iterable[Outcome]]
+    ) -> Mapping[str, str]:
+        try:
+            return {outcome.unit: outcome.error for outcome in verb(self.backends[launcher], names)}
+        except BackendError as error:
+            return dict.fromkeys(names, str(error))
+
+    def _deadline(self, job: _Job, stage: Stage) -> float:
+        service = job.service
+        if stage is Stage.STOPPING:
+            return self.clock.now() + (service.stop_seconds if service else 10.0) + STOP_PATIENCE
+        return self.clock.now() + (service.ready_seconds if service else 1.0) + START_PATIENCE
+
+    # ------------------------------------------------------------ looking
+
+    def _look(self, jobs: Sequence[_Job]) -> bool:
+        moving = [job for job in jobs if job.stage in (Stage.STOPPING, Stage.STARTING)]
+        moved = False
+        for launcher, group in _by_launcher(moving).items():
+            try:
+                units = self.backends[launcher].units([job.unit.name for job in group])
+            except BackendError as error:
+                for job in group:
+                    self._end(job, Status.FAILED, str(error))
+                continue
+            for job in group:
+                unit = units.get(job.unit.name) or Unit(launcher, job.unit.name, State.ABSENT)
+                moved |= self._stopped(job, unit) if job.stage is Stage.STOPPING else self._started(job, unit)
+        return moved
+
+    def _stopped(self, job: _Job, unit: Unit) -> bool:
+        if unit.state is State.STOPPING or unit.state.alive:
+            if self.clock.now() > job.deadline:
+                self._end(job, Status.FAILED, f"pid {unit.pid} did not stop: {unit.state.value} {unit.detail}".rstrip())
+            return False
+        if job.step.act in (Act.REMOVE, Act.RECREATE) and unit.state is not State.ABSENT:
+            errors = self._errors(job.unit.launcher, [job.unit.name], lambda backend, names: backend.remove(names))
+            if errors.get(job.unit.name):
+                self._end(job, Status.FAILED, errors[job.unit.name])
+                return True
+        if job.step.act is Act.REMOVE:
+            self._end(job, Status.DONE)
+        else:
+            job.stage = Stage.WAITS_TO_START
+        return True
+
+    def _started(self, job: _Job, unit: Unit) -> bool:
+        if unit.state is State.RUNNING:
+            self.up[job.step.service] = unit
+            self._end(job, Status.DONE)
+        elif unit.state.down or self.clock.now() > job.deadline:
+            self._fail_start(job, unit)
+        return job.stage is Stage.OVER
+
+    def _fail_start(self, job: _Job, unit: Unit) -> None:
+        log = self.backends[job.unit.launcher].log_path(job.unit.name)
+        said = f"did not start: {unit.state.value.upper()}" + (f" ({unit.detail})" if unit.detail else "")
+        self._end(job, Status.FAILED, said, f"see {log}" if log else "")
+
+    def _end(self, job: _Job, status: Status, message: str = "", hint: str = "") -> None:
+        job.end(status, self.clock.now(), message, hint)
+        if job.result is not None:
+            self.told(job.result)
+
+
+def _by_launcher(jobs: Sequence[_Job]) -> Mapping[str, list[_Job]]:
+    groups: dict[str, list[_Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.unit.launcher, []).append(job)
+    return groups

@@ -1,0 +1,276 @@
+"""Carries out the steps of one plan, phase by phase. A failed step fails what needs it; all else goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from time import monotonic
+from typing import NamedTuple, Protocol
+
+from reconciler.apply.convoy import Convoy
+from reconciler.apply.ground import Ground, absent, check_ground
+from reconciler.apply.preflight import find_program
+from reconciler.apply.result import Status, StepResult
+from reconciler.core.change import Running
+from reconciler.core.model import Compiled, File, Install, Process, Role, Service
+from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.host import files, proc
+from reconciler.host.run import CommandFailed
+from reconciler.install import method
+from reconciler.install.base import InstallError
+from reconciler.launchers.base import Backend, BackendError
+
+
+class Watcher(Protocol):
+    """Is told what happens while it happens. Tests end the pass from here, at every boundary."""
+
+    def begins(self, step: Step) -> None: ...
+
+    def progress(self, step: Step, line: str) -> None: ...
+
+    def ended(self, step: Step, result: StepResult) -> None: ...
+
+    def waits(self) -> None:
+        """Nothing can be done but wait: the time for work that can be done at any time."""
+
+
+class Ending(NamedTuple):
+    """How one step ended, before it is timed."""
+
+    status: Status
+    message: str = ""
+    hint: str = ""
+
+
+DONE = Ending(Status.DONE)
+
+
+class Executor:
+    """Carries out one plan on this host."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        compiled: Compiled,
+        backends: Mapping[str, Backend],
+        watcher: Watcher,
+        asked_to_stop: Callable[[], bool],
+    ) -> None:
+        self.plan = plan
+        self.desired = compiled.deployment
+        self.contents = compiled.contents
+        self.backends = backends
+        self.watcher = watcher
+        self.asked_to_stop = asked_to_stop
+        self.steps = {step.id: step for step in plan.steps}
+        self.services: dict[str, Service] = {service.name: service for service in self.desired.services}
+        self.installs: dict[str, Install] = {install.id: install for install in self.desired.installs}
+        self.files: dict[str, File] = {file.path: file for file in self.desired.files}
+        self.results: dict[str, StepResult] = {}
+        self.up: dict[str, Process] = {}  # by service, what was started
+
+    def run(self) -> tuple[StepResult, ...]:
+        """Every step's result, in the plan's order. Never raises for what a host can do to it."""
+        if self.plan.steps:
+            self._make_folders()
+        for phase, steps in groupby(self.plan.steps, key=_stage):
+            if phase is Phase.STOP:
+                self._convoy(list(steps))
+            elif phase is Phase.RENDER:
+                self._render_all(list(steps))
+            else:
+                for step in steps:
+                    self._one(step)
+        return tuple(self.results[step.id] for step in self.plan.steps)
+
+    def _make_folders(self) -> None:
+        """Before all else; what fails here is told by the step that needs the folder."""
+        for path, mode in self.desired.folders:
+            with suppress(OSError):
+                files.make_folder(path, mode)
+
+    # ------------------------------------------------------------ steps done one by one
+
+    def _one(self, step: Step) -> None:
+        if self._held_up(step):
+            return
+        self.watcher.begins(step)
+        began = monotonic()
+        ending = self._guarded(step)
+        self._end(StepResult(step.id, ending.status, round(monotonic() - began, 3), ending.message, ending.hint))
+
+    def _guarded(self, step: Step) -> Ending:
+        try:
+            return self._ACTIONS[step.action](self, step)
+        except (BackendError, InstallError, CommandFailed) as error:
+            return Ending(Status.FAILED, str(error))
+        except OSError as error:
+            return Ending(Status.FAILED, f"{error.filename or step.target}: {error.strerror or error}", _os_hint(error))
+
+    def _held_up(self, step: Step) -> bool:
+        unmet = next((need for need in step.needs if self._failed(need)), "")
+        if unmet:
+            self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet} {self.results[unmet].status.value}"))
+        elif self.asked_to_stop():
+            self._end(StepResult(step.id, Status.SKIPPED, 0.0, "the pass was asked to stop before this step"))
+        return step.id in self.results
+
+    def _failed(self, need: str) -> bool:
+        result = self.results.get(need)
+        return result is not None and result.status is not Status.DONE and result.status is not Status.SKIPPED
+
+    def _end(self, result: StepResult) -> None:
+        self.results[result.id] = result
+        self.watcher.ended(self.steps[result.id], result)
+
+    def _install(self, step: Step) -> Ending:
+        install = self.installs[step.target]
+        chosen = method(install.method)
+        if chosen.complete(install):
+            return Ending(Status.SKIPPED, "is in place since the plan was made")
+        chosen.build(install, lambda line: self.watcher.progress(step, line))
+        return DONE
+
+    def _check(self, step: Step) -> Ending:
+        service = self.services[step.service]
+        install = self.installs.get(service.install)
+        missing = find_program(service, install, self.desired.root)
+        return Ending(Status.FAILED, *missing) if missing else DONE
+
+    def _daemon(self, step: Step) -> Ending:
+        backend = self.backends[step.launcher]
+        if step.action is Action.RESTART and step.running is not None:
+            backend.stop_daemon(step.running.pid, self._longest_stop())
+        backend.start_daemon(lambda line: self.watcher.progress(step, line))
+        return DONE
+
+    def _longest_stop(self) -> float:
+        return max((service.stop_seconds for service in self.services.values()), default=10.0)
+
+    def _start_or_stop(self, step: Step) -> Ending:
+        if step.action is Action.STOP and step.running is not None:
+            service = self.services.get(step.service)
+            return _stop_process(step.running, service.stop_seconds if service else 10.0)
+        return self._daemon(step)
+
+    def _reload(self, step: Step) -> Ending:
+        self.backends[step.launcher].reload()
+        return DONE
+
+    def _clean(self, step: Step) -> Ending:
+        files.remove(step.path)
+        return DONE
+
+    _ACTIONS: Mapping[Action, Callable[[Executor, Step], Ending]] = {
+        Action.INSTALL: _install,
+        Action.CHECK: _check,
+        Action.START: _start_or_stop,
+        Action.RESTART: _daemon,
+        Action.STOP: _start_or_stop,
+        Action.RELOAD: _reload,
+        Action.CLEAN: _clean,
+    }
+
+    # ------------------------------------------------------------ steps done together
+
+    def _render_all(self, steps: Sequence[Step]) -> None:
+        """Write every file, then make all renames durable with one sync a folder."""
+        written = []
+        for step in steps:
+            if self._held_up(step):
+                continue
+            self.watcher.begins(step)
+            began = monotonic()
+            try:
+                ending = self._render(step)
+            except OSError as error:
+                ending = Ending(Status.FAILED, f"{step.path}: {error.strerror or error}", _os_hint(error))
+            written.append(step.path)
+            self._end(StepResult(step.id, ending.status, round(monotonic() - began, 3), ending.message, ending.hint))
+        with suppress(OSError):
+            files.sync_folders(path for path in written if os.path.exists(path))
+
+    def _render(self, step: Step) -> Ending:
+        file = self.files[step.path]
+        now = files.state(step.path)
+        if now.digest == file.digest and now.mode == file.mode:
+            return Ending(Status.SKIPPED, "is as wanted since the plan was made")
+        if now.digest == file.digest:
+            os.chmod(step.path, file.mode)
+            return DONE
+        if now.digest != step.before:
+            return Ending(Status.FAILED, "was changed since the plan was made", "the next pass looks again")
+        files.make_folder(os.path.dirname(step.path), 0o700 if file.role is not Role.CONFIG else 0o750)
+        files.write(step.path, self.contents[step.path], file.mode)
+        return DONE
+
+    def _convoy(self, steps: Sequence[Step]) -> None:
+        going = self._on_firm_ground(steps)
+        convoy = Convoy(
+            going,
+            self.services,
+            self.backends,
+            self.results,
+            asked_to_stop=self.asked_to_stop,
+            told=self._end,
+            begins=self.watcher.begins,
+            waits=self.watcher.waits,
+        )
+        convoy.drive()
+        for service, unit in convoy.up.items():
+            process = proc.look(unit.pid)
+            if process is not None:
+                self.up[service] = process
+
+    def _on_firm_ground(self, steps: Sequence[Step]) -> list[Step]:
+        """Each unit is looked at again, all in one question for each launcher."""
+        firm = []
+        for launcher, group in groupby(sorted(steps, key=_launcher), key=_launcher):
+            members = list(group)
+            try:
+                units = self.backends[launcher].units([step.unit.name for step in members if step.unit])
+            except BackendError as error:
+                for step in members:
+                    self._end(StepResult(step.id, Status.FAILED, 0.0, str(error)))
+                continue
+            for step in members:
+                unit = units.get(step.unit.name if step.unit else "") or absent(step)
+                process = proc.look(unit.pid) if unit.pid else None
+                finding = check_ground(step, self.services.get(step.service), unit, process, self.desired.id)
+                if finding.ground is Ground.FIRM:
+                    firm.append(step)
+                else:
+                    status = Status.SKIPPED if finding.ground is Ground.ALREADY else Status.FAILED
+                    self._end(StepResult(step.id, status, 0.0, finding.message))
+        return firm
+
+
+def _stage(step: Step) -> Phase:
+    """Stopping and starting are one convoy: a unit need not wait for all others to be down."""
+    return Phase.STOP if step.phase is Phase.START else step.phase
+
+
+def _launcher(step: Step) -> str:
+    return step.unit.launcher if step.unit else step.launcher
+
+
+def _stop_process(running: Running, seconds: float) -> Ending:
+    """End a process that no launcher keeps, and its group."""
+    if proc.kill_group(running.pid, running.started, seconds):
+        return DONE
+    return Ending(
+        Status.FAILED, f"pid {running.pid} outlives SIGKILL", "it may hang in a file system; see `ps -o stat,wchan`"
+    )
+
+
+def _os_hint(error: OSError) -> str:
+    import errno
+
+    return {
+        errno.EACCES: "the account may not write there; see `ls -ld` of the folder",
+        errno.EROFS: "the file system is mounted read-only",
+        errno.ENOSPC: "the file system is full",
+        errno.EDQUOT: "the quota is used up",
+    }.get(error.errno or 0, "")

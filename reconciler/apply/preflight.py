@@ -1,0 +1,53 @@
+"""Whether what is to be started can be started, before anything is stopped for it."""
+
+from __future__ import annotations
+
+import os
+from shlex import quote
+
+from reconciler.core.model import Install, Service
+from reconciler.host.run import CommandFailed, run
+from reconciler.install import method
+
+# The search path of a service: what its manager gives it, not what the caller happens to have.
+SERVICE_PATH = "/usr/local/bin:/usr/bin:/bin"
+_PROLOGUE_SECONDS = 120.0
+
+
+def find_program(service: Service, install: Install | None, root: str) -> tuple[str, str] | None:
+    """None when the program of a service can be found, else what is missing and how to mend it."""
+    program = service.program
+    if not program or program[0] in "$`(":
+        return None  # the shell decides what it is
+    if "/" in program:
+        return _check_path(os.path.join(root, program))
+    if install is not None and method(install.method).find_program(install, program):
+        return None
+    if service.prologue:
+        return _ask_shell(service, program)
+    if any(os.access(os.path.join(folder, program), os.X_OK) for folder in SERVICE_PATH.split(":")):
+        return None
+    where = f"{install.path}/bin, {SERVICE_PATH}" if install is not None and install.path else SERVICE_PATH
+    return f"command not found: {program} (looked in {where})", "check `command:`, `requirement:` and the version"
+
+
+def _check_path(path: str) -> tuple[str, str] | None:
+    if os.access(path, os.X_OK) and os.path.isfile(path):
+        return None
+    if os.path.exists(path):
+        return f"{path} is not executable", f"chmod +x {path}"
+    return f"{path} does not exist", "check `command:` and the version"
+
+
+def _ask_shell(service: Service, program: str) -> tuple[str, str] | None:
+    from reconciler.launchers.shim import prologue_script
+
+    script = f"{prologue_script(service.prologue)}command -v -- {quote(program)}\n"
+    env = {"HOME": os.environ.get("HOME", "/"), "PATH": SERVICE_PATH}
+    try:
+        run(["/bin/bash", "-c", script], timeout=_PROLOGUE_SECONDS, env=env, cwd="/")
+    except CommandFailed as error:
+        printed = (error.err or error.out).decode(errors="replace").strip()
+        message = f"command not found after the prologue: {program}" + (f"\n{printed}" if printed else "")
+        return message, f"prologue: {service.prologue.strip()}"
+    return None

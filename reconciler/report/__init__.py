@@ -1,0 +1,1 @@
+"""How plans, passes and states are shown: text for people, JSON for machines, events for a log."""

@@ -1,0 +1,143 @@
+"""JSON for machines. The keys named in the README stay; new ones may be added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.agent.report import DeploymentReport, PassReport
+from reconciler.apply.result import StepResult
+from reconciler.core.change import Change
+from reconciler.core.model import Gap, Problem, State
+from reconciler.core.plan import Step
+
+
+def pass_data(report: PassReport) -> dict[str, Any]:
+    """A plan, or a pass with what became of each step."""
+    return {
+        "site": report.site,
+        "commit": report.commit,
+        "head": report.head or report.commit,
+        "subject": report.subject,
+        "author": report.author,
+        "run": report.run,
+        "exit_code": report.exit_code,
+        "deployments": [_deployment(deployment) for deployment in report.deployments],
+        "problems": problems_data(report.problems),
+        "notices": [notice.message for notice in report.notices],
+    }
+
+
+def _deployment(report: DeploymentReport) -> dict[str, Any]:
+    results = {result.id: result for result in report.results}
+    return {
+        "environment": report.plan.environment,
+        "converged": report.converged,
+        "counts": report.plan.diff.counts(),
+        "changes": [_change(change) for change in report.plan.diff.changes],
+        "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
+        "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
+        **({"error": report.error} if report.error else {}),
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "service": change.service,
+        "kind": change.kind.value,
+        "reasons": list(change.reasons),
+        "restarts": list(change.restarts),
+        "launcher": change.unit.launcher,
+        "unit": change.unit.name,
+        "group": change.group,
+        "component": change.component,
+        "version": change.version,
+        "wanted": change.wanted,
+        "state": change.state.value,
+        "held": change.held,
+        **({"renamed_from": change.renamed_from} if change.renamed_from else {}),
+    }
+
+
+def _step(step: Step, result: StepResult | None) -> dict[str, Any]:
+    data = {
+        "id": step.id,
+        "action": step.action.value,
+        "service": step.service or None,
+        "target": step.target,
+        "needs": list(step.needs),
+        "restarts": list(step.restarts),
+    }
+    if result is not None:
+        data |= {
+            "status": result.status.value,
+            "seconds": result.seconds,
+            "message": result.message,
+            "hint": result.hint,
+        }
+    return data
+
+
+def _gap(gap: Gap) -> dict[str, str]:
+    return {"scope": gap.scope, "subject": gap.subject, "message": gap.message}
+
+
+def problems_data(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
+    return [{**problem.origin._asdict(), "message": problem.message, "hint": problem.hint} for problem in problems]
+
+
+def status_data(report: PassReport) -> dict[str, Any]:
+    return {
+        "site": report.site,
+        "commit": report.commit,
+        "deployments": [
+            {
+                "environment": deployment.plan.environment,
+                "services": [_service(change, deployment) for change in deployment.plan.diff.changes],
+                "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
+            }
+            for deployment in report.deployments
+        ],
+        "notices": [notice.message for notice in report.notices],
+    }
+
+
+def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
+    unit = report.observed.units.get(change.unit)
+    return {
+        "service": change.service,
+        "launcher": change.unit.launcher,
+        "group": change.group,
+        "state": change.state.value,
+        "detail": change.detail,
+        "version": running_version(change),
+        "wanted": change.wanted or None,
+        "pid": unit.pid if unit and unit.pid else None,
+        "healthy": is_healthy(change),
+        "since": unit.since if unit and unit.since else None,
+        "kind": change.kind.value,
+        "reasons": list(change.reasons),
+    }
+
+
+def running_version(change: Change) -> str | None:
+    """The version of the process that runs; None where none does."""
+    return (change.version or None) if change.state.alive else None
+
+
+def is_healthy(change: Change) -> bool:
+    """As far as its launcher can tell: it is up, and stays so."""
+    return change.state is State.RUNNING
+
+
+def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: {
+            "value": field.value,
+            "file": field.origin.file,
+            "line": field.origin.line,
+            "column": field.origin.column,
+            "secret": field.secret,
+        }
+        for key, field in fields.items()
+    }

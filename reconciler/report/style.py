@@ -1,0 +1,39 @@
+"""Colours where a terminal is, and lines that fit it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Style(NamedTuple):
+    colour: bool
+    width: int  # columns; 0: lines are not folded
+
+    def paint(self, text: str, how: str) -> str:
+        if not self.colour or not how or not text:
+            return text
+        return f"\x1b[{_CODES[how]}m{text}\x1b[0m"
+
+    def fold(self, text: str, indent: str) -> Iterator[str]:
+        """The text in lines that fit; those after the first begin with `indent`. Colour takes no width."""
+        if not self.width or _length(text) <= self.width:
+            yield text
+            return
+        line = ""
+        for word in text.split(" "):
+            if line.strip() and _length(line) + 1 + _length(word) > self.width:
+                yield line
+                line = indent + word
+            else:
+                line = f"{line} {word}" if line or not word else word
+                line = line if text.startswith(" ") or line.strip() else word
+        yield line
+
+
+def _length(text: str) -> int:
+    return len(_ESCAPE.sub("", text))

@@ -1,0 +1,243 @@
+"""Text for people: what happens, why, and what to do next, on one screen of 80 columns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reconciler.agent.report import DeploymentReport, PassReport
+from reconciler.apply.result import Status, StepResult
+from reconciler.core.change import Change, Kind
+from reconciler.core.model import Problem, State, Unit
+from reconciler.core.plan import Action, Step
+from reconciler.report.data import is_healthy, running_version
+from reconciler.report.style import Style
+
+_SHOWN_KEPT = 12  # unchanged services that get a line each; more are counted
+
+_WORDS = {
+    Kind.CREATE: ("to create", "created"),
+    Kind.UPDATE: ("to update", "updated"),
+    Kind.RESTART: ("to restart", "restarted"),
+    Kind.REMOVE: ("to remove", "removed"),
+    Kind.BLOCKED: ("blocked", "blocked"),
+    Kind.KEEP: ("unchanged", "unchanged"),
+}
+_COLOURS = {
+    Kind.CREATE: "green",
+    Kind.UPDATE: "yellow",
+    Kind.RESTART: "yellow",
+    Kind.REMOVE: "red",
+    Kind.BLOCKED: "red",
+    Kind.KEEP: "dim",
+}
+
+
+def pass_text(report: PassReport, style: Style) -> str:
+    """A plan, or what a pass did."""
+    blocks = [_notices(report, style), _problems_block(report, style)]
+    blocks += [_deployment(report, deployment, style) for deployment in report.deployments]
+    return "\n\n".join("\n".join(block) for block in map(list, blocks) if block) + "\n"
+
+
+def _notices(report: PassReport, style: Style) -> Iterator[str]:
+    for notice in report.notices:
+        word = style.paint("error", "red") if notice.failed else style.paint("warning", "yellow")
+        yield from style.fold(f"{word}: {notice.message}", indent="    ")
+
+
+def _problems_block(report: PassReport, style: Style) -> Iterator[str]:
+    if not report.problems:
+        return
+    held = f"the site stays at {report.commit[:8]}" if report.commit else "nothing is applied"
+    which = f"commit {report.head[:8]} is" if report.head else "the desired state is"
+    yield style.paint("error", "red") + f": {which} not valid, so {held}"
+    yield from problem_lines(report.problems, style)
+
+
+def problem_lines(problems: Sequence[Problem], style: Style) -> Iterator[str]:
+    for problem in problems:
+        place, _, rest = str(problem._replace(hint="")).partition(": ")
+        yield from style.fold(f"{style.paint(place, 'bold')}: {rest}", indent="    ")
+        if problem.hint:
+            yield from style.fold(f"    {problem.hint}", indent="    ")
+
+
+def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + _commit(report)
+    results = {result.id: result for result in deployment.results}
+    steps = _by_service(deployment.plan.steps)
+    changes = deployment.plan.diff.changes
+    acting = [change for change in changes if change.kind is not Kind.KEEP]
+    kept = [change for change in changes if change.kind is Kind.KEEP]
+    width = max((len(change.service) for change in changes), default=0)
+    for change in acting:
+        yield from _change_lines(change, width, style)
+        yield from _failure_lines(steps.get(change.service, ()), results, style)
+    yield from _kept_lines(kept, width, style)
+    yield from _shared_lines(steps.get("", ()), results, style)
+    for gap in deployment.plan.diff.gaps:
+        yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+    if deployment.error:
+        yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
+    yield from style.fold("  " + _summary(deployment, style), indent="  ")
+
+
+def _commit(report: PassReport) -> str:
+    subject = f"  {report.subject}" if report.subject else ""
+    return f" at {report.commit[:8]}{subject}" + (f" ({report.author})" if report.author else "")
+
+
+def _by_service(steps: Iterable[Step]) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        found.setdefault(step.service, []).append(step)
+    return found
+
+
+def _change_lines(change: Change, width: int, style: Style) -> Iterator[str]:
+    sign = style.paint(change.kind.sign, _COLOURS[change.kind])
+    first, *more = [*_shortened(change), ""] if change.reasons else [""]
+    head = f"  {sign} {change.service:<{width}}  {_versions(change)}"
+    indent = " " * (width + 6)
+    yield from style.fold(f"{head}  {first}".rstrip(), indent=indent)
+    for reason in filter(None, more):
+        yield from style.fold(f"{indent}{reason}", indent=indent)
+    others = [name for name in change.restarts if name != change.service]
+    if others:
+        yield from style.fold(f"{indent}restarts with it: {', '.join(others)}", indent=indent)
+
+
+def _versions(change: Change) -> str:
+    if change.version and change.wanted and change.version != change.wanted:
+        return f"{change.version} -> {change.wanted}"
+    return change.wanted or change.version or "-"
+
+
+def _shortened(change: Change) -> list[str]:
+    """The versions stand in a column of their own; of that reason only the place is told again."""
+    prefix = f"version {change.version} -> {change.wanted}"
+    return [
+        reason.removeprefix(prefix).strip().removeprefix("(").removesuffix(")") if reason.startswith(prefix) else reason
+        for reason in change.reasons
+    ]
+
+
+def _kept_lines(kept: Sequence[Change], width: int, style: Style) -> Iterator[str]:
+    if len(kept) > _SHOWN_KEPT:
+        yield style.paint(f"  = {len(kept)} services unchanged", "dim")
+        return
+    for change in kept:
+        down = "" if change.state is State.RUNNING else f"  {change.state.value.upper()} {change.detail}".rstrip()
+        yield style.paint(f"  = {change.service:<{width}}  {_versions(change)}", "dim") + style.paint(down, "red")
+
+
+def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], style: Style) -> Iterator[str]:
+    for step in steps:
+        result = results.get(step.id)
+        if result is None or result.status is Status.DONE or not result.message:
+            continue
+        colour = "dim" if result.status is Status.SKIPPED else "red"
+        lines = result.message.splitlines()
+        yield from style.fold(
+            f"      {style.paint(f'{step.action.value} {result.status.value}', colour)}: {lines[0]}", indent="        "
+        )
+        for line in lines[1:]:
+            yield f"        {line}"
+        if result.hint:
+            yield from style.fold(f"        -> {result.hint}", indent="        ")
+
+
+def _shared_lines(steps: Sequence[Step], results: Mapping[str, StepResult], style: Style) -> Iterator[str]:
+    """Steps that are for several services: installs, shared files, the launcher's daemon."""
+    for step in steps:
+        if step.action is Action.RELOAD and step.id not in results:
+            continue
+        yield from style.fold(f"    {step.action.value:<8} {step.target}", indent=" " * 13)
+        yield from _failure_lines([step], results, style)
+
+
+def _summary(deployment: DeploymentReport, style: Style) -> str:
+    counts = deployment.plan.diff.counts()
+    done = 1 if deployment.results else 0
+    told = ", ".join(f"{counts[kind.value]} {words[done]}" for kind, words in _WORDS.items() if counts[kind.value])
+    if deployment.results:
+        failed = len(deployment.failed)
+        seconds = sum(result.seconds for result in deployment.results)
+        outcome = style.paint(f"{failed} steps failed", "red") if failed else style.paint("done", "green")
+        return f"{told or 'no services'}: {outcome}" + (f", {seconds:.1f} s of work" if seconds else "")
+    if not deployment.plan.steps:
+        return f"{told or 'no services'}. Nothing to do."
+    held = f" {len(deployment.plan.held)} removals are held." if deployment.plan.held else ""
+    return f"{told}; {len(deployment.plan.steps)} steps.{held}"
+
+
+# ---------------------------------------------------------------- status
+
+
+def status_text(report: PassReport, style: Style, now: float | None = None) -> str:
+    """What runs: one line for each service, by group."""
+    now = time.time() if now is None else now
+    blocks = [list(_notices(report, style))]
+    blocks += [list(_status(report, deployment, style, now)) for deployment in report.deployments]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+_HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
+
+
+def _status(report: PassReport, deployment: DeploymentReport, style: Style, now: float) -> Iterator[str]:
+    yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + f" at {report.commit[:8]}"
+    changes = sorted(deployment.plan.diff.changes, key=lambda change: (change.group, change.service))
+    rows = [_row(change, deployment.observed.units.get(change.unit), now) for change in changes]
+    widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
+    yield style.paint("  " + _columns(_HEADINGS, widths), "dim")
+    for change, row in zip(changes, rows, strict=True):
+        yield "  " + style.paint(_columns(row, widths), "" if is_healthy(change) else "red")
+        for reason in change.reasons if change.kind is not Kind.KEEP else ():
+            yield from style.fold(f"      {reason}", indent="      ")
+    for gap in deployment.plan.diff.gaps:
+        yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+
+
+def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
+    since = span(now - unit.since) if unit and unit.since else "-"
+    pid = str(unit.pid) if unit and unit.pid else "-"
+    return (change.service, change.state.value, running_version(change) or "-", change.wanted or "-", pid, since)
+
+
+def _columns(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def span(seconds: float) -> str:
+    """`3d4h`, `2h5m`, `12m`, `40s`: as short as a column."""
+    total = max(int(seconds), 0)
+    days, hours, minutes = total // 86400, total % 86400 // 3600, total % 3600 // 60
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes}m"
+    return f"{minutes}m" if minutes else f"{total}s"
+
+
+# ---------------------------------------------------------------- explain
+
+
+def explain_text(service: str, fields: Mapping[str, Any], style: Style) -> str:
+    lines = [style.paint(service, "bold")]
+    width = max((len(key) for key in fields), default=0)
+    for key, field in fields.items():
+        place = str(field.origin) if field.origin.line else field.origin.file
+        value = field.value if isinstance(field.value, str) else _plain(field.value)
+        shown = value.strip().replace("\n", "\n" + " " * (width + 4)) or "''"
+        lines.append(f"  {style.paint(f'{key:<{width}}', 'dim')}  {shown}")
+        lines.append(" " * (width + 4) + style.paint(place, "dim"))
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    from json import dumps
+
+    return dumps(value, ensure_ascii=False)
