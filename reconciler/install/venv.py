@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from errno import EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP
+from errno import EINVAL
 from time import monotonic, sleep
 
 from reconciler.core.digest import digest
@@ -169,43 +169,23 @@ def _folders(install: Install) -> Iterator[str]:
 
 @contextmanager
 def _alone(install: Install, progress: Callable[[str], None]) -> Iterator[None]:
-    """No other pass builds this component and version meanwhile: another deployment may share the folder.
+    """No other pass builds this component and version meanwhile: another deployment may share the folder."""
+    from reconciler.host.lock import Lock
 
-    The kernel gives a dead builder's lock back, and no child inherits it. Where the file system has no
-    locks (some parallel ones answer ENOSYS) the deployment's own lock has to do.
-    """
-    path = _beside(install, "lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = Lock(_beside(install, "lock"))
+    until = monotonic() + _PATIENCE
+    told = False
+    while (holder := lock.acquire()) is not None:
+        if monotonic() > until:
+            raise InstallError(f"{install.id} was not built: {lock.path} is held by {holder}")
+        if not told:
+            progress(f"{install.id}: waits for another builder of it, {holder}")
+        told = True
+        sleep(0.2)
     try:
-        if not _lock(descriptor):
-            progress(f"{install.id}: another pass is building it; waits for that")
-            _wait(descriptor, path)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _wait(descriptor: int, path: str) -> None:
-    until = monotonic() + _PATIENCE
-    while not _lock(descriptor):
-        if monotonic() > until:
-            raise InstallError(
-                f"{path}: still held by another builder after {_PATIENCE / 60:.0f} minutes; see `fuser {path}`"
-            )
-        sleep(0.2)
-
-
-def _lock(descriptor: int) -> bool:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in (ENOSYS, ENOLCK, EOPNOTSUPP):
-            raise
-    return True
+        lock.release()
 
 
 def _remove_unfinished(install: Install) -> None:
