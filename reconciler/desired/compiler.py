@@ -1,0 +1,108 @@
+"""All deployments of a site, or of a repo, and what is wrong with any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler.core.model import Compiled, Origin, Problem
+from reconciler.desired import checks
+from reconciler.desired.deployment import Made, compile_deployment
+from reconciler.desired.folder import Tree
+from reconciler.desired.ground import Facts, Wanted
+from reconciler.desired.layers import Layers, site_file
+from reconciler.desired.problems import Problems, suggest
+from reconciler.desired.templates import Broken, Templates
+
+
+class Result(NamedTuple):
+    """Deployments by environment, and what is wrong. With any problem there is none: nothing of it may be applied."""
+
+    compiled: Mapping[str, Compiled]
+    problems: tuple[Problem, ...]
+
+
+class _Repo(NamedTuple):
+    """What all deployments of a repo are compiled with."""
+
+    layers: Layers
+    templates: Templates
+    facts: Facts
+    problems: Problems
+    commit: str
+
+
+def sites(tree: Tree) -> list[str]:
+    """The sites of a repo."""
+    return Layers(tree, Problems()).sites()
+
+
+def environments(tree: Tree, site: str) -> list[str]:
+    """The environments of a site, as far as its file can be read."""
+    return Layers(tree, Problems()).environments(site)
+
+
+def compile_site(tree: Tree, site: str, environments: Sequence[str] | None, facts: Facts, commit: str = "") -> Result:
+    """The deployments of a site; of all its environments without a choice of them.
+
+    The others are compiled too, as they share the host: their ports, files and roots must fit.
+    """
+    problems = Problems()
+    layers = Layers(tree, problems)
+    repo = _Repo(layers, Templates(tree), facts, problems, commit)
+    if site not in layers.sites():
+        hint = suggest(site, layers.sites(), otherwise=f"add {site_file(site)}")
+        problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint)
+        return Result({}, problems.told(1))
+    layers.strays(site)
+    made = _site(repo, site)
+    wanted = list(made) if environments is None else list(environments)
+    for name in wanted:
+        if name not in made:
+            hint = suggest(name, made, otherwise="give it an environment")
+            problems.add(Origin(site_file(site), 0, 0), f"site `{site}` has no environment `{name[:80]}`", hint)
+    found = {name: one.compiled for name, one in made.items() if name in wanted and one.compiled is not None}
+    return Result({} if len(problems) else found, problems.told(len(made)))
+
+
+def validate(tree: Tree, facts: Facts) -> tuple[Problem, ...]:
+    """Everything that is wrong with a repo: all sites, all environments, all templates, each thing once."""
+    problems = Problems()
+    layers = Layers(tree, problems)
+    templates = Templates(tree)
+    repo = _Repo(layers, templates, facts, problems, "")
+    layers.strays()
+    for environment in layers.all_environments():
+        layers.layer(f"desired/environments/{environment}.yaml")
+    _parse(templates, problems)
+    if not layers.sites():
+        problems.add(Origin("desired/sites", 0, 0), "the repo has no site", "add desired/sites/SITE.yaml")
+    deployments = 0
+    for site in layers.sites():
+        deployments += len(_site(repo, site))
+    return problems.told(deployments)
+
+
+def _parse(templates: Templates, problems: Problems) -> None:
+    for name in sorted(templates.known()):
+        try:
+            templates.check(name) if name.endswith(".j2") else None
+        except Broken as broken:
+            problems.add(Origin(broken.file, broken.line, 1 if broken.line else 0), broken.message, broken.hint)
+
+
+def _site(repo: _Repo, site: str) -> dict[str, Made]:
+    layers, problems = repo.layers, repo.problems
+    made = {}
+    names = layers.environments(site)
+    if not names:
+        message = f"site `{site}` has no environment"
+        problems.add(Origin(site_file(site), 0, 0), message, "add desired/environments/ENV.yaml")
+    layers.versioned(site, names)
+    for environment in names:
+        problems.where = f"{site}/{environment}"
+        wanted = Wanted(site, environment, repo.commit, layers.merged(site, environment), repo.facts)
+        made[environment] = compile_deployment(wanted, repo.templates, problems)
+        problems.where = ""
+    checks.on_host([one.uses for one in made.values()], problems)
+    return made

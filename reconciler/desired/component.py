@@ -1,0 +1,112 @@
+"""A component in the version that the deployment wants: how it is installed, and what its services get from that."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler import install
+from reconciler.core.model import Install, Origin
+from reconciler.desired.ground import Ground
+from reconciler.desired.nodes import Entries, Node
+from reconciler.desired.problems import ORIGIN_DEFAULT, Failed
+from reconciler.desired.read import Reader
+from reconciler.desired.schema import LAYER, Key
+from reconciler.desired.scope import Got, Lazy
+from reconciler.install.base import ComponentSpec
+
+_DEFAULTS = {"requirement": "", "image": "", "source": "", "python": "python3", "prologue": ""}
+_SHOWN = ("requirement", "image", "source", "python")
+
+
+class Component(NamedTuple):
+    """`sound` is false where something of it cannot be had; then nothing may be made from the rest."""
+
+    name: str
+    version: Got
+    method: Got
+    install: Install | None
+    exports: tuple[str, ...]
+    prologue: Node | None  # as written: a service evaluates it in its own scope
+    shown: dict[str, Got]  # what `explain` tells of it
+    sound: bool
+
+
+class Components:
+    """The components of a deployment, each worked out once."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._nodes = ground.merged.section("components")
+        self._known: dict[str, Component | None] = {}
+
+    def names(self) -> list[str]:
+        return list(self._nodes)
+
+    def get(self, name: str) -> Component | None:
+        """The component, or None where there is none of this name."""
+        if name not in self._known:
+            node = self._nodes.get(name)
+            self._known[name] = self._make(name, node) if isinstance(node, Entries) else None
+        return self._known[name]
+
+    def version(self, name: str, origin: Origin) -> Lazy:
+        """The component's version, for the scope of its strings."""
+        return Lazy("version", origin, lambda: self._ground.versions[self._has_version(name, origin)])
+
+    def _has_version(self, name: str, origin: Origin) -> str:
+        if name not in self._ground.versions:
+            hint = f'add `{name}: "1.0"` under `versions`'
+            self._ground.problems.add(origin, f"there is no version of component `{name}`", hint)
+            raise Failed
+        return name
+
+    def _make(self, name: str, node: Entries) -> Component:
+        ground = self._ground
+        version = self.version(name, node.origin)
+        scope = ground.scope.within({"component": name, "version": version})
+        reader = Reader(node, f"component {name}", scope, ground.evaluator, ground.problems)
+        wanted = self._version_of(name, version, reader)
+        method = self._method(name, reader)
+        shown = {key: reader.text(key, default) for key, default in _DEFAULTS.items()}
+        made = None
+        if reader.sound and len(ground.folders()) == len(ground.paths):
+            made = self._describe(name, wanted, method.text, shown)
+        exports = install.method(method.text).exports(made) if made else ()
+        kept = {key: shown[key] for key in _SHOWN if key in node.entries or self._uses(method.text, key)}
+        return Component(name, wanted, method, made, exports, node.get("prologue"), kept, reader.sound)
+
+    def _version_of(self, name: str, version: Lazy, reader: Reader) -> Got:
+        node = self._ground.merged.section("versions").get(name)
+        origin = node.origin if node else ORIGIN_DEFAULT
+        try:
+            return Got(self._ground.evaluator.force(version), origin)
+        except Failed:
+            reader.sound = False
+            return Got("", origin)
+
+    def _method(self, name: str, reader: Reader) -> Got:
+        if "install" not in reader.node.entries:
+            hint = "one of: " + ", ".join(install.NAMES)
+            reader.tell(
+                reader.node.origin, f"component `{name}` does not say how it is installed: `install` is missing", hint
+            )
+        got = reader.word("install", _keys()["install"], "")
+        for key in install.method(got.text).required if got.value else ():
+            if key not in reader.node.entries:
+                message = f"component `{name}` needs `{key}`, as it is installed by {got.text}"
+                reader.tell(reader.node.origin, message, _keys()[key].help)
+        return got
+
+    def _describe(self, name: str, version: Got, method: str, said: dict[str, Got]) -> Install | None:
+        texts = {key: got.text for key, got in said.items()}
+        spec = ComponentSpec(component=name, version=version.text, **texts)
+        return install.method(method).describe(spec, self._ground.folders())
+
+    def _uses(self, method: str, key: str) -> bool:
+        required = install.method(method).required if method else ()
+        return key in required or (key == "python" and "requirement" in required)
+
+
+def _keys() -> dict[str, Key]:
+    each = LAYER.keys["components"].each
+    return dict(each.keys) if each else {}

@@ -1,0 +1,274 @@
+"""One deployment compiled: from what its layers say to what a pass compares with the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from reconciler import launchers
+from reconciler.core.digest import digest
+from reconciler.core.model import Compiled, Daemon, Deployment, File, Install, Origin, Policy, Role, Service
+from reconciler.desired import checks
+from reconciler.desired.checks import Use, Uses
+from reconciler.desired.component import Component, Components
+from reconciler.desired.ground import ConfigFile, Ground, Wanted
+from reconciler.desired.nodes import Entries, Scalar
+from reconciler.desired.problems import Problems
+from reconciler.desired.read import Reader
+from reconciler.desired.scope import Got
+from reconciler.desired.service import Draft, drafts, fields_of, options, program_of, spec_of
+from reconciler.desired.templates import Templates
+from reconciler.launchers.base import Place, Rendering, ServiceSpec
+
+_FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
+_BELOW = 0o750  # folders inside of those, that some file needs
+
+
+class Made(NamedTuple):
+    """What became of a deployment. `compiled` is None where something of it is wrong."""
+
+    compiled: Compiled | None
+    uses: Uses
+
+
+class _Ready(NamedTuple):
+    """A service with nothing against it, and its component and files."""
+
+    draft: Draft
+    component: Component
+    files: list[ConfigFile]
+    spec: ServiceSpec
+
+
+class _Run(NamedTuple):
+    """A launcher of this deployment and what it rendered."""
+
+    name: str
+    rendering: Rendering
+    port: Origin  # where the port of its daemon was written
+
+
+class _Parts(NamedTuple):
+    """All parts of a deployment with nothing against it."""
+
+    folders: Mapping[str, str]
+    files: Mapping[str, ConfigFile]
+    services: Mapping[str, Draft]
+    ready: Mapping[str, _Ready]
+    runs: list[_Run]
+    policy: Policy
+
+
+def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
+    """Evaluate, check and render; whatever is wrong is among `problems` afterwards."""
+    before = len(problems)
+    ground = Ground(wanted, templates, problems)
+    folders = ground.folders()
+    files = ground.config_files()
+    services = drafts(ground, Components(ground))
+    checks.references(services, wanted.merged.section("files"), problems)
+    checks.names_on_host(services, problems)
+    policy = _policy(ground)
+    ready = _ready(services, files)
+    runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
+    uses = _uses(ground, folders, files, services, runs)
+    if len(problems) > before:
+        return Made(None, uses)
+    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, policy)), uses)
+
+
+def _ready(services: Mapping[str, Draft], files: Mapping[str, ConfigFile]) -> dict[str, _Ready]:
+    """All sound services, disabled ones among them: they are told of like the others."""
+    found = {}
+    for name, draft in services.items():
+        if draft.sound and draft.component and all(got.text in files for got in draft.files):
+            own = [files[got.text] for got in draft.files]
+            found[name] = _Ready(draft, draft.component, own, spec_of(draft, draft.component, own))
+    return found
+
+
+# ---------------------------------------------------------------- launchers
+
+
+def _render(ground: Ground, folders: dict[str, str], ready: Mapping[str, _Ready]) -> list[_Run]:
+    """What the launchers of the enabled services make of them. Unfit services are told and left out."""
+    runs = []
+    enabled = [one for one in ready.values() if one.draft.enabled]
+    for name in sorted({one.draft.launcher for one in enabled}):
+        settings, sound = _settings(ground, name)
+        values = {key: got.value for key, got in settings.items()}
+        place = Place(ground.wanted.site, ground.wanted.environment, folders, values)
+        launcher = launchers.launcher(name)
+        own = [one for one in enabled if one.draft.launcher == name and _fits(ground, place, one)]
+        if sound and _fits_place(ground, place, name):
+            port = settings.get("port", Got("", _section(ground, name)))
+            runs.append(_Run(name, launcher.render(place, [one.spec for one in own]), port.origin))
+    return runs
+
+
+def _settings(ground: Ground, launcher: str) -> tuple[dict[str, Got], bool]:
+    node = ground.merged.get(launcher)
+    inner = node if isinstance(node, Entries) else Entries("default", 0, 0)
+    reader = Reader(inner, launcher, ground.scope, ground.evaluator, ground.problems)
+    return options(launcher, "settings", node, reader), reader.sound
+
+
+def _section(ground: Ground, launcher: str) -> Origin:
+    node = ground.merged.get(launcher)
+    return node.origin if node else ground.path_origin("root")
+
+
+def _fits(ground: Ground, place: Place, one: _Ready) -> bool:
+    against = launchers.launcher(one.draft.launcher).check(place, one.spec)
+    if against:
+        command = one.draft.got["command"].origin
+        origin = command if against.startswith(("command", f"{one.draft.launcher}: command")) else one.draft.origin
+        ground.problems.add(origin, f"service `{one.draft.name}`: {against}", rule=f"check {one.draft.name}")
+    return not against
+
+
+def _fits_place(ground: Ground, place: Place, name: str) -> bool:
+    """Not every launcher has something to say about the deployment as a whole."""
+    check = getattr(launchers.launcher(name), "check_settings", None)
+    against = str(check(place)) if check else ""
+    if against:
+        ground.problems.add(_section(ground, name), against, rule=f"check {name}")
+    return not against
+
+
+# ---------------------------------------------------------------- what it takes of the host
+
+
+def _uses(
+    ground: Ground,
+    folders: Mapping[str, str],
+    files: Mapping[str, ConfigFile],
+    services: Mapping[str, Draft],
+    runs: list[_Run],
+) -> Uses:
+    here = ground.wanted.environment
+    enabled = [draft for draft in services.values() if draft.enabled]
+    ports = [Use(got.text, f"`{draft.name}`", got.origin, here) for draft in enabled for got in draft.ports.values()]
+    ports += [Use(str(port), f"launcher {run.name}", run.port, here) for run in runs for port in run.rendering.ports]
+    paths = [Use(file.path, f"file `{file.name}`", file.origin, here) for file in files.values()]
+    for run in runs:
+        for made in run.rendering.files:
+            who = f"{made.role.value} of `{made.service}`" if made.service else f"launcher {run.name}"
+            origin = services[made.service].origin if made.service in services else run.port
+            paths.append(Use(made.path, who, origin, here))
+    roots = [Use(folders["root"], "root", ground.path_origin("root"), here)] if "root" in folders else []
+    return Uses(ports, paths, roots)
+
+
+# ---------------------------------------------------------------- the result
+
+
+def _policy(ground: Ground) -> Policy:
+    node = ground.merged.get("policy")
+    part = node.get("max_removals") if isinstance(node, Entries) else None
+    if part is None or not isinstance(node, Entries):
+        return Policy()
+    if isinstance(part, Scalar) and part.text.endswith("%"):
+        percent = part.text[:-1]
+        return Policy(0, int(percent)) if percent.isdigit() else Policy()
+    reader = Reader(node, "policy", ground.scope, ground.evaluator, ground.problems)
+    got = reader.integer(part, "max_removals", 0)
+    return Policy(got.value, 0) if got and isinstance(got.value, int) else Policy()
+
+
+def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
+    folders, runs = parts.folders, parts.runs
+    enabled = {name: one for name, one in parts.ready.items() if one.draft.enabled}
+    disabled = {name: draft for name, draft in parts.services.items() if not draft.enabled}
+    rendered, contents = _files(parts.files, enabled, runs)
+    deployment = Deployment(
+        site=wanted.site,
+        environment=wanted.environment,
+        commit=wanted.commit,
+        root=folders["root"],
+        folders=_folders(folders, [file.path for file in rendered]),
+        services=_services(enabled, runs),
+        files=rendered,
+        installs=_installs(enabled),
+        daemons=_daemons(runs),
+        disabled={name: draft.got["enabled"].origin for name, draft in disabled.items()},
+        policy=parts.policy,
+    )
+    salt = wanted.facts.salt
+    fields = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
+    return Compiled(deployment, contents, fields)
+
+
+def _services(enabled: Mapping[str, _Ready], runs: list[_Run]) -> tuple[Service, ...]:
+    made = []
+    renderings = {run.name: run.rendering for run in runs}
+    for name, one in enabled.items():
+        rendering = renderings[one.draft.launcher]
+        spec, install = one.spec, one.component.install
+        made.append(
+            Service(
+                name=name,
+                unit=spec.unit,
+                component=spec.component,
+                version=spec.version,
+                launcher=one.draft.launcher,
+                group=spec.group,
+                spec=spec.spec,
+                launch=rendering.launch[name],
+                install=install.id if install else "",
+                after=tuple(got.text for got in one.draft.after),
+                ready_seconds=rendering.ready_seconds[name],
+                stop_seconds=spec.stop_seconds,
+                program=program_of(spec.command),
+                prologue=spec.prologue,
+            )
+        )
+    return tuple(made)
+
+
+def _files(
+    files: Mapping[str, ConfigFile], enabled: Mapping[str, _Ready], runs: list[_Run]
+) -> tuple[tuple[File, ...], dict[str, bytes]]:
+    users: dict[str, list[str]] = {}
+    for name, one in enabled.items():
+        for own in one.files:
+            users.setdefault(own.name, []).append(name)
+    made = []
+    contents = {}
+    for file in files.values():
+        used = tuple(users.get(file.name, ()))
+        made.append(File(file.path, file.mode, file.digest, Role.CONFIG, used, file.name, file.secret))
+        contents[file.path] = file.content
+    for part in (part for run in runs for part in run.rendering.files):
+        secret = part.secret or (part.role is Role.ENV and _has_secret(enabled[part.service].draft))
+        used = (part.service,) if part.service else ()
+        name = os.path.basename(part.path)
+        made.append(File(part.path, part.mode, digest(part.content), part.role, used, name, secret))
+        contents[part.path] = part.content
+    return tuple(sorted(made, key=lambda file: file.path)), contents
+
+
+def _has_secret(draft: Draft) -> bool:
+    return any(got.secret for got in draft.env.values())
+
+
+def _installs(enabled: Mapping[str, _Ready]) -> tuple[Install, ...]:
+    found = (one.component.install for one in enabled.values())
+    return tuple(sorted({install for install in found if install is not None}))
+
+
+def _daemons(runs: list[_Run]) -> tuple[Daemon, ...]:
+    return tuple(run.rendering.daemon for run in runs if run.rendering.daemon is not None)
+
+
+def _folders(folders: Mapping[str, str], files: list[str]) -> tuple[tuple[str, int], ...]:
+    """The folders to be made, outer ones first. Those of images and installs are their builders' business."""
+    modes = {folders[name]: mode for name, mode in reversed(_FOLDERS)}
+    known = tuple(folder + "/" for folder in folders.values())
+    for path in files:
+        folder = os.path.dirname(path)
+        while folder not in modes and (folder + "/").startswith(known):
+            modes[folder] = _BELOW
+            folder = os.path.dirname(folder)
+    return tuple(sorted(modes.items()))

@@ -1,0 +1,221 @@
+"""What a layer may hold, as one table. Validation, the evaluation's defaults and the editor's schema come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler import install, launchers
+from reconciler.launchers.base import Option
+
+# A name ends up in paths, in the launchers' own files and on command lines.
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+VERSION = "^[A-Za-z0-9][A-Za-z0-9._+!-]*$"
+VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
+MODE = "^0?[0-7]{3}$"
+PERCENT = "^(100|[0-9]{1,2})%$"
+
+FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
+SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
+PLANNED_LAUNCHERS = tuple(name for name in ("systemd", "apptainer", "slurm") if name not in launchers.NAMES)
+PLANNED_METHODS = tuple(name for name in ("apptainer-sif", "apptainer-docker") if name not in install.NAMES)
+
+
+class Kind(Enum):
+    """What stands behind a key."""
+
+    TEXT = "text"
+    VERSION = "version"  # text that must be quoted, or it may be read as a number
+    MODE = "mode"  # text that must be quoted, for the same reason
+    VALUE = "scalar"  # text, number or truth value; taken as it is written
+    NUMBER = "number"
+    FLAG = "flag"
+    LIMIT = "limit"  # a number or a percentage
+    NAMES = "names"  # a list of names
+    PORTS = "ports"  # a list of numbers, or a mapping of name to number
+    ANYTHING = "anything"
+    CLOSED = "closed"  # a mapping whose keys are known
+    OPEN = "open"  # a mapping by names that the author chooses
+    OPTIONS = "options"  # a mapping whose keys a launcher knows
+
+
+class Key(NamedTuple):
+    """One key of a mapping."""
+
+    kind: Kind
+    help: str
+    keys: Mapping[str, Key] = {}
+    each: Key | None = None
+    names: str = NAME  # of the keys of an open mapping
+    choices: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()  # choices that a later release will have
+    minimum: int = 0
+    options: str = ""  # "service" or "settings": which of the launcher's tables
+
+
+def _text(words: str, *, choices: tuple[str, ...] = (), planned: tuple[str, ...] = ()) -> Key:
+    return Key(Kind.TEXT, words, choices=choices, planned=planned)
+
+
+def _closed(words: str, **keys: Key) -> Key:
+    return Key(Kind.CLOSED, words, keys=keys)
+
+
+def _open(words: str, each: Key, names: str = NAME) -> Key:
+    return Key(Kind.OPEN, words, each=each, names=names)
+
+
+def _options(which: str) -> dict[str, Key]:
+    words = "What this launcher is told " + ("about the service" if which == "service" else "about itself")
+    return {name: Key(Kind.OPTIONS, words, options=which) for name in launchers.NAMES}
+
+
+_COMPONENT = _closed(
+    "Something with a version that is installed",
+    install=_text("How a version gets onto the host", choices=install.NAMES, planned=PLANNED_METHODS),
+    requirement=_text("venv: what pip installs"),
+    image=_text("apptainer-sif, apptainer-docker: the file below paths.images"),
+    source=_text("Where the image comes from: a path or an Apptainer URI"),
+    python=_text("The interpreter that makes the venv; default python3"),
+    prologue=_text("Shell lines before the command and before the build"),
+)
+
+_FILE = _closed(
+    "A file made from a template",
+    template=_text("Its name below templates/"),
+    path=_text("Where it goes; absolute, below one of the paths"),
+    mode=Key(Kind.MODE, 'Permissions as a quoted octal number; default "0640", or "0600" where a secret is inside'),
+)
+
+_STOP = _closed(
+    "How the service is stopped",
+    signal=_text("The first signal; default TERM", choices=SIGNALS),
+    grace=Key(Kind.NUMBER, "Seconds until it is killed; default 10"),
+)
+
+_SERVICE_KEYS = {
+    "component": _text("The component it belongs to; default: its own name"),
+    "launcher": _text("What keeps it running; default supervisor", choices=launchers.NAMES, planned=PLANNED_LAUNCHERS),
+    "group": _text("Shown and addressed together; default: the component"),
+    "name": _text("Its name on the host; default: its key"),
+    "command": _text("The shell command that runs it"),
+    "files": Key(Kind.NAMES, "The files that it reads: it restarts when one of them changes"),
+    "env": _open("Environment variables", Key(Kind.VALUE, "The value"), VARIABLE),
+    "after": Key(Kind.NAMES, "Services that start before it and stop after it"),
+    "prologue": _text("Shell lines before the command; default: the component's"),
+    "enabled": Key(Kind.FLAG, "false: it is stopped and left alone; default true"),
+    "ports": Key(Kind.PORTS, "The ports that it listens on"),
+    "stop": _STOP,
+    **_options("service"),
+}
+
+_PATHS = {
+    "root": _text("The folder of this deployment; required"),
+    **{name: _text(f"default: the folder {name} below root") for name in FOLDERS},
+}
+
+LAYER = Key(
+    Kind.CLOSED,
+    "One layer of the desired state",
+    keys={
+        "environments": Key(Kind.NAMES, "The environments that the site has; in a site's own file only"),
+        "versions": _open("The version of each component, quoted", Key(Kind.VERSION, "A quoted version")),
+        "vars": _open("Anything; usable by its name in strings and templates", Key(Kind.ANYTHING, "Any value"), "."),
+        "paths": Key(Kind.CLOSED, "The folders of the deployment", keys=_PATHS),
+        "components": _open("What is installed", _COMPONENT),
+        "files": _open("What is rendered", _FILE),
+        "services": _open("What runs", Key(Kind.CLOSED, "A long-running process", keys=_SERVICE_KEYS)),
+        "policy": _closed("What a pass may do", max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"')),
+        **_options("settings"),
+    },
+)
+
+
+def launcher_options(launcher: str, which: str) -> Mapping[str, Option]:
+    """What a launcher understands of a service, or of itself."""
+    module = launchers.launcher(launcher)
+    return module.service_options if which == "service" else module.settings
+
+
+# ---------------------------------------------------------------- for editors
+
+_TEMPLATE = r"\{\{|\{%"
+_NULLABLE = {"type": "null"}
+
+
+def json_schema() -> dict[str, object]:
+    """The schema of every layer file, for an editor."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "reconcile: one layer of the desired state",
+        **_schema(LAYER, "", nullable=False),
+    }
+
+
+def _schema(key: Key, name: str, *, nullable: bool = True) -> dict[str, object]:
+    shape = _SHAPES[key.kind](key, name)
+    described: dict[str, object] = {"description": key.help} if key.help else {}
+    if not nullable:
+        return described | shape
+    return described | {"anyOf": [shape, _NULLABLE]}
+
+
+def _shape_text(key: Key, _name: str) -> dict[str, object]:
+    if key.choices:
+        return {"type": "string", "anyOf": [{"enum": list(key.choices)}, {"pattern": _TEMPLATE}]}
+    return {"type": "string"}
+
+
+def _or_template(shape: dict[str, object]) -> dict[str, object]:
+    return {"anyOf": [shape, {"type": "string", "pattern": _TEMPLATE}]}
+
+
+def _shape_ports(_key: Key, _name: str) -> dict[str, object]:
+    port = _or_template({"type": "integer", "minimum": 1, "maximum": 65535})
+    return {"anyOf": [{"type": "array", "items": port}, {"type": "object", "additionalProperties": port}]}
+
+
+def _shape_closed(key: Key, _name: str) -> dict[str, object]:
+    properties = {name: _schema(inner, name) for name, inner in key.keys.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _shape_open(key: Key, name: str) -> dict[str, object]:
+    each = _schema(key.each, name) if key.each else {}
+    return {"type": "object", "propertyNames": {"pattern": key.names}, "additionalProperties": each}
+
+
+def _shape_options(key: Key, name: str) -> dict[str, object]:
+    properties = {word: _shape_option(option) for word, option in launcher_options(name, key.options).items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _shape_option(option: Option) -> dict[str, object]:
+    kind = {str: "string", int: "integer", bool: "boolean"}[option.type]
+    shape: dict[str, object] = {"type": kind}
+    if option.choices:
+        shape["enum"] = list(option.choices)
+    if option.minimum is not None:
+        shape["minimum"] = option.minimum
+    template = shape if option.type is str and not option.choices else _or_template(shape)
+    return {"description": option.help, "anyOf": [template, _NULLABLE]}
+
+
+_SHAPES: dict[Kind, Callable[[Key, str], dict[str, object]]] = {
+    Kind.TEXT: _shape_text,
+    Kind.VERSION: lambda _key, _name: {"type": "string"},
+    Kind.MODE: lambda _key, _name: {"type": "string", "anyOf": [{"pattern": MODE}, {"pattern": _TEMPLATE}]},
+    Kind.VALUE: lambda _key, _name: {"type": ["string", "number", "boolean"]},
+    Kind.NUMBER: lambda key, _name: _or_template({"type": "integer", "minimum": key.minimum}),
+    Kind.FLAG: lambda _key, _name: _or_template({"type": "boolean"}),
+    Kind.LIMIT: lambda _key, _name: {
+        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": PERCENT}]
+    },
+    Kind.NAMES: lambda _key, _name: {"type": "array", "items": {"type": "string"}},
+    Kind.PORTS: _shape_ports,
+    Kind.ANYTHING: lambda _key, _name: {},
+    Kind.CLOSED: _shape_closed,
+    Kind.OPEN: _shape_open,
+    Kind.OPTIONS: _shape_options,
+}

@@ -1,0 +1,244 @@
+"""A service as git wants it, evaluated: everything that it is started from, before a launcher renders it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.core.digest import digest, digest_of
+from reconciler.core.model import Field, Origin
+from reconciler.desired.component import Component, Components
+from reconciler.desired.ground import ConfigFile, Ground
+from reconciler.desired.nodes import Entries, Node, Scalar, empty
+from reconciler.desired.problems import ORIGIN_DEFAULT, suggest
+from reconciler.desired.read import Reader
+from reconciler.desired.schema import LAYER, NAME, Key, launcher_options
+from reconciler.desired.scope import Got
+from reconciler.desired.shape import is_secret_name
+from reconciler.launchers.base import Option, ServiceSpec
+
+
+class Draft(NamedTuple):
+    """`sound` is false where something of it cannot be had; then it is checked further, but not rendered."""
+
+    name: str
+    origin: Origin
+    component: Component | None
+    got: dict[str, Got]  # component, launcher, group, name, command, prologue, enabled, stop.signal, stop.grace
+    env: dict[str, Got]
+    files: list[Got]
+    after: list[Got]
+    ports: dict[str, Got]
+    named_ports: bool
+    lists: dict[str, Origin]  # where files, after and ports were written
+    options: dict[str, Got]
+    sound: bool
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.got["enabled"].value)
+
+    @property
+    def unit(self) -> str:
+        return self.got["name"].text
+
+    @property
+    def launcher(self) -> str:
+        return self.got["launcher"].text
+
+
+def drafts(ground: Ground, components: Components) -> dict[str, Draft]:
+    """All services of a deployment by name, in order."""
+    nodes = ground.merged.section("services")
+    return {
+        name: _draft(name, node, ground, components)
+        for name, node in sorted(nodes.items())
+        if isinstance(node, Entries)
+    }
+
+
+def _draft(name: str, node: Entries, ground: Ground, components: Components) -> Draft:
+    outer = Reader(node, f"service {name}", ground.scope.within({"service": name}), ground.evaluator, ground.problems)
+    belongs = outer.name("component", NAME, name)
+    component = _component(name, belongs, outer, components)
+    own = {"service": name, "component": belongs.text, "version": components.version(belongs.text, node.origin)}
+    reader = Reader(node, f"service {name}", ground.scope.within(own), ground.evaluator, ground.problems)
+    reader.sound = outer.sound and component is not None and component.sound
+    got = {"component": belongs, **_read(name, belongs.text, reader, component)}
+    launcher = got["launcher"].text
+    return Draft(
+        name=name,
+        origin=node.origin,
+        component=component,
+        got=got,
+        env=reader.env("env"),
+        files=reader.names("files"),
+        after=reader.names("after"),
+        ports=reader.ports("ports"),
+        named_ports=isinstance(node.get("ports"), Entries),
+        lists={key: reader.origin(key) for key in ("files", "after", "ports")},
+        options=options(launcher, "service", node.get(launcher), reader) if launcher else {},
+        sound=reader.sound,
+    )
+
+
+def _component(service: str, belongs: Got, reader: Reader, components: Components) -> Component | None:
+    component = components.get(belongs.text) if belongs.value else None
+    if component is None and belongs.value:
+        default = belongs.origin == ORIGIN_DEFAULT
+        origin = reader.node.origin if default else belongs.origin
+        hint = suggest(belongs.text, components.names(), otherwise=f"add `{belongs.text}` under `components`")
+        if default:
+            hint = "say which with `component:`" + (f"; {hint}" if hint else "")
+        reader.tell(origin, f"service `{service}` belongs to an unknown component `{belongs.text}`", hint)
+    return component
+
+
+def _read(name: str, component: str, reader: Reader, parent: Component | None) -> dict[str, Got]:
+    return {
+        "launcher": reader.word("launcher", _keys()["launcher"], "supervisor"),
+        "group": reader.name("group", NAME, component),
+        "name": reader.name("name", NAME, name),
+        "command": _command(name, reader),
+        "prologue": _prologue(reader, parent.prologue if parent else None),
+        "enabled": reader.flag("enabled", default=True),
+        **_stop(reader),
+    }
+
+
+def _command(name: str, reader: Reader) -> Got:
+    if "command" not in reader.node.entries:
+        reader.tell(reader.node.origin, f"service `{name}` has no `command`", "say what runs it")
+    sound = reader.sound
+    got = reader.text("command")
+    if not got.text.strip() and got.origin != ORIGIN_DEFAULT and reader.sound == sound:
+        reader.tell(got.origin, f"the command of service `{name}` is empty", "say what runs it")
+    return got._replace(value=got.text.strip())
+
+
+def _prologue(reader: Reader, inherited: Node | None) -> Got:
+    if "prologue" in reader.node.entries or inherited is None:
+        return reader.text("prologue")
+    return reader.string(inherited, "prologue") or Got("", inherited.origin)
+
+
+def _stop(reader: Reader) -> dict[str, Got]:
+    node = reader.node.get("stop")
+    inner = Reader(
+        node if isinstance(node, Entries) else Entries("default", 0, 0), reader.label, reader.scope, *reader.tools
+    )
+    found = {
+        "stop.signal": inner.word("signal", _keys()["stop"].keys["signal"], "TERM"),
+        "stop.grace": inner.number("grace", 10),
+    }
+    reader.sound = reader.sound and inner.sound
+    return found
+
+
+def options(launcher: str, which: str, node: Node | None, reader: Reader) -> dict[str, Got]:
+    """What a launcher is told, by key: of a service, or (`which` is "settings") of itself."""
+    known = launcher_options(launcher, which)
+    found = {}
+    for key, part in node.entries.items() if isinstance(node, Entries) else ():
+        if key in known and not empty(part) and (got := _option(key, part, known[key], reader)) is not None:
+            found[key] = got
+    return found
+
+
+def _option(key: str, node: Node, option: Option, reader: Reader) -> Got | None:
+    private = option.secret or is_secret_name(key)
+    if option.type is bool:
+        return reader.truth(node, key)
+    if option.type is int:
+        got = reader.integer(node, key, option.minimum or 0, private=private)
+        return got and got._replace(secret=got.secret or private)
+    if isinstance(node, Scalar) and not isinstance(node.value, str) and node.text not in option.choices:
+        reader.sound = False
+        return None  # its shape has been told to be wrong
+    text = reader.string(node, key, private=private, secret=private)
+    if text and option.choices and text.text not in option.choices:
+        message = f"`{key}` of {reader.label} must be one of {', '.join(option.choices)}"
+        reader.tell(text.origin, message, suggest(text.text, option.choices), rule=f"choice {key}")
+        return None
+    return text
+
+
+def _keys() -> dict[str, Key]:
+    each = LAYER.keys["services"].each
+    return dict(each.keys) if each else {}
+
+
+# ---------------------------------------------------------------- compiled
+
+
+def spec_of(draft: Draft, component: Component, files: list[ConfigFile]) -> ServiceSpec:
+    """The service in the form that launchers render. Its digest says what the process was started from.
+
+    It is made of what is meant, not of the text of a shim: another way to write the same restarts nothing.
+    """
+    env = tuple(sorted((name, got.text) for name, got in draft.env.items()))
+    meaning = {
+        "command": draft.got["command"].text,
+        "env": env,
+        "prologue": draft.got["prologue"].text,
+        "version": component.version.text,
+        "component": component.name,
+        "install": component.install.digest if component.install else "",
+        "exports": component.exports,
+        "files": sorted([file.path, file.mode, file.digest] for file in files),
+    }
+    return ServiceSpec(
+        name=draft.name,
+        unit=draft.unit,
+        component=component.name,
+        version=component.version.text,
+        group=draft.got["group"].text,
+        command=draft.got["command"].text,
+        env=env,
+        prologue=draft.got["prologue"].text,
+        exports=component.exports,
+        stop_signal=draft.got["stop.signal"].text,
+        stop_seconds=float(draft.got["stop.grace"].text),
+        options={key: got.value for key, got in draft.options.items()},
+        spec=digest_of(meaning),
+    )
+
+
+def program_of(command: str) -> str:
+    """The first word of a shell command: what is executed."""
+    first = command.split(maxsplit=1)[0] if command else ""
+    if first.isalnum() and first != "exec":
+        return first
+    from shlex import split
+
+    try:
+        words = split(command)
+    except ValueError:
+        words = command.split()
+    return next((word for word in words if word != "exec"), "")
+
+
+def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt: str) -> dict[str, Field]:
+    """All effective values of a service, for people; secrets as salted digests."""
+    values = {"version": component.version, "install": component.method, **component.shown, **draft.got}
+    values |= {f"env.{name}": got for name, got in draft.env.items()}
+    values |= {f"{draft.launcher}.{key}": got for key, got in draft.options.items()}
+    fields = {key: _field(got, salt) for key, got in values.items()}
+    fields["after"] = Field([got.text for got in draft.after], draft.lists["after"])
+    fields["files"] = Field([got.text for got in draft.files], draft.lists["files"])
+    ports = {name: got.value for name, got in draft.ports.items()}
+    fields["ports"] = Field(ports if draft.named_ports else list(ports.values()), draft.lists["ports"])
+    for file in files:
+        shown = shown_secret(file.digest, salt) if file.secret else file.digest[:12]
+        fields[f"file.{file.name}"] = Field(f"{file.path} {shown}", file.template, file.secret)
+    return dict(sorted(fields.items()))
+
+
+def _field(got: Got, salt: str) -> Field:
+    if got.secret:
+        return Field(f"(secret {shown_secret(got.text, salt)})", got.origin, secret=True)
+    return Field(got.value, got.origin)
+
+
+def shown_secret(value: str, salt: str) -> str:
+    """What is shown of a secret: enough to tell that it changed, and nothing to guess it by."""
+    return digest((salt + value).encode("utf-8", "surrogatepass"))[:12]
