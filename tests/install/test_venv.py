@@ -161,6 +161,18 @@ def test_the_surroundings_do_not_leak_in(describe: Describe, wheels: Path, monke
     assert output(install) == "1.0"
 
 
+@pytest.mark.slow
+def test_without_a_pip_beside_reconcile(describe: Describe, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter's own pip serves then, from ensurepip."""
+    if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this Python has no ensurepip")
+    monkeypatch.setattr("reconciler.install.workbench._runner", lambda: "")
+    install = describe("1", f"--no-index -f {wheels} hello==1.0", sys.executable)
+    METHOD.build(install, silent)
+    assert output(install) == "1.0"
+    assert METHOD.find_program(install, "pip3") != ""
+
+
 def test_two_passes_at_once_build_it_once(describe: Describe, index: Index) -> None:
     """Two deployments may share the folder."""
     install = describe("1.0", f"-i {index.url()} hello==1.0")
