@@ -56,6 +56,7 @@ class PassReport(NamedTuple):
     problems: tuple[Problem, ...] = ()
     notices: tuple[Notice, ...] = ()
     run: str = ""
+    stale: bool = False  # a saved plan that was not carried out
 
     @property
     def exit_code(self) -> int:
@@ -64,7 +65,7 @@ class PassReport(NamedTuple):
             return 3
         if any(notice.failed for notice in self.notices) or any(map(_is_failure, self.deployments)):
             return 1
-        return 2 if any(map(_differs, self.deployments)) else 0
+        return 2 if self.stale or any(map(_differs, self.deployments)) else 0
 
     @property
     def idle(self) -> bool:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from reconciler.agent import inventory as book
 from reconciler.agent.config import Agent
-from reconciler.agent.follow import Chosen, choose
+from reconciler.agent.follow import Chosen, Notice, choose
 from reconciler.agent.observe import Observation
 from reconciler.agent.report import DeploymentReport, PassReport
+from reconciler.agent.saved import SavedPlan, fingerprint
 from reconciler.agent.store import SourceState, Store, root_lock_path
 from reconciler.agent.workspace import Workspace
 from reconciler.apply.result import StepResult
+from reconciler.core.change import Kind
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Deployment, Inventory, Process
+from reconciler.core.model import Deployment, Inventory, Process
 from reconciler.core.plan import Plan, Step, make_plan
 from reconciler.host import files
 from reconciler.host.lock import Holder, Lock
@@ -88,13 +90,45 @@ class Pass:
 
     def run(self, *, accept_rewind: bool = False) -> PassReport:
         """A whole pass. Raises `Busy`, `SourceError`, `OSError` where the state directory cannot be used."""
+        with self._alone(self.store.lock_path()):
+            return self._go(apply=True, accept_rewind=accept_rewind)
+
+    def run_saved(self, saved: SavedPlan) -> PassReport:
+        """Carry out a saved plan, if it still is the plan that would be made; otherwise nothing is done."""
+        with self._alone(self.store.lock_path()):
+            known = self.store.source()
+            commit = saved.commit if self.mirror.has(saved.commit) else self.mirror.fetch()
+            begun = self._begin(self._compiled(commit)) if commit == saved.commit else {}
+            try:
+                plans = {name: self._planned(observation).plan for name, observation in begun.items()}
+                if {name: fingerprint(plan) for name, plan in plans.items()} != saved.fingerprints:
+                    return self._stale(known, saved)
+                state = known._replace(head=commit, valid=commit, environments=tuple(sorted(begun)))
+                self._remember(known, Chosen(commit, state))
+                _close(begun)
+                begun = self._begin(self._compiled(commit))
+                return self._report(Chosen(commit, state), begun, apply=True)
+            finally:
+                _close(begun)
+
+    def _stale(self, known: SourceState, saved: SavedPlan) -> PassReport:
+        message = (
+            f"{saved.path} was made from another state of this host or of the repo: nothing of it is applied. "
+            "Make it anew with `reconcile plan --out`, and read it again"
+        )
+        return PassReport(
+            self.agent.site, known.valid, "", "", "", notices=(Notice(message, failed=False),), stale=True
+        )
+
+    @contextmanager
+    def _alone(self, path: str) -> Iterator[None]:
         self.store.prepare()
-        lock = Lock(self.store.lock_path())
+        lock = Lock(path)
         holder = lock.acquire()
         if holder is not None:
-            raise Busy(holder, self.store.lock_path())
+            raise Busy(holder, path)
         try:
-            return self._go(apply=True, accept_rewind=accept_rewind)
+            yield
         finally:
             lock.release()
 
@@ -177,51 +211,49 @@ class Pass:
     # ------------------------------------------------------------ one deployment
 
     def _deployment(self, observation: Observation, *, apply: bool) -> DeploymentReport:
+        planned = self._planned(observation)
+        if not apply or planned.error:
+            return planned
+        processes = _main(planned.observed.processes)
+        try:
+            if planned.plan.steps:
+                results = self._apply(planned.plan, observation, processes)
+                return planned._replace(results=results, applied=True)
+            self._adopt(planned.plan, observation, processes)
+            return planned._replace(applied=True)
+        except OSError as error:
+            return planned._replace(error=f"{error.filename or planned.desired.root}: {error.strerror or error}")
+
+    def _planned(self, observation: Observation) -> DeploymentReport:
+        """The plan for one deployment. Reasons need all that was written; they are looked up where there is one to tell."""
         desired, inventory = observation.desired, observation.inventory
         observed = observation.finish()
         plan = make_plan(desired, diff(desired, observed, inventory))
-        compiled = None
-        if plan.steps or any(change.kind.value != "keep" for change in plan.diff.changes):
+        error = ""
+        if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             try:
-                compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
-            except SourceError as error:
-                return DeploymentReport(plan, desired, observed, (), applied=False, error=str(error))
-            plan = make_plan(desired, diff(desired, observed, inventory, compiled.fields))
-        if not apply:
-            return DeploymentReport(plan, desired, observed, (), applied=False)
-        if not plan.steps:
-            self._adopt(plan, inventory, observed.processes, observation)
-            return DeploymentReport(plan, desired, observed, (), applied=True)
-        assert compiled is not None  # noqa: S101 - there are steps
-        try:
-            results = self._apply(plan, compiled, observation, _main(observed.processes))
-        except OSError as error:
-            return DeploymentReport(
-                plan, desired, observed, (), applied=False, error=f"{error.filename}: {error.strerror}"
-            )
-        return DeploymentReport(plan, desired, observed, results, applied=True)
+                fields = self.workspace.compile(desired.commit).compiled[desired.environment].fields
+                plan = make_plan(desired, diff(desired, observed, inventory, fields))
+            except SourceError as failed:
+                error = str(failed)
+        return DeploymentReport(plan, desired, observed, (), applied=False, error=error)
 
-    def _adopt(self, plan: Plan, inventory: Inventory, processes: Mapping[int, Process], seen: Observation) -> None:
+    def _adopt(self, plan: Plan, observation: Observation, processes: Mapping[str, Process]) -> None:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
-        desired = seen.desired
+        desired, inventory = observation.desired, observation.inventory
         if book.is_current(inventory, desired):
             return
         compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
-        self._save(desired, book.after_apply(inventory, compiled, plan, (), _main(processes)), inventory)
+        self._save(desired, book.after_apply(inventory, compiled, plan, (), processes), inventory)
 
-    def _apply(
-        self, plan: Plan, compiled: Compiled, observation: Observation, processes: Mapping[str, Process]
-    ) -> tuple[StepResult, ...]:
+    def _apply(self, plan: Plan, observation: Observation, processes: Mapping[str, Process]) -> tuple[StepResult, ...]:
         from reconciler.apply.executor import Executor
 
-        desired = compiled.deployment
+        desired = observation.desired
+        compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
         files.make_folder(desired.root, 0o755)
         files.make_folder(os.path.dirname(root_lock_path(desired.root)), 0o700)
-        lock = Lock(root_lock_path(desired.root))
-        holder = lock.acquire()
-        if holder is not None:
-            raise Busy(holder, root_lock_path(desired.root))
-        try:
+        with self._alone(root_lock_path(desired.root)):
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.id)
@@ -231,8 +263,6 @@ class Pass:
             self._save(desired, after, before)
             self._record(plan, results)
             return results
-        finally:
-            lock.release()
 
     def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
         if new != old:

@@ -60,7 +60,7 @@ def _change(change: Change) -> dict[str, Any]:
 
 
 def _step(step: Step, result: StepResult | None) -> dict[str, Any]:
-    data = {
+    data: dict[str, Any] = {
         "id": step.id,
         "action": step.action.value,
         "service": step.service or None,

@@ -24,14 +24,14 @@ class Style(NamedTuple):
         if not self.width or _length(text) <= self.width:
             yield text
             return
-        line = ""
-        for word in text.split(" "):
-            if line.strip() and _length(line) + 1 + _length(word) > self.width:
-                yield line
+        words = text.split(" ")
+        line = words[0]
+        for word in words[1:]:
+            if word and line.strip() and _length(line) + 1 + _length(word) > self.width:
+                yield line.rstrip()
                 line = indent + word
             else:
-                line = f"{line} {word}" if line or not word else word
-                line = line if text.startswith(" ") or line.strip() else word
+                line += " " + word
         yield line
 
 

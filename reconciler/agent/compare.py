@@ -1,0 +1,78 @@
+"""What a change of the repo would do: the plan of the later commit on a host that is at the earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler.agent.report import DeploymentReport, PassReport
+from reconciler.core.diff import diff
+from reconciler.core.model import Compiled, Deployment, FileState, Policy, Problem
+from reconciler.core.plan import make_plan
+from reconciler.core.simulated import as_applied, nothing
+from reconciler.desired import Facts, Tree, compile_site, sites
+
+
+class Comparison(NamedTuple):
+    before: str
+    after: str
+    reports: tuple[PassReport, ...]  # by site, with the deployments that differ
+    compared: int  # deployments
+    problems: tuple[Problem, ...]  # of the later commit
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.problems else 2 if self.reports else 0
+
+
+def compare(
+    before: tuple[str, Tree], after: tuple[str, Tree], facts: Facts, *, site: str = "", environments: Sequence[str] = ()
+) -> Comparison:
+    """Every deployment of either commit, or only those of a site or of some environments."""
+    reports: list[PassReport] = []
+    problems: list[Problem] = []
+    compared = 0
+    known = set(sites(before[1])) | set(sites(after[1]))
+    for name in sorted(known & {site} if site else known):
+        old = compile_site(before[1], name, None, facts, before[0]).compiled
+        new = compile_site(after[1], name, None, facts, after[0]) if name in sites(after[1]) else None
+        problems += new.problems if new else ()
+        if new and new.problems:
+            continue
+        pairs = _pairs(old, new.compiled if new else {}, environments)
+        compared += len(pairs)
+        deployments = tuple(report for report in map(_report, pairs) if _differs(report))
+        if deployments:
+            reports.append(PassReport(name, after[0], "", "", "", deployments))
+    return Comparison(before[0], after[0], tuple(reports), compared, tuple(dict.fromkeys(problems)))
+
+
+_Pair = tuple[Compiled | None, Compiled | None]
+
+
+def _pairs(old: Mapping[str, Compiled], new: Mapping[str, Compiled], environments: Sequence[str]) -> list[_Pair]:
+    names = sorted({*old, *new} & set(environments) if environments else {*old, *new})
+    return [(old.get(name), new.get(name)) for name in names]
+
+
+def _report(pair: _Pair) -> DeploymentReport:
+    old, new = pair
+    host = as_applied(old) if old else nothing()
+    desired = new.deployment if new else _emptied(old)
+    # A file that is not there yet is known to be missing, and a new build not to be in place.
+    files = {**{file.path: FileState("") for file in desired.files}, **host.observed.files}
+    builds = {i.id: i.digest for i in old.deployment.installs} if old else {}
+    installs = {i.id: builds.get(i.id) == i.digest for i in desired.installs}
+    observed = host.observed._replace(files=files, installs=installs)
+    plan = make_plan(desired, diff(desired, observed, host.inventory, new.fields if new else {}))
+    return DeploymentReport(plan, desired, observed, (), applied=False)
+
+
+def _emptied(old: Compiled | None) -> Deployment:
+    """A deployment that git no longer has at all. No agent would remove it by itself: nobody tells it to any more."""
+    assert old is not None  # noqa: S101 - a pair has one of the two
+    return old.deployment._replace(services=(), files=(), installs=(), daemons=(), policy=Policy(10**9, 100))
+
+
+def _differs(report: DeploymentReport) -> bool:
+    return bool(report.plan.steps) or any(change.held for change in report.plan.diff.changes)

@@ -1,0 +1,95 @@
+"""`reconcile`: reads the command line, runs one command, prints its answer, exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+OK, FAILED, DIFFERS, INVALID, BUSY = 0, 1, 2, 3, 75
+
+# Each command lives in the module named here and is imported when it is asked for.
+_COMMANDS = {
+    "once": ("passes", "once"),
+    "loop": ("passes", "loop"),
+    "plan": ("passes", "plan"),
+    "apply": ("passes", "apply"),
+    "status": ("passes", "status"),
+    "diff": ("authoring", "diff"),
+    "validate": ("authoring", "check"),
+    "explain": ("authoring", "explain"),
+    "schema": ("authoring", "schema"),
+    "demo": ("demo", "demo"),
+}
+
+
+def run() -> None:
+    """The entry point. Does not return."""
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    # What is left to tear down is memory; the kernel does that faster.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main(argv: Sequence[str]) -> int:
+    """One command; its exit status."""
+    from reconciler.cli.parser import UsageError, parse
+
+    try:
+        options = parse(argv)
+    except UsageError as error:
+        return _fail(INVALID, str(error))
+    except SystemExit as exit_:  # --help and --version have answered
+        return exit_.code if isinstance(exit_.code, int) else OK
+    return _guarded(_command(options), options)
+
+
+def _command(options: Namespace) -> Callable[[Namespace], int]:
+    module, function = _COMMANDS[options.command or ("once" if options.once else "loop")]
+    found: Callable[[Namespace], int] = getattr(import_module(f"reconciler.cli.{module}"), function)
+    return found
+
+
+def _guarded(command: Callable[[Namespace], int], options: Namespace) -> int:
+    try:
+        return command(options)
+    except BrokenPipeError:
+        return OK
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted")
+    except Exception as error:  # noqa: BLE001 - the outermost place: a person must never see a traceback
+        return _explained(error)
+
+
+def _explained(error: Exception) -> int:
+    from reconciler.agent.config import InvalidInput
+    from reconciler.agent.run import Busy
+    from reconciler.source import SourceError
+
+    if isinstance(error, InvalidInput):
+        return _fail(INVALID, "\n".join(map(str, error.problems)))
+    if isinstance(error, Busy):
+        return _fail(BUSY, f"another pass is at work: {error.holder} ({error.path})")
+    if isinstance(error, SourceError):
+        return _fail(FAILED, str(error))
+    if isinstance(error, OSError):
+        return _fail(FAILED, f"{error.filename or 'the system'}: {error.strerror or error}")
+    return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("RECONCILE_DEBUG"):
+        raise error
+    name = type(error).__name__
+    return _fail(FAILED, f"a defect in reconcile itself ({name}). RECONCILE_DEBUG=1 shows where; please report it")
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"reconcile: {message}", file=sys.stderr)
+    return code

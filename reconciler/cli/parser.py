@@ -1,0 +1,90 @@
+"""The words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from reconciler import __version__
+
+_EXITS = """exit status:
+  0   desired and observed agree (after what was applied); plan, diff: no difference
+  1   something failed, or is not healthy
+  2   differences remain: plan or diff found some, or a pass was not allowed to apply them
+  3   the input is not valid: desired state, agent's file, options; nothing of it was applied
+  75  another pass holds the lock"""
+
+
+class UsageError(Exception):
+    """The command line itself is not valid; exit status 3."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n    see: {self.prog} --help")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Raises `UsageError`; `SystemExit` for --help and --version."""
+    return _parser().parse_args(argv)
+
+
+def _parser() -> _Parser:
+    shared = _shared()
+    parser = _Parser(
+        prog="reconcile",
+        description="Keeps the services of a site at what a git repo says. Without a command and --once it goes on doing so.",
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[shared],
+    )
+    parser.add_argument("--version", action="version", version=f"reconcile {__version__}")
+    parser.add_argument("--once", action="store_true", help="one pass: fetch, plan, apply, report")
+    parser.add_argument("--interval", metavar="TIME", help="between two passes of the loop (default 5m)")
+    _accept_rewind(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, help_: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help_, description=help_, parents=[shared])
+
+    plan = command("plan", "what a pass would do; changes nothing")
+    plan.add_argument("--out", metavar="FILE", help="save the plan, for `reconcile apply FILE`")
+    _accept_rewind(plan)
+    apply = command("apply", "carry a plan out; a saved one only against the state that it was made from")
+    apply.add_argument("file", nargs="?", metavar="FILE", help="a plan saved with `reconcile plan --out`")
+    _accept_rewind(apply)
+    diff = command("diff", "what a change of the repo would do to every site and environment, without access to them")
+    diff.add_argument("range", metavar="A..B", help="two revisions of the desired-state repo")
+    command("status", "what runs, its version, its health, since when")
+    validate = command("validate", "check a desired-state repo, all errors at once")
+    validate.add_argument("path", nargs="?", default=".", metavar="PATH", help="a folder with desired/ (default: here)")
+    explain = command("explain", "each effective value of a service, and the file and line that set it")
+    explain.add_argument("service", metavar="SERVICE")
+    explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
+    command("schema", "a JSON Schema of the layer files, for an editor")
+    demo = command("demo", "the whole story on this machine in a minute, on a supervisord of its own")
+    demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
+    return parser
+
+
+def _accept_rewind(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept-rewind", action="store_true", help="follow a branch that was rewound or force-pushed, this once"
+    )
+
+
+def _shared() -> _Parser:
+    """Options that stand before or after the command. None of them has a default here, so that the later one wins."""
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("what and where (each can stand in the agent's file)")
+    group.add_argument("--config", metavar="FILE", help="the agent's file (default: $RECONCILE_CONFIG, or agent.yaml)")
+    group.add_argument("--repo", metavar="URL", help="the desired-state repo: https, ssh, git, file, or a path")
+    group.add_argument("--branch", help="the branch to follow (default: main)")
+    group.add_argument("--site", help="the site that this is")
+    group.add_argument("--environment", dest="environments", action="append", metavar="ENV", help="may be repeated")
+    group.add_argument("--state-dir", metavar="DIR", help="where to remember (default: ~/.local/state/reconcile)")
+    group.add_argument("--timeout", metavar="TIME", help="of each call of git (default 60s)")
+    group.add_argument("--max-staleness", metavar="TIME", help="exit 1 when the repo was out of reach longer (24h)")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output, for machines")
+    return parser

@@ -1,0 +1,103 @@
+"""The commands that look at this host: once, loop, plan, apply, status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reconciler.agent.report import PassReport
+from reconciler.agent.run import Pass
+from reconciler.cli.options import agent_of
+from reconciler.cli.terminal import print_json, style
+from reconciler.report.log import Log
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def once(options: Namespace) -> int:
+    """One pass."""
+    log = Log()
+    one = Pass(agent_of(options), log)
+    with _interrupts(one):
+        report = one.run(accept_rewind=options.accept_rewind)
+    log.flush()
+    return _tell(report, options)
+
+
+def plan(options: Namespace) -> int:
+    agent = agent_of(options)
+    report = Pass(agent, Log()).plan(accept_rewind=options.accept_rewind)
+    if options.out:
+        from reconciler.agent.saved import save
+
+        save(options.out, report, agent)
+    return _tell(report, options, always=True)
+
+
+def apply(options: Namespace) -> int:
+    if not options.file:
+        return once(options)
+    from reconciler.agent.saved import load
+
+    log = Log()
+    one = Pass(agent_of(options), log)
+    with _interrupts(one):
+        report = one.run_saved(load(options.file, one.agent))
+    log.flush()
+    return _tell(report, options, always=True)
+
+
+def status(options: Namespace) -> int:
+    from reconciler.report.data import is_healthy, status_data
+
+    report = Pass(agent_of(options), Log()).look()
+    if hasattr(options, "json"):
+        print_json(status_data(report))
+    else:
+        from reconciler.report.text import status_text
+
+        print(status_text(report, style()), end="")
+    changes = [change for deployment in report.deployments for change in deployment.plan.diff.changes]
+    return 0 if all(is_healthy(change) for change in changes if change.wanted) else 1
+
+
+def loop(options: Namespace) -> int:
+    from reconciler.agent.loop import Loop
+
+    log = Log()
+
+    def told(report: PassReport) -> None:
+        log.flush()
+        _tell(report, options)
+        sys.stdout.flush()
+
+    return Loop(agent_of(options), log, told).run()
+
+
+def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> int:
+    """Print the answer. A pass that found nothing to do is silent unless somebody asks."""
+    if hasattr(options, "json"):
+        from reconciler.report.data import pass_data
+
+        print_json(pass_data(report))
+    elif always or not report.idle or sys.stdout.isatty():
+        from reconciler.report.text import pass_text
+
+        print(pass_text(report, style()), end="")
+    return report.exit_code
+
+
+@contextmanager
+def _interrupts(one: Pass) -> Iterator[None]:
+    """SIGTERM and SIGINT end a pass between two steps, not within one."""
+    asked: list[int] = []
+    one.asked_to_stop = lambda: bool(asked)
+    before = {number: signal.signal(number, lambda received, _: asked.append(received)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,27 @@
+"""What standard output can show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from reconciler.report.style import Style
+
+
+def style() -> Style:
+    """Colours and a width where a terminal is, neither where it is not. NO_COLOR is respected."""
+    if not sys.stdout.isatty():
+        return Style(colour=False, width=0)
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    try:
+        width = os.get_terminal_size(1).columns
+    except OSError:
+        width = 80
+    return Style(colour=colour, width=max(width, 40))
+
+
+def print_json(data: Any) -> None:
+    from json import dumps
+
+    print(dumps(data, indent=2, ensure_ascii=False))

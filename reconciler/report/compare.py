@@ -1,0 +1,30 @@
+"""The comparison of two commits, for people and for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.agent.compare import Comparison
+from reconciler.report.data import pass_data, problems_data
+from reconciler.report.style import Style
+from reconciler.report.text import pass_text, problem_lines
+
+
+def compare_text(comparison: Comparison, style: Style) -> str:
+    range_ = f"{comparison.before[:8]}..{comparison.after[:8]}"
+    blocks = [pass_text(report, style).rstrip() for report in comparison.reports]
+    if comparison.problems:
+        blocks.append("\n".join([f"{comparison.after[:8]} is not valid:", *problem_lines(comparison.problems, style)]))
+    changed = sum(len(report.deployments) for report in comparison.reports)
+    blocks.append(f"{range_}: {changed} of {comparison.compared} deployments differ.")
+    return "\n\n".join(blocks) + "\n"
+
+
+def compare_data(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "before": comparison.before,
+        "after": comparison.after,
+        "compared": comparison.compared,
+        "sites": [pass_data(report) for report in comparison.reports],
+        "problems": problems_data(comparison.problems),
+    }

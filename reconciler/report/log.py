@@ -1,0 +1,77 @@
+"""The log of a pass on standard error: structlog, for people on a terminal, JSON lines otherwise.
+
+Importing structlog takes as long as an idle pass may take altogether, so events are held back until there
+is nothing to do but wait for a service, or the pass is over. An idle pass has none and never imports it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+from reconciler.apply.result import Status, StepResult
+from reconciler.core.plan import Plan, Step
+
+
+class Log:
+    """An `agent.run.Observer` that writes what happens."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self._held: list[tuple[float, str, str, dict[str, Any]]] = []
+        self._bound: dict[str, Any] = {}
+        self._logger: Any = None
+
+    # ------------------------------------------------------------ what a pass tells
+
+    def deployment(self, plan: Plan, run: str) -> None:
+        self._bound = {"site": plan.site, "environment": plan.environment, "commit": plan.commit[:12], "run": run}
+
+    def begins(self, step: Step) -> None:
+        """Said when it has ended; a step that takes long says so itself."""
+
+    def progress(self, step: Step, line: str) -> None:
+        self.event("info", "progress", step=step.id, line=line)
+        self.flush()
+
+    def ended(self, step: Step, result: StepResult) -> None:
+        level = {Status.DONE: "info", Status.SKIPPED: "info"}.get(result.status, "error")
+        more = {"message": result.message} if result.message else {}
+        more |= {"hint": result.hint} if result.hint else {}
+        service = {"service": step.service} if step.service else {}
+        self.event(level, f"step {result.status.value}", step=step.id, **service, seconds=result.seconds, **more)
+
+    def waits(self) -> None:
+        self.flush()
+
+    # ------------------------------------------------------------ writing
+
+    def event(self, level: str, name: str, **fields: object) -> None:
+        self._held.append((time.time(), level, name, {**self._bound, **fields}))
+
+    def flush(self) -> None:
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        if self._logger is None:
+            self._logger = _make_logger(self.stream)
+        for when, level, name, fields in held:
+            getattr(self._logger, level)(name, timestamp=_stamp(when), **fields)
+
+
+def _stamp(when: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when)) + f".{int(when % 1 * 1000):03d}Z"
+
+
+def _make_logger(stream: TextIO) -> Any:
+    import structlog
+
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if stream.isatty():
+        renderer = structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
+    return structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=[structlog.stdlib.add_log_level, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
