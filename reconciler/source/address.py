@@ -41,7 +41,7 @@ def _check_scheme(scheme: str, rest: str) -> str:
     if scheme == "file":
         return "" if rest.startswith("/") else "a file:// address needs an absolute path: file:///srv/repo.git"
     user, host, path = _split(rest)
-    if not host.strip(":"):
+    if not _without_port(host):
         return f"the {scheme}:// address names no host"
     if host.startswith("-") or user.startswith("-"):
         return "the host of the address starts with '-'"

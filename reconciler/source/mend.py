@@ -28,14 +28,18 @@ def discard(path: str) -> None:
 
 
 def settle(folder: str) -> None:
-    """End a swap that was cut off: the old mirror goes back where no new one took its place."""
+    """End a swap that was cut off: the old mirror goes back where no new one took its place.
+
+    One that was still in the making goes: nothing tells whether it is complete.
+    """
     old = folder + OLD
-    if not os.path.lexists(old):
-        return
-    if os.path.lexists(folder):
-        discard(old)
-    else:
-        os.rename(old, folder)
+    if os.path.lexists(old):
+        if os.path.lexists(folder):
+            discard(old)
+        else:
+            os.rename(old, folder)
+    if os.path.lexists(folder + NEW):
+        discard(folder + NEW)
 
 
 def swap(folder: str) -> None:

@@ -106,10 +106,10 @@ class Mirror:
             commit = self._fetch_into(self.folder)
         except Unreachable:
             raise
-        except SourceError:
+        except SourceError as error:
             # git's words do not tell whose fault it was; asking the remote without the mirror does
             head = Poll(self._source, self.branch, self.timeout, "").head()
-            commit = self._fetch_mended(head)
+            commit = self._rebuild(head) if isinstance(error, Damaged) else self._fetch_mended(head)
         self._housekeep()
         return commit
 
@@ -136,6 +136,9 @@ class Mirror:
             raise no_branch(self._source, self.branch)
         if ended.code:
             raise SourceError(describe(argv, ended, self.timeout, self._source.address))
+        if f"{folder}/objects".encode() in ended.err:
+            # git has gone round a broken pack by fetching its content again; it would be in the way for ever
+            raise Damaged(describe(argv, ended, self.timeout, self._source.address))
         name = refspec.partition(":")[2]
         commit = refs.read_ref(folder, name)
         if not commit:
