@@ -63,8 +63,19 @@ def look(pid: int) -> Process | None:
     """One process, main or not; None where there is none, or only its remains wait to be collected.
 
     Its `mark` is None where the environment cannot be read or was overwritten (setproctitle), and
-    `FOREIGN` where it was read and nothing in it is ours. Raises `OSError` where nothing can be told.
+    `FOREIGN` where it was read and nothing in it is ours. One that has only just begun is waited for
+    some milliseconds, as in `scan`. Raises `OSError` where nothing can be told.
     """
+    process = _look(pid)
+    for _ in range(_RETRIES):
+        if process is None or not _is_unsettled(process):
+            break
+        time.sleep(_RETRY)
+        process = _look(pid)
+    return process
+
+
+def _look(pid: int) -> Process | None:
     try:
         environ: bytes | None = _environ(str(pid))
     except PermissionError:
@@ -99,7 +110,7 @@ def _settled(found: dict[int, Process]) -> dict[int, Process]:
             break
         time.sleep(_RETRY)
         for pid in unsettled:
-            again = look(pid)
+            again = _look(pid)
             if again is None:
                 del found[pid]
             elif again.mark is not None and _is_main(again):
@@ -108,8 +119,14 @@ def _settled(found: dict[int, Process]) -> dict[int, Process]:
 
 
 def _is_unsettled(process: Process) -> bool:
+    """Whether it may soon carry other marks: its start script has not come to them, or has not even begun.
+
+    Between its fork and its exec, a launcher's child still shows the environment of the launcher.
+    """
     mark = process.mark
-    return mark is not None and bool(mark.service) and not mark.spec and time.time() - process.started < _YOUNG
+    if mark is None or time.time() - process.started > _YOUNG:
+        return False
+    return not mark.spec if mark.service else mark.pid == process.parent != 0
 
 
 def _is_main(process: Process) -> bool:

@@ -120,7 +120,7 @@ def check_command(command: str) -> str:
     """What stands against `exec COMMAND`: anything of which only the first part would become the service."""
     from shlex import shlex
 
-    words = shlex(_without_exec(command), posix=True, punctuation_chars=";&|()<>\n")
+    words = shlex(_without_exec(command).replace("\\\n", " "), posix=True, punctuation_chars=";&|()<>\n")
     words.commenters, words.whitespace, words.whitespace_split = "", " \t\r", True
     try:
         tokens = list(words)
@@ -173,9 +173,7 @@ def _prologue(shim: Shim) -> str:
         f"  {_marks(shim)}\n"
         '  exec "$0" "$@"\n'
         "fi\n"
-        f"{_module() if _USES_MODULE.search(shim.prologue) else ''}"
-        ":\n"
-        f"{shim.prologue.strip()}\n"
+        f"{prologue_script(shim.prologue)}"
         "reconcile_status=$?\n"
         'if [ "$reconcile_status" -ne 0 ]; then\n'
         f"  printf '%s\\n' {quote(failed)}\" $reconcile_status\" >&2\n"
@@ -183,6 +181,11 @@ def _prologue(shim: Shim) -> str:
         "fi\n"
         "unset reconcile_status\n"
     )
+
+
+def prologue_script(prologue: str) -> str:
+    """A prologue as a shell runs it, with `module` made available to one that uses it. Ends with its last status."""
+    return f"{_module() if _USES_MODULE.search(prologue) else ''}:\n{prologue.strip()}\n"
 
 
 def _module() -> str:
