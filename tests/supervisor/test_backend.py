@@ -216,6 +216,7 @@ def test_what_is_so_already_is_no_error(site: Site) -> None:
 
 def test_refusals_are_told_for_each(site: Site) -> None:
     site.up(service("rpc"), service("log"))
+    until(lambda: site.process("log"))  # supervisord calls it running before it has begun
     os.unlink(site.root / "bin/log")
     site.backend.stop(["log"])
     site.await_state("log", State.STOPPED)
