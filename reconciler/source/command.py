@@ -154,10 +154,20 @@ def describe(argv: Sequence[str], ended: Ended, timeout: float, address: Address
     if ended.late:
         how = f"no answer within {timeout:g} s"
     said = "\n".join(ended.err.decode(errors="replace").strip().splitlines()[-20:])
-    text = f"{' '.join(argv)}: {how}" + (f"\n{said}" if said else "") + hint(said)
+    text = f"{' '.join(_brief(argv))}: {how}" + (f"\n{said}" if said else "") + hint(said)
     for secret in address.secrets if address else ():
         text = text.replace(secret, "***")
     return text
+
+
+def _brief(argv: Sequence[str]) -> list[str]:
+    """The command without the settings that are the same each time."""
+    settings = {at + 1 for at, word in enumerate(argv) if word == "-c"}
+    return [
+        word
+        for at, word in enumerate(argv)
+        if word != "-c" and at not in settings and not word.startswith("--upload-pack=")
+    ]
 
 
 def run(argv: list[str], env: dict[str, str], timeout: float, address: Address | None = None) -> bytes:

@@ -33,6 +33,8 @@ _HINTS = (
     ("could not read Username", "no credentials: configure a git credential helper, or use a deploy key"),
     ("could not read Password", "no credentials: configure a git credential helper, or use a deploy key"),
     ("Authentication failed", "the server refused the credentials: they may have expired"),
+    ("does not appear to be a git repository", "check `repo` in the agent's file"),
+    ("Could not resolve host", "this host does not know that name: a typing error, or no way out of this network"),
     ("dubious ownership", "another account owns the repository: git config --global --add safe.directory PATH"),
     ("No space left on device", "free some space, or move the state directory"),
     ("Disk quota exceeded", "free some space, or move the state directory"),

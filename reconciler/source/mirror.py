@@ -291,13 +291,13 @@ class Mirror:
         return self._read(name, lambda reader: reader.commit(name))
 
     def resolve(self, rev: str) -> str:
-        """The commit that a revision names: a (short) commit, the branch by its name, a pin, with ~1 and the like.
+        """The commit that a revision names: a (short) commit, the branch or HEAD, a pin, with ~1 and the like.
 
         Raises `UnknownCommit`; the mirror has no other branch than its own, and no tags.
         """
         check_rev(rev)
         base = min((rev.partition(mark)[0] for mark in "~^@:"), key=len)
-        if base == self.branch:
+        if base in (self.branch, "HEAD"):
             rev = _HEAD + rev[len(base) :]
         elif base and not check_branch(base) and refs.read_ref(self.folder, f"{_PINS}/{base}"):
             rev = f"{_PINS}/{rev}"

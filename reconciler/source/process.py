@@ -41,10 +41,12 @@ class Child:
         """Wait for the end, at most until `deadline` (monotonic seconds); what is late is ended."""
         self.close_feed()
         chunks = [self._rest]
-        while chunk := self._receive(deadline):
-            chunks.append(chunk)
-        late = chunk is None or not self._reap(deadline)
-        self.end()
+        try:
+            while chunk := self._receive(deadline):
+                chunks.append(chunk)
+            late = chunk is None or not self._reap(deadline)
+        finally:
+            self.end()  # also when we are interrupted: a terminal's ^C does not reach another session
         return Ended(self._code or 0, b"".join(chunks), self._said, late)
 
     def send(self, text: bytes) -> None:

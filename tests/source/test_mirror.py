@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,7 @@ from tests.source.conftest import Ssh, Upstream
 pytestmark = pytest.mark.git
 MakeMirror = Callable[..., Mirror]
 
+ROOT = Path(__file__).parents[2]
 FILES = {"desired/defaults.yaml": b"vars: {}\n", "templates/sub/a.j2": b"a\n"}
 
 
@@ -103,14 +107,15 @@ def test_a_refused_key(sshd: Ssh, mirror_of: MakeMirror, monkeypatch: pytest.Mon
         mirror_of(sshd.url, timeout=30).fetch()
 
 
-def test_wrong_credentials_are_told_without_being_shown(http_port: int, mirror_of: MakeMirror) -> None:
+@pytest.mark.parametrize("how", ["poll", "fetch"])
+def test_wrong_credentials_are_told_without_being_shown(how: str, http_port: int, mirror_of: MakeMirror) -> None:
     mirror = mirror_of(f"http://ann:s3cr%40t@127.0.0.1:{http_port}/upstream/.git")
-    for call in (lambda: mirror.poll().head(), mirror.fetch):
-        with pytest.raises(Unreachable) as caught:
-            call()
-        assert f"127.0.0.1:{http_port}/upstream" in str(caught.value)
-        assert "ann" not in str(caught.value)
-        assert "s3cr" not in str(caught.value)
+    with pytest.raises(Unreachable) as caught:
+        mirror.fetch() if how == "fetch" else mirror.poll().head()
+    assert f"127.0.0.1:{http_port}/upstream" in str(caught.value)
+    assert "refused the credentials" in str(caught.value)
+    assert "ann" not in str(caught.value)
+    assert "s3cr" not in str(caught.value)
 
 
 def test_missing_credentials_are_told_and_never_asked_for(
@@ -337,7 +342,7 @@ def test_revisions(upstream: Upstream, mirror_of: MakeMirror) -> None:
     mirror.pin("valid", upstream.first)
     assert mirror.pinned("valid") == upstream.first
     assert mirror.resolve("main") == second
-    assert mirror.resolve("main~1") == upstream.first
+    assert mirror.resolve("main~1") == mirror.resolve("HEAD^") == upstream.first
     assert mirror.resolve("valid") == upstream.first
     assert mirror.resolve(second[:10]) == second
     hostile = (
@@ -361,6 +366,54 @@ def test_revisions(upstream: Upstream, mirror_of: MakeMirror) -> None:
             mirror.tree(commit)
     with pytest.raises(SourceError):
         mirror.pin("../x", second)
+
+
+def test_a_bump_needs_no_heavy_import(upstream: Upstream, mirror_of: MakeMirror) -> None:
+    mirror = mirror_of(upstream.path)
+    mirror.fetch()
+    mirror.pin("valid", upstream.first)
+    upstream.bump("2")
+    code = """
+import sys
+from reconciler.source import Mirror
+from reconciler.host.lock import Lock
+lock = Lock(sys.argv[3] + ".lock")
+assert lock.acquire() is None
+mirror = Mirror(*sys.argv[1:])
+commit = mirror.poll().head()
+assert mirror.fetch() == commit
+assert mirror.is_ancestor(mirror.pinned("valid"), commit) and mirror.tree(commit) and mirror.commit_info(commit)
+mirror.pin("valid", commit)
+lock.release()
+print(*sorted({"git", "subprocess", "signal", "logging", "json", "urllib", "shutil", "dataclasses"} & set(sys.modules)))
+"""
+    argv = [sys.executable, "-S", "-c", code, str(upstream.path), "main", mirror.folder]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_an_interrupted_question_leaves_no_process(silent_port: int, mirror_of: MakeMirror) -> None:
+    poll = mirror_of(f"git://127.0.0.1:{silent_port}/x").poll()
+    assert poll._child is not None
+    session = poll._child.pid
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        poll.head()
+    timer.join()
+    assert _command_lines(session) == []
+
+
+def test_a_repository_of_another_account(upstream: Upstream, mirror_of: MakeMirror) -> None:
+    """Who names a path in the agent's file trusts it."""
+    if os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    for place, folders, files in os.walk(upstream.path):
+        for name in (".", *folders, *files):
+            os.chown(os.path.join(place, name), 65534, 65534)
+    mirror = mirror_of(upstream.path)
+    assert mirror.fetch() == upstream.first
+    assert mirror.tree(upstream.first) == tree_at(str(upstream.path))[1] == FILES
 
 
 def test_history(upstream: Upstream, mirror_of: MakeMirror) -> None:
