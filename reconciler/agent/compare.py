@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from reconciler.agent.report import DeploymentReport, PassReport
 from reconciler.core.diff import diff
 from reconciler.core.model import Compiled, Deployment, FileState, Policy, Problem
 from reconciler.core.plan import make_plan
+from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.simulated import as_applied, nothing
 from reconciler.desired import Facts, Tree, compile_site, sites
-
-
-class Comparison(NamedTuple):
-    before: str
-    after: str
-    reports: tuple[PassReport, ...]  # by site, with the deployments that differ
-    compared: int  # deployments
-    problems: tuple[Problem, ...]  # of the later commit
-
-    @property
-    def exit_code(self) -> int:
-        return 3 if self.problems else 2 if self.reports else 0
 
 
 def compare(

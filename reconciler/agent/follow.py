@@ -9,14 +9,8 @@ from reconciler.agent.config import Agent
 from reconciler.agent.store import SourceState
 from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Problem
+from reconciler.core.report import Notice
 from reconciler.source import Mirror, Poll, SourceError, UnknownCommit
-
-
-class Notice(NamedTuple):
-    """Something about the pass as a whole that a person should read."""
-
-    message: str
-    failed: bool  # the pass ends with exit status 1 for it
 
 
 class Chosen(NamedTuple):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.apply.result import Status, StepResult
 from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Compiled, Daemon, Deployment, Field, Inventory, Owned, Process, Service
+from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan
 
 

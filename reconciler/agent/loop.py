@@ -14,9 +14,8 @@ from threading import Event, Thread
 from types import FrameType
 
 from reconciler.agent.config import Agent
-from reconciler.agent.report import PassReport
 from reconciler.agent.run import Busy, Observer, Pass
-from reconciler.report.log import Log
+from reconciler.core.report import PassReport
 from reconciler.source import SourceError, is_local
 
 _DEBOUNCE = 200  # milliseconds: a push writes several files
@@ -26,11 +25,10 @@ _CALM = 2.0  # seconds after a pass in which what it wrote itself is not news
 class Loop:
     """Runs passes until it is asked to stop."""
 
-    def __init__(self, agent: Agent, log: Log, told: Callable[[PassReport], None]) -> None:
+    def __init__(self, agent: Agent, observer: Observer, told: Callable[[PassReport], None]) -> None:
         self.agent = agent
-        self.log = log
         self.told = told
-        self.observer: Observer = log
+        self.observer = observer
         self._stop = Event()
         self._news = Event()
         self._watched: frozenset[str] = frozenset()
@@ -60,13 +58,13 @@ class Loop:
             one = Pass(self.agent, self.observer, asked_to_stop=self._stop.is_set)
             report = one.run()
         except Busy as busy:
-            self.log.event("warning", "another pass is at work", holder=str(busy.holder))
+            self.observer.event("warning", "another pass is at work", holder=str(busy.holder))
         except (SourceError, OSError) as error:
-            self.log.event("error", "the pass could not be made", error=str(error))
+            self.observer.event("error", "the pass could not be made", error=str(error))
         else:
             self.told(report)
             self._watch(self._worth_watching(report))
-        self.log.flush()
+        self.observer.flush()
 
     def _wait(self) -> None:
         """Until the interval is over or there is news, but never closer than a moment after the last pass."""

@@ -10,17 +10,17 @@ from typing import NamedTuple, Protocol
 
 from reconciler.agent import inventory as book
 from reconciler.agent.config import Agent
-from reconciler.agent.follow import Chosen, Notice, choose
+from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.observe import Observation
-from reconciler.agent.report import DeploymentReport, PassReport
 from reconciler.agent.saved import SavedPlan, fingerprint
 from reconciler.agent.store import SourceState, Store, root_lock_path
 from reconciler.agent.workspace import Workspace
-from reconciler.apply.result import StepResult
 from reconciler.core.change import Kind
 from reconciler.core.diff import diff
 from reconciler.core.model import Deployment, Inventory, Process
+from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Plan, Step, make_plan
+from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.host import files
 from reconciler.host.lock import Holder, Lock
 from reconciler.source import Mirror, SourceError
@@ -47,6 +47,12 @@ class Observer(Protocol):
     def ended(self, step: Step, result: StepResult) -> None: ...
 
     def waits(self) -> None: ...
+
+    def event(self, level: str, name: str, **fields: object) -> None:
+        """Something that belongs to no step."""
+
+    def flush(self) -> None:
+        """Write what was held back."""
 
 
 class Host(NamedTuple):
@@ -217,15 +223,16 @@ class Pass:
         processes = _main(planned.observed.processes)
         try:
             if planned.plan.steps:
+                began = time.monotonic()
                 results = self._apply(planned.plan, observation, processes)
-                return planned._replace(results=results, applied=True)
+                return planned._replace(results=results, applied=True, seconds=time.monotonic() - began)
             self._adopt(planned.plan, observation, processes)
             return planned._replace(applied=True)
         except OSError as error:
             return planned._replace(error=f"{error.filename or planned.desired.root}: {error.strerror or error}")
 
     def _planned(self, observation: Observation) -> DeploymentReport:
-        """The plan for one deployment. Reasons need all that was written; they are looked up where there is one to tell."""
+        """The plan for one deployment. Reasons need all that was written; it is read where there is one to tell."""
         desired, inventory = observation.desired, observation.inventory
         observed = observation.finish()
         plan = make_plan(desired, diff(desired, observed, inventory))

@@ -10,11 +10,11 @@ import json
 from typing import NamedTuple
 
 from reconciler.agent.config import Agent, InvalidInput
-from reconciler.agent.report import PassReport
 from reconciler.core.change import Running
 from reconciler.core.digest import digest_of
 from reconciler.core.model import Origin, Problem
 from reconciler.core.plan import Plan
+from reconciler.core.report import PassReport
 from reconciler.host import files
 
 _FORMAT = 1

@@ -13,9 +13,9 @@ from enum import Enum
 from time import monotonic, sleep
 from typing import Protocol
 
-from reconciler.apply.result import Status, StepResult
 from reconciler.core.change import Act, UnitName
 from reconciler.core.model import Service, State, Unit
+from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Step
 from reconciler.launchers.base import Backend, BackendError, Outcome
 

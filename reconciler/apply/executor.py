@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Ground, absent, check_ground
 from reconciler.apply.preflight import find_program
-from reconciler.apply.result import Status, StepResult
 from reconciler.core.change import Running
 from reconciler.core.model import Compiled, File, Install, Process, Role, Service
+from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.host import files, proc
 from reconciler.host.run import CommandFailed

@@ -8,10 +8,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from reconciler.agent.report import PassReport
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
+from reconciler.core.report import PassReport
 from reconciler.report.log import Log
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)

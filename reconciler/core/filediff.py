@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os.path import basename
 
 from reconciler.core.change import Change, FileChange, Kind
 from reconciler.core.model import File, FileState
@@ -22,7 +21,7 @@ def diff_files(view: View) -> tuple[FileChange, ...]:
 
 def _diff_file(file: File, before: FileState, written: str) -> FileChange | None:
     """`written` is the digest of what an earlier pass wrote there, empty if none did."""
-    name = file.name or basename(file.path)
+    name = file.name or file.path.rpartition("/")[2]
     if before.digest == file.digest:
         if before.mode == file.mode:
             return None

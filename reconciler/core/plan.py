@@ -153,7 +153,7 @@ class _Planner:
         )
 
     def _render_needs(self, services: tuple[str, ...], starting: set[str]) -> tuple[str, ...]:
-        """A file of one service waits for install and check: if they fail, the old version must still be able to start."""
+        """A file of one service waits for install and check: if they fail, the old version must be able to start."""
         if len(services) != 1:
             return ()
         check = (f"check:{services[0]}",) if services[0] in starting else ()

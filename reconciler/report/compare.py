@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.agent.compare import Comparison
+from reconciler.core.report import Comparison
 from reconciler.report.data import pass_data, problems_data
 from reconciler.report.style import Style
 from reconciler.report.text import pass_text, problem_lines

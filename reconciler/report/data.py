@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.agent.report import DeploymentReport, PassReport
-from reconciler.apply.result import StepResult
 from reconciler.core.change import Change
 from reconciler.core.model import Gap, Problem, State
+from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
+from reconciler.core.report import DeploymentReport, PassReport
 
 
 def pass_data(report: PassReport) -> dict[str, Any]:

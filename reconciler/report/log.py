@@ -10,8 +10,11 @@ import sys
 import time
 from typing import Any, TextIO
 
-from reconciler.apply.result import Status, StepResult
-from reconciler.core.plan import Plan, Step
+from reconciler.core.outcome import Status, StepResult
+from reconciler.core.plan import Action, Plan, Step
+
+# Worth a line only when they fail: the report counts them.
+_ROUTINE = (Action.CHECK, Action.RENDER, Action.RELOAD)
 
 
 class Log:
@@ -36,7 +39,9 @@ class Log:
         self.flush()
 
     def ended(self, step: Step, result: StepResult) -> None:
-        level = {Status.DONE: "info", Status.SKIPPED: "info"}.get(result.status, "error")
+        if result.status is Status.DONE and step.action in _ROUTINE:
+            return
+        level = "error" if result.status in (Status.FAILED, Status.BLOCKED) else "info"
         more = {"message": result.message} if result.message else {}
         more |= {"hint": result.hint} if result.hint else {}
         service = {"service": step.service} if step.service else {}

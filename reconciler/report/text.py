@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.agent.report import DeploymentReport, PassReport
-from reconciler.apply.result import Status, StepResult
 from reconciler.core.change import Change, Kind
 from reconciler.core.model import Problem, State, Unit
+from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Step
+from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.data import is_healthy, running_version
 from reconciler.report.style import Style
 
@@ -164,9 +164,8 @@ def _summary(deployment: DeploymentReport, style: Style) -> str:
     told = ", ".join(f"{counts[kind.value]} {words[done]}" for kind, words in _WORDS.items() if counts[kind.value])
     if deployment.results:
         failed = len(deployment.failed)
-        seconds = sum(result.seconds for result in deployment.results)
         outcome = style.paint(f"{failed} steps failed", "red") if failed else style.paint("done", "green")
-        return f"{told or 'no services'}: {outcome}" + (f", {seconds:.1f} s of work" if seconds else "")
+        return f"{told or 'no services'}: {outcome} in {deployment.seconds:.1f} s."
     if not deployment.plan.steps:
         return f"{told or 'no services'}. Nothing to do."
     held = f" {len(deployment.plan.held)} removals are held." if deployment.plan.held else ""

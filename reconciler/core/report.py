@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reconciler.agent.follow import Notice
-from reconciler.apply.result import Status, StepResult
 from reconciler.core.change import Change, Kind
 from reconciler.core.model import Deployment, Observed, Problem, State
+from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+
+
+class Notice(NamedTuple):
+    """Something about the pass as a whole that a person should read."""
+
+    message: str
+    failed: bool  # the pass ends with exit status 1 for it
 
 
 class DeploymentReport(NamedTuple):
@@ -18,6 +24,7 @@ class DeploymentReport(NamedTuple):
     results: tuple[StepResult, ...]  # empty where nothing was carried out
     applied: bool  # False: only a plan
     error: str = ""  # why nothing could be carried out at all
+    seconds: float = 0.0  # that carrying it out took
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
@@ -80,3 +87,17 @@ def _is_failure(report: DeploymentReport) -> bool:
 
 def _differs(report: DeploymentReport) -> bool:
     return bool(report.plan.held or report.skipped or (report.plan.steps and not report.applied))
+
+
+class Comparison(NamedTuple):
+    """What a change of the repo does to every deployment, from the repo alone."""
+
+    before: str
+    after: str
+    reports: tuple[PassReport, ...]  # by site, with the deployments that differ
+    compared: int  # deployments
+    problems: tuple[Problem, ...]  # of the later commit
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.problems else 2 if self.reports else 0

@@ -1,4 +1,4 @@
-"""What became of each step."""
+"""What became of each step of a plan."""
 
 from __future__ import annotations
 
