@@ -22,11 +22,12 @@ from typing import NamedTuple
 
 CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h: what the service needs could not be set up
 
-_SAFE = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+# Patterns are compiled where they are used: a pass with nothing to do renders nothing.
+_SAFE = r"[A-Za-z0-9@%+=:,./_-]+"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_ASSIGNMENT = r"[A-Za-z_][A-Za-z0-9_]*\+?="
 _HEADER = re.compile(r"^[#;] managed by reconcile: deployment=(\S+) unit=(\S*) root=(.+)$", re.MULTILINE)
-_USES_MODULE = re.compile(r"(?<![-/.])\bmodule\b")
+_USES_MODULE = r"(?<![-/.])\bmodule\b"
 _OPERATORS = frozenset((";", ";;", "&", "&&", "|", "|&", "||", "\n"))
 
 # Where the command `module` is defined, the most particular place first. The last one is what a login
@@ -69,7 +70,7 @@ class Owner(NamedTuple):
 
 def quote(text: str) -> str:
     """One word for a shell (and for `shlex`), whatever it contains."""
-    return text if _SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
+    return text if re.fullmatch(_SAFE, text) else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def header(deployment: str, unit: str, root: str, comment: str = "#") -> str:
@@ -107,7 +108,7 @@ def render_env(deployment: str, root: str, unit: str, env: tuple[tuple[str, str]
 def check(command: str, env: Mapping[str, str] | tuple[tuple[str, str], ...]) -> str:
     """What stands against a shim with this command and these variables, or nothing."""
     for key, value in dict(env).items():
-        if not _NAME.fullmatch(key):
+        if not re.fullmatch(_NAME, key):
             return f"env: {key!r} is not a name that a shell can export (letters, digits and _, no digit first)"
         if key.startswith("RECONCILE_"):
             return f"env: {key} is one of the marks that reconcile sets itself"
@@ -128,7 +129,7 @@ def check_command(command: str) -> str:
         return f"command: {str(error)[:1].lower()}{str(error)[1:]}"
     if not tokens:
         return "command: is empty"
-    if _ASSIGNMENT.match(tokens[0]):
+    if re.match(_ASSIGNMENT, tokens[0]):
         return f"command: begins with the assignment {tokens[0]!r}; write the variable under `env`"
     operator = _operator(tokens)
     if operator:
@@ -185,7 +186,7 @@ def _prologue(shim: Shim) -> str:
 
 def prologue_script(prologue: str) -> str:
     """A prologue as a shell runs it, with `module` made available to one that uses it. Ends with its last status."""
-    return f"{_module() if _USES_MODULE.search(prologue) else ''}:\n{prologue.strip()}\n"
+    return f"{_module() if re.search(_USES_MODULE, prologue) else ''}:\n{prologue.strip()}\n"
 
 
 def _module() -> str:

@@ -22,10 +22,11 @@ from reconciler.launchers.supervisor import stanza
 
 NAME = "supervisor"
 
-_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
-_SIZE = re.compile(r"(?i)\d+(kb|mb|gb)?")
-_CODES = re.compile(r"\d{1,3}(,\d{1,3})*")
-_OCTAL = re.compile(r"0?[0-7]{3}")
+# Patterns are compiled where they are used: a pass with nothing to do renders nothing.
+_UNIT = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
+_SIZE = r"(?i)\d+(kb|mb|gb)?"
+_CODES = r"\d{1,3}(,\d{1,3})*"
+_OCTAL = r"0?[0-7]{3}"
 _RPC = "supervisor.rpcinterface:make_main_rpcinterface"
 _SUN_PATH = 108  # of a unix socket's address, with its closing NUL
 _PID_DIGITS = 7  # supervisord binds PATH.PID first and then links it to PATH
@@ -90,13 +91,13 @@ class Supervisor:
         for key in ("username", "host"):
             if re.search(r"[\s:;#%\x00-\x1f]", str(settings.get(key) or "")):
                 return f"supervisor: {key} must not contain blanks, colons, `;`, `#` or `%`"
-        if not _OCTAL.fullmatch(str(settings.get("umask") or "022")):
+        if not re.fullmatch(_OCTAL, str(settings.get("umask") or "022")):
             return f"supervisor: umask {settings['umask']!r} is not an octal number like '022'"
         return _check_paths(place)
 
     def check(self, place: Place, service: ServiceSpec) -> str:  # noqa: ARG002 - other launchers need the place
         """What stands against this service, or nothing. Settings of the daemon: `check_settings`."""
-        if not _UNIT.fullmatch(service.unit):
+        if not re.fullmatch(_UNIT, service.unit):
             return f"supervisor: {service.unit!r} cannot be a program's name: use letters, digits and _ . @ + -"
         return _check_options(service) or shim.check(service.command, service.env)
 
@@ -126,7 +127,7 @@ def _check_options(service: ServiceSpec) -> str:
         ("stdout_logfile_maxbytes", _SIZE, "50MB"),
         ("umask", _OCTAL, "027"),
     ):
-        if key in options and not pattern.fullmatch(str(options[key])):
+        if key in options and not re.fullmatch(pattern, str(options[key])):
             return f"supervisor: {key} {options[key]!r} is not valid; write it like {example!r}"
     if _word(options.get("autorestart", "true")) not in ("true", "false", "unexpected"):
         return f"supervisor: autorestart {options['autorestart']!r} is none of true, false, unexpected"

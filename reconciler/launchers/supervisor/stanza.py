@@ -16,14 +16,14 @@ from collections.abc import Iterable, Mapping
 
 # Expands to nothing. It parts what must not stand together: a blank and `;`, a `%` and `(here)s`.
 _NOTHING = "%(here).0s"
-_COMMENT = re.compile(r"(?<=\s)(?=[;#])")
+_COMMENT = r"(?<=\s)(?=[;#])"
 
 
 def escape(text: str, expansions: int = 1) -> str:
     """A value that supervisord reads as this very text after so many expansions."""
     for _ in range(expansions):
         text = text.replace("%", "%%")
-    return _COMMENT.sub(_NOTHING, text.replace("%(", f"%{_NOTHING}("))
+    return re.sub(_COMMENT, _NOTHING, text.replace("%(", f"%{_NOTHING}("))
 
 
 def check_text(text: str) -> str:
