@@ -169,7 +169,7 @@ def _value(value: object) -> str:
 # ---------------------------------------------------------------- reading
 
 _MEMBER = re.compile(r"<member>\s*<name>([^<]*)</name>\s*<value><(string|int)>([^<]*)</\2></value>\s*</member>")
-_TOKEN = r"<(/?)([A-Za-z0-9.]+)(/?)>([^<]*)"
+_TAG = r"<(/?)([A-Za-z0-9.]+)(/?)>([^<]*)"
 _WANTED = frozenset(
     ("name", "group", "statename", "pid", "start", "stop", "now", "exitstatus", "spawnerr", "description")
 )
@@ -247,7 +247,7 @@ def _unfault(value: object, *, is_fault: bool) -> object:
 def _quick(text: str) -> object:
     """A stack of the values that are being read: lists collect values, structs names and values."""
     stack: list[list[object]] = [[]]
-    for close, tag, empty, content in re.findall(_TOKEN, text):
+    for close, tag, empty, content in re.findall(_TAG, text):
         if empty:
             raise _IrregularError
         if not close:
