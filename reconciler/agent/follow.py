@@ -8,9 +8,9 @@ from typing import NamedTuple
 from reconciler.agent.config import Agent
 from reconciler.agent.store import SourceState
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Problem
+from reconciler.core.model import Origin, Problem
 from reconciler.core.report import Notice
-from reconciler.source import Mirror, Poll, SourceError, UnknownCommit
+from reconciler.source import BadTree, Mirror, Poll, SourceError, UnknownCommit
 
 
 class Chosen(NamedTuple):
@@ -75,7 +75,12 @@ def _refused(old: str, new: str) -> Notice:
 
 def _judge(state: SourceState, commit: str, workspace: Workspace) -> Chosen:
     """A commit is taken when all of this site's deployments are valid in it, else the last valid one stays."""
-    result = workspace.compile(commit)
+    try:
+        result = workspace.compile(commit)
+    except BadTree as error:
+        return Chosen(
+            state.valid, state._replace(head=commit), problems=(Problem(Origin(commit[:12], 0, 0), str(error)),)
+        )
     if result.problems:
         return Chosen(state.valid, state._replace(head=commit), problems=result.problems)
     environments = tuple(sorted(result.compiled))

@@ -139,9 +139,9 @@ class Pass:
             lock.release()
 
     def plan(self, *, accept_rewind: bool = False) -> PassReport:
-        """What `run` would do now. It changes nothing but the mirror of the repo."""
-        self.store.prepare()
-        return self._go(apply=False, accept_rewind=accept_rewind)
+        """What `run` would do now. It changes nothing but the mirror of the repo. Raises as `run` does."""
+        with self._alone(self.store.lock_path()):
+            return self._go(apply=False, accept_rewind=accept_rewind)
 
     def look(self) -> PassReport:
         """What runs, against the last valid commit, without asking the remote unless none is known yet."""
@@ -211,7 +211,7 @@ class Pass:
         with suppress(SourceError):
             if commit:
                 info = self.mirror.commit_info(commit)
-                return info.subject, info.author
+                return info.subject, info.author.partition(" <")[0]
         return "", ""
 
     # ------------------------------------------------------------ one deployment

@@ -29,7 +29,7 @@ def _differences(before: Mapping[str, object], after: Mapping[str, Field]) -> li
     for key in sorted({*before, *after}):
         field = after.get(key)
         old, new = before.get(key), field.value if field else None
-        if old == new or key == "version" or key in _FOLLOWS_VERSION:
+        if key == "version" or key in _FOLLOWS_VERSION or _as_lists(old) == _as_lists(new):
             continue
         reasons.append(_difference(key, old, new, field))
     return reasons
@@ -49,7 +49,36 @@ def _difference(key: str, old: object, new: object, field: Field | None) -> str:
         return f"{key} {_show(old)} is taken away"
     if old is None:
         return f"{key} {_show(new)} is new{place}"
+    if isinstance(old, list | tuple | dict) and isinstance(new, list | tuple | dict):
+        return f"{key}: {_nested(old, new)}{place}"
     return f"{key} {_show(old)} -> {_show(new)}{place}"
+
+
+def _nested(old: object, new: object) -> str:
+    """What differs within lists and mappings, item by item: `+task-log`, `-cromwell`, `rpc 5672 -> 5673`."""
+    from deepdiff import DeepDiff  # 60 ms, and rarely needed
+
+    told = []
+    for found in DeepDiff(_as_lists(old), _as_lists(new), view="tree", ignore_order=True).values():
+        for item in found:
+            name = " ".join(str(part) for part in item.path(output_format="list") if isinstance(part, str))
+            told.append(f"{name} {_change_of(item.t1, item.t2)}".strip())
+    return ", ".join(sorted(told)) or "its order changes"
+
+
+def _change_of(old: object, new: object) -> str:
+    """One side of an item that is only in the other is an object of DeepDiff's own."""
+    plain = (str, int, float, bool, list, dict)
+    if not isinstance(old, plain):
+        return f"+{new}"
+    return f"-{old}" if not isinstance(new, plain) else f"{old} -> {new}"
+
+
+def _as_lists(value: object) -> object:
+    """The inventory comes from JSON, which knows no tuples."""
+    if isinstance(value, dict):
+        return {key: _as_lists(item) for key, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _show(value: object) -> str:
