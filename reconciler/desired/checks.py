@@ -84,19 +84,22 @@ def _cycle(names: list[str], services: Mapping[str, Draft], problems: Problems) 
     problems.add(origin, f"`{names[0]}` starts after itself: {words}", "take one of them out of `after`")
 
 
-def names_on_host(services: Mapping[str, Draft], problems: Problems) -> None:
-    """No two services of a launcher have one name."""
+def names_on_host(services: Mapping[str, Draft], problems: Problems) -> set[str]:
+    """No two services of a launcher have one name. Returns those whose name another one has."""
     seen: dict[tuple[str, str], Draft] = {}
+    twice = set()
     for draft in services.values():
         if not draft.unit or not draft.launcher:
             continue
         other = seen.setdefault((draft.launcher, draft.unit), draft)
         if other is not draft:
+            twice.add(draft.name)
             origin, place = _later(_name_origin(draft), _name_origin(other))
             message = (
                 f"services `{other.name}` and `{draft.name}` have one name on the host: `{draft.unit}` (see {place})"
             )
             problems.add(origin, message, "give one of them another `name`")
+    return twice
 
 
 def _name_origin(draft: Draft) -> Origin:

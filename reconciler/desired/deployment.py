@@ -62,20 +62,30 @@ class _Parts(NamedTuple):
 
 def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
     """Evaluate, check and render; whatever is wrong is among `problems` afterwards."""
-    before = len(problems)
     ground = Ground(wanted, templates, problems)
     folders = ground.folders()
     files = ground.config_files()
     services = drafts(ground, Components(ground))
     checks.references(services, wanted.merged.section("files"), problems)
-    checks.names_on_host(services, problems)
+    twice = checks.names_on_host(services, problems)
     policy = _policy(ground)
-    ready = _ready(services, files)
+    ready = _ready({name: draft for name, draft in services.items() if name not in twice}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
-    if len(problems) > before:
+    if not len(problems):
+        _complete(ground, services, ready, runs)
+    if len(problems):  # be it of another deployment: with any problem nothing is applied
         return Made(None, uses)
     return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, policy)), uses)
+
+
+def _complete(ground: Ground, services: Mapping[str, Draft], ready: Mapping[str, _Ready], runs: list[_Run]) -> None:
+    """Tell what was left out without a word: a service that is missing here would be removed from the host."""
+    rendered = {run.name for run in runs}
+    for name in ground.merged.section("services"):
+        draft = services.get(name)
+        if draft is None or name not in ready or (draft.enabled and draft.launcher not in rendered):
+            ground.problems.add(ground.merged.section("services")[name].origin, f"service `{name}` cannot be compiled")
 
 
 def _ready(services: Mapping[str, Draft], files: Mapping[str, ConfigFile]) -> dict[str, _Ready]:

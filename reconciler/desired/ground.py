@@ -14,6 +14,7 @@ from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.problems import Failed, Problems, suggest
 from reconciler.desired.schema import FOLDERS, MODE, NAME, VERSION
 from reconciler.desired.scope import Evaluator, Lazy, Scope, Table
+from reconciler.desired.shape import is_template
 from reconciler.desired.templates import FOLDER, Templates
 from reconciler.desired.text import forbidden
 
@@ -208,6 +209,10 @@ class Ground:
             self.evaluator.force(content)
             return "0600" if content.tainted else "0640"
         mode = self.text(part, f"files.{name}.mode")
+        if not isinstance(part, Scalar) or not (
+            part.quoted and (is_template(part.text) or re.fullmatch(MODE, part.text))
+        ):
+            raise Failed  # its shape has been told to be wrong
         if not re.match(MODE, mode) or mode.endswith("\n"):
             self._fail(part.origin, f"mode of file `{name}` is no octal number of three digits", 'such as "0640"')
         return mode

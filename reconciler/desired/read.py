@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from reconciler.core.model import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import ORIGIN_DEFAULT, Failed, Problems
-from reconciler.desired.schema import Key
+from reconciler.desired.schema import VARIABLE, Key
 from reconciler.desired.scope import Evaluator, Got, Scope
 from reconciler.desired.shape import choice, is_secret_name, is_template
 from reconciler.desired.text import forbidden
@@ -164,8 +164,11 @@ class Reader:
         node = self.node.entries.get(key)
         found = {}
         for name, item in node.entries.items() if isinstance(node, Entries) else ():
-            if got := self.string(item, f"{key}.{name}", private=True, secret=is_secret_name(name)):
+            got = self.string(item, f"{key}.{name}", private=True, secret=is_secret_name(name))
+            if got and re.fullmatch(VARIABLE, name):
                 found[name] = got
+            else:
+                self.sound = False
         return found
 
     def origin(self, key: str) -> Origin:

@@ -105,7 +105,7 @@ _SERVICE_KEYS = {
     "after": Key(Kind.NAMES, "Services that start before it and stop after it"),
     "prologue": _text("Shell lines before the command; default: the component's"),
     "enabled": Key(Kind.FLAG, "false: it is stopped and left alone; default true"),
-    "ports": Key(Kind.PORTS, "The ports that it listens on"),
+    "ports": Key(Kind.PORTS, "The ports that it listens on", minimum=1),
     "stop": _STOP,
     **_options("service"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from reconciler.core.digest import digest, digest_of
@@ -62,7 +63,8 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
     component = _component(name, belongs, outer, components)
     own = {"service": name, "component": belongs.text, "version": components.version(belongs.text, node.origin)}
     reader = Reader(node, f"service {name}", ground.scope.within(own), ground.evaluator, ground.problems)
-    reader.sound = outer.sound and component is not None and component.sound
+    named = re.match(NAME, name) is not None  # if not, its shape has been told to be wrong
+    reader.sound = named and outer.sound and component is not None and component.sound
     got = {"component": belongs, **_read(name, belongs.text, reader, component)}
     launcher = got["launcher"].text
     return Draft(
