@@ -6,6 +6,7 @@ import os
 from shlex import quote
 
 from reconciler.core.model import Install, Service
+from reconciler.core.prologue import prologue_script
 from reconciler.host.run import CommandFailed, run
 from reconciler.install import method
 
@@ -40,8 +41,6 @@ def _check_path(path: str) -> tuple[str, str] | None:
 
 
 def _ask_shell(service: Service, program: str) -> tuple[str, str] | None:
-    from reconciler.launchers.shim import prologue_script
-
     script = f"{prologue_script(service.prologue)}command -v -- {quote(program)}\n"
     env = {"HOME": os.environ.get("HOME", "/"), "PATH": SERVICE_PATH}
     try:

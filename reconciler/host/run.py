@@ -18,7 +18,7 @@ class Finished(NamedTuple):
     seconds: float
 
 
-class CommandFailed(Exception):
+class CommandFailed(Exception):  # noqa: N818 - it says what happened
     """A program failed, could not be started, or took too long. The text has the command and what it printed."""
 
     def __init__(self, argv: Sequence[str], why: str, out: bytes = b"", err: bytes = b"") -> None:

@@ -17,4 +17,4 @@ NAMES = tuple(_MODULES)
 
 def method(name: str) -> Method:
     """The install method of this name; a `KeyError` for any that is not in `NAMES`."""
-    return cast(Method, import_module(_MODULES[name]).METHOD)
+    return cast("Method", import_module(_MODULES[name]).METHOD)

@@ -35,10 +35,10 @@ class Method(Protocol):
         """Pure: shell lines that a shim puts before the command."""
 
     def complete(self, install: Install) -> bool:
-        """Whether this very build is in place and finished. Cheap: no process. Raises `OSError` where it cannot be told."""
+        """Whether this very build is in place and finished. Starts no process. Raises `OSError`: it cannot be told."""
 
     def build(self, install: Install, progress: Callable[[str], None]) -> None:
-        """Build it aside and move it into place. Raises `InstallError`; leaves nothing half-made behind in its place."""
+        """Build it aside and move it into place, whole or not at all. Raises `InstallError`."""
 
     def find_program(self, install: Install, program: str) -> str:
         """Where a bare command name is found inside the finished thing; empty where it is not there."""

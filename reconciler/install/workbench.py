@@ -15,6 +15,7 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import NamedTuple
 
+from reconciler.core.prologue import prologue_script
 from reconciler.host import files
 from reconciler.host.run import CommandFailed, Finished, run
 from reconciler.install.base import InstallError
@@ -29,28 +30,9 @@ _UNWANTED = frozenset(
     {"VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIREMENT"}
 )
 
-# Where `module` is defined, for it is a shell function of login shells: as the shim of a service looks for it.
-_MODULE_FILES = (
-    "/etc/profile.d/modules.sh",
-    "/etc/profile.d/lmod.sh",
-    "/etc/profile.d/z00_lmod.sh",
-    "/etc/profile.d/00-modulepath.sh",
-    "/usr/share/lmod/lmod/init/bash",
-    "/usr/share/Modules/init/bash",
-    "/opt/cray/pe/lmod/lmod/init/bash",
-    "/etc/profile",
-)
-_MODULE = f"""\
-for reconcile_file in {" ".join(_MODULE_FILES)}; do
-    command -v module >/dev/null 2>&1 && break
-    [ -r "$reconcile_file" ] && . "$reconcile_file"
-done
-"""
-
 # A prologue that fails here would fail before the service too. A module of a Python may set variables
 # for itself that would be wrong inside the new environment.
-_BEFORE = ":\n"
-_AFTER = """
+_AFTER = """\
 reconcile_status=$?
 if [ "$reconcile_status" -ne 0 ]; then
     echo "the prologue failed with exit status $reconcile_status" >&2
@@ -161,8 +143,7 @@ class Workbench(NamedTuple):
         """The command after the prologue. That stands in a private file: it may hold a secret; arguments are public."""
         if not self.prologue.strip():
             return argv
-        module = _MODULE if re.search(r"(?<![-/.])\bmodule\b", self.prologue) else ""
-        script = module + _BEFORE + self.prologue.strip() + _AFTER
+        script = prologue_script(self.prologue) + _AFTER
         return "bash", self._private("prologue.sh", script), *argv
 
     def _environment(self, log: str) -> Mapping[str, str]:

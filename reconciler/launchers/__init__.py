@@ -16,4 +16,4 @@ NAMES = tuple(_MODULES)
 
 def launcher(name: str) -> Launcher:
     """The launcher of this name; a `KeyError` for any that is not in `NAMES`."""
-    return cast(Launcher, import_module(_MODULES[name]).LAUNCHER)
+    return cast("Launcher", import_module(_MODULES[name]).LAUNCHER)

@@ -20,6 +20,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from reconciler.core.prologue import prologue_script
+
 CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h: what the service needs could not be set up
 
 # Patterns are compiled where they are used: a pass with nothing to do renders nothing.
@@ -27,21 +29,8 @@ _SAFE = r"[A-Za-z0-9@%+=:,./_-]+"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = r"[A-Za-z_][A-Za-z0-9_]*\+?="
 _HEADER = re.compile(r"^[#;] managed by reconcile: deployment=(\S+) unit=(\S*) root=(.+)$", re.MULTILINE)
-_USES_MODULE = r"(?<![-/.])\bmodule\b"
 _OPERATORS = frozenset((";", ";;", "&", "&&", "|", "|&", "||", "\n"))
 
-# Where the command `module` is defined, the most particular place first. The last one is what a login
-# shell reads; it stands at the end because it may do anything.
-_MODULE_FILES = (
-    "/etc/profile.d/modules.sh",
-    "/etc/profile.d/lmod.sh",
-    "/etc/profile.d/z00_lmod.sh",
-    "/etc/profile.d/00-modulepath.sh",
-    "/usr/share/lmod/lmod/init/bash",
-    "/usr/share/Modules/init/bash",
-    "/opt/cray/pe/lmod/lmod/init/bash",
-    "/etc/profile",
-)
 
 
 class Shim(NamedTuple):
@@ -181,21 +170,6 @@ def _prologue(shim: Shim) -> str:
         f"  exit {CONFIG_EXIT}\n"
         "fi\n"
         "unset reconcile_status\n"
-    )
-
-
-def prologue_script(prologue: str) -> str:
-    """A prologue as a shell runs it, with `module` made available to one that uses it. Ends with its last status."""
-    return f"{_module() if re.search(_USES_MODULE, prologue) else ''}:\n{prologue.strip()}\n"
-
-
-def _module() -> str:
-    return (
-        f"for reconcile_file in {' '.join(_MODULE_FILES)}; do\n"
-        "  command -v module >/dev/null 2>&1 && break\n"
-        '  [ -r "$reconcile_file" ] && . "$reconcile_file"\n'
-        "done\n"
-        "unset reconcile_file\n"
     )
 
 

@@ -17,7 +17,7 @@ from reconciler.core.model import Install
 from reconciler.install import method
 from reconciler.install.base import ComponentSpec, InstallError
 from reconciler.install.venv import METHOD
-from reconciler.install.workbench import _MODULE_FILES, _carrying, hint
+from reconciler.install.workbench import _carrying, hint
 from tests.install.packages import Describe, Index, write_source, write_wheel
 
 
@@ -71,11 +71,6 @@ def test_exports_put_the_environment_first(describe: Describe, tmp_path: Path) -
     env = {"PATH": "/usr/bin:/bin", "PYTHONHOME": "/nowhere"}
     printed = subprocess.run(["/bin/sh", "-c", script], env=env, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == f"{install.path}:{install.path}/bin:/usr/bin:/bin:none"
-
-
-def test_module_is_looked_for_where_the_shim_looks() -> None:
-    shim = pytest.importorskip("reconciler.launchers.shim")
-    assert shim._MODULE_FILES == _MODULE_FILES
 
 
 @pytest.mark.parametrize(
