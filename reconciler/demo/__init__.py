@@ -1,0 +1,1 @@
+"""`reconcile demo`: the whole story on one machine, on a supervisord of its own, below one temporary folder."""
