@@ -104,7 +104,8 @@ def diff(options: Namespace) -> int:
         raise InvalidInput([Problem(Origin("A..B", 0, 0), f"`{options.range}` is not a range", hint)])
     agent = agent_of(options, needs=("repo",))
     before, after = _tree_of(agent, first or "HEAD"), _tree_of(agent, second or "HEAD")
-    comparison = compare(before, after, _facts(), site=agent.site, environments=agent.environments)
+    asked = given(options)  # the agent's file says which site this is, not which ones the change may touch
+    comparison = compare(before, after, _facts(), site=asked.site, environments=asked.environments)
     if hasattr(options, "json"):
         print_json(compare_data(comparison))
     else:
