@@ -103,8 +103,7 @@ def _still_ours(name: str, changes: Mapping[str, Change], done: set[str], kept: 
     change = changes.get(name) or next((c for c in changes.values() if c.renamed_from == name), None)
     if change is None or change.kind is Kind.BLOCKED:
         return change is not None
-    units = (change.unit, *change.replaces) if change.act is Act.REMOVE else change.replaces
-    steps = {f"remove:{unit.launcher}/{unit.name}" for unit in units} | {f"stop:pid-{s.pid}" for s in change.strays}
+    steps = {f"remove:{unit.launcher}/{unit.name}" for unit in change.gone} | {f"stop:pid-{s.pid}" for s in change.strays}
     return not steps <= done
 
 

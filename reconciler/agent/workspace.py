@@ -55,7 +55,7 @@ class Workspace:
         self.store.save_compiled(deployment.environment, key, deployment)
 
     def _key(self, commit: str, environment: str) -> str:
-        return "|".join((tool_identity(), commit, self.agent.site, environment, self.host, self.account))
+        return f"{tool_identity()}|{commit}|{self.agent.site}|{environment}|{self.host}|{self.account}"
 
     def _facts(self) -> Facts:
         from reconciler.desired import Facts

@@ -16,6 +16,18 @@ _EXITS = """exit status:
   75  another pass holds the lock"""
 
 
+_COMMANDS = {
+    "plan": "what a pass would do; changes nothing",
+    "apply": "carry a plan out; a saved one only against the state that it was made from",
+    "diff": "what a change of the repo would do to every site and environment, without access to them",
+    "status": "what runs, its version, its health, since when",
+    "validate": "check a desired-state repo, all errors at once",
+    "explain": "each effective value of a service, and the file and line that set it",
+    "schema": "a JSON Schema of the layer files, for an editor",
+    "demo": "the whole story on this machine in a minute, on a supervisord of its own",
+}
+
+
 class UsageError(Exception):
     """The command line itself is not valid; exit status 3."""
 
@@ -27,14 +39,20 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Raises `UsageError`; `SystemExit` for --help and --version."""
-    return _parser().parse_args(argv)
+    if not argv or {"-h", "--help", *_COMMANDS} & set(argv):
+        return _whole().parse_args(argv)
+    try:
+        # The call of every cron line. To set up the commands as well would take longer than the pass itself.
+        return _plain(_shared()).parse_args(argv, argparse.Namespace(command=None))
+    except UsageError:
+        return _whole().parse_args(argv)  # it knows the commands, and so says better what is wrong
 
 
-def _parser() -> _Parser:
-    shared = _shared()
+def _plain(shared: _Parser) -> _Parser:
+    """What stands without a command."""
     parser = _Parser(
         prog="reconcile",
-        description="Keeps the services of a site at what a git repo says. Without a command and --once it goes on doing so.",
+        description="Keeps the services of a site at what a git repo says; without a command and --once, goes on so.",
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
@@ -43,27 +61,33 @@ def _parser() -> _Parser:
     parser.add_argument("--once", action="store_true", help="one pass: fetch, plan, apply, report")
     parser.add_argument("--interval", metavar="TIME", help="between two passes of the loop (default 5m)")
     _accept_rewind(parser)
+    return parser
+
+
+def _whole() -> _Parser:
+    shared = _shared()
+    parser = _plain(shared)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, help_: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_, description=help_, parents=[shared])
+    def command(name: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=_COMMANDS[name], description=_COMMANDS[name], parents=[shared])
 
-    plan = command("plan", "what a pass would do; changes nothing")
+    plan = command("plan")
     plan.add_argument("--out", metavar="FILE", help="save the plan, for `reconcile apply FILE`")
     _accept_rewind(plan)
-    apply = command("apply", "carry a plan out; a saved one only against the state that it was made from")
+    apply = command("apply")
     apply.add_argument("file", nargs="?", metavar="FILE", help="a plan saved with `reconcile plan --out`")
     _accept_rewind(apply)
-    diff = command("diff", "what a change of the repo would do to every site and environment, without access to them")
+    diff = command("diff")
     diff.add_argument("range", metavar="A..B", help="two revisions of the desired-state repo")
-    command("status", "what runs, its version, its health, since when")
-    validate = command("validate", "check a desired-state repo, all errors at once")
+    command("status")
+    validate = command("validate")
     validate.add_argument("path", nargs="?", default=".", metavar="PATH", help="a folder with desired/ (default: here)")
-    explain = command("explain", "each effective value of a service, and the file and line that set it")
+    explain = command("explain")
     explain.add_argument("service", metavar="SERVICE")
     explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
-    command("schema", "a JSON Schema of the layer files, for an editor")
-    demo = command("demo", "the whole story on this machine in a minute, on a supervisord of its own")
+    command("schema")
+    demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
 

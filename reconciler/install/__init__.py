@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from reconciler.install.base import Method
+if TYPE_CHECKING:
+    from reconciler.install.base import Method
 
 _MODULES = {
     "none": "reconciler.install.none",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from reconciler.launchers.base import Launcher
+if TYPE_CHECKING:
+    from reconciler.launchers.base import Launcher
 
 _MODULES = {
     "supervisor": "reconciler.launchers.supervisor",
