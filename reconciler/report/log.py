@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from reconciler.core.outcome import Status, StepResult
@@ -74,9 +75,27 @@ def _make_logger(stream: TextIO) -> Any:
 
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if stream.isatty():
-        renderer = structlog.dev.ConsoleRenderer(colors=True, sort_keys=False)
+        renderer = _for_people
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[structlog.stdlib.add_log_level, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
+
+
+# What the report that follows says once, and a machine wants with every event.
+_SAID = frozenset({"timestamp", "level", "event", "site", "environment", "commit", "run", "service"})
+_MARKS = {"warning": "\x1b[33mwarning\x1b[0m ", "error": "\x1b[31merror\x1b[0m "}
+
+
+def _for_people(_logger: object, _method: str, fields: Mapping[str, Any]) -> str:
+    """One short line: when, which step, what of it. A line of progress speaks for itself."""
+    told = dict(fields)
+    head = [f"\x1b[2m{told["timestamp"][11:19]}Z\x1b[0m ", _MARKS.get(told["level"], "")]
+    if told["event"] == "progress":
+        return "".join((*head, str(told["line"])))
+    step = told.pop("step", "")
+    what = f"{step} {told['event'].removeprefix('step ')}" if step else told["event"]
+    took = f" in {told.pop('seconds', 0.0):.1f} s" if step and told["event"] == "step done" else ""
+    rest = [f"\n    {key}: {value}" for key, value in told.items() if key not in {*_SAID, "seconds"}]
+    return "".join((*head, what, took, *rest))
