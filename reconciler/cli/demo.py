@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from reconciler.cli.terminal import style
 from reconciler.demo.narrator import Narrator
+from reconciler.demo.site import RESTARTED
 from reconciler.demo.stage import DemoFailed, Stage
 from reconciler.demo.story import tell
 
@@ -20,26 +22,30 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def demo(options: Namespace) -> int:
     """Exit status 0 when everything went as told, 1 otherwise."""
     narrator = Narrator(style())
-    began = time.monotonic()
     with _interruptible():
         stage = Stage(narrator)
         keep = False
         try:
             stage.prepare()
-            code = _told(stage, narrator, began)
+            code = _told(stage, narrator)
             keep = options.keep
         finally:
             _undisturbed()
             if not keep:
-                stage.close()
+                _clean_up(stage, narrator)
         if keep:
             _how_to_look(stage, narrator)
-        else:
-            narrator.say(f"Cleaned up: its processes have ended, and {stage.folder} is removed.")
         return code
 
 
-def _told(stage: Stage, narrator: Narrator, began: float) -> int:
+def _clean_up(stage: Stage, narrator: Narrator) -> None:
+    stage.close()
+    with suppress(OSError):  # whoever listened may have gone
+        narrator.say(f"Cleaned up: its processes have ended, and {stage.folder} is removed.")
+
+
+def _told(stage: Stage, narrator: Narrator) -> int:
+    began = time.monotonic()
     narrator.say(
         "reconcile keeps the services of a site at what a git repo says. This shows it on this machine, "
         f"on a supervisord of its own, below {stage.folder}. Every command is really run."
@@ -55,22 +61,21 @@ def _told(stage: Stage, narrator: Narrator, began: float) -> int:
 
 def _how_to_look(stage: Stage, narrator: Narrator) -> None:
     narrator.say("It is left running. Look at it with:")
-    bin_ = f"{stage.folder}/bin"
     narrator.lines(
         [
-            f"export RECONCILE_CONFIG={stage.config}",
             f"cd {stage.repo}",
-            f"{bin_}/reconcile status",
-            f"{bin_}/reconcile explain web-1 --environment dev",
-            f"ls {stage.root}/logs",
+            f"export RECONCILE_CONFIG={stage.config} PATH={stage.folder}/bin:$PATH",
+            "reconcile status",
+            f"reconcile explain {RESTARTED[0]}",
+            f"tail {stage.root}/logs/*.log",
         ]
     )
-    narrator.say("Merge something else into its branch main, and run `reconcile --once` again. End it with:")
-    conf = f"{stage.root}/config/supervisord.conf"
+    narrator.say("Commit something into its branch main, and run `reconcile --once` again. In the end, there:")
+    conf = os.path.relpath(os.path.join(stage.root, "config", "supervisord.conf"), stage.repo)
     narrator.lines(
         [
-            f"{bin_}/supervisorctl -c {conf} stop all",
-            f"{bin_}/supervisorctl -c {conf} shutdown",
+            f"supervisorctl -c {conf} stop all",
+            f"supervisorctl -c {conf} shutdown",
             f"rm -r {stage.folder}",
         ]
     )

@@ -1,4 +1,4 @@
-"""Where the demo plays: one temporary folder, a name that nobody else uses, and commands as a person would type them."""
+"""Where the demo plays: one temporary folder, a name that nobody else uses, and commands as a person types them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 60  # bytes of the folder's path: a unix socket below it may have 108
 _MEANINGS = {0: "in agreement", 1: "failed, or not healthy", 2: "differences remain"}
 
 
-class DemoFailed(Exception):
+class DemoFailed(Exception):  # noqa: N818 - it says what is so
     """The demo cannot go on. The text says why, and what to do."""
 
 
@@ -49,7 +49,7 @@ class Stage:
             path = os.path.join(bin_, name)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m {module} "$@"\n')
-            os.chmod(path, 0o755)
+            os.chmod(path, 0o700)
         with open(self.config, "w", encoding="utf-8") as file:
             state = os.path.join(self.folder, "state")
             file.write(f"repo: {self.repo}\nsite: {self.site_name}\nstate_dir: {state}\n")
