@@ -1,0 +1,287 @@
+"""A small world of its own for each scenario: a repo, a state directory, a root, and real processes in it.
+
+Everything is done as a person would do it: commits with git, passes with the command line. What is
+looked at afterwards is the host itself: files, and processes by their environment in /proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+SLEEP = "sleep 86399"
+DEFAULTS = """\
+versions: {app: "1.0", tool: "1.0"}
+vars: {level: INFO}
+components:
+  app: {install: none}
+  tool: {install: none}
+files:
+  app.conf: {template: app.conf.j2, path: "{{ paths.config }}/app.conf"}
+"""
+TEMPLATE = "# for {{ site }} {{ environment }}\nlevel = {{ level }}\napp = {{ versions.app }}\n"
+
+
+class Done(NamedTuple):
+    """One run of the command, to its end."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        return f"exit {self.code}\n{self.out}\n{self.err}"
+
+
+class Live(NamedTuple):
+    """A process of a deployment."""
+
+    pid: int
+    service: str  # empty for the daemon
+    marks: Mapping[str, str]
+
+
+class World:
+    """A repo and a host for it. `services` is what the layers say; `write` and `commit` bring it into git."""
+
+    def __init__(self, folder: Path, *, fresh_repo: bool = True) -> None:
+        self.folder = folder
+        self.repo = folder / "repo"
+        self.root = folder / "r"
+        self.state = folder / "s"
+        self.home = folder / "home"
+        self.site = "s" + folder.name.replace("_", "-")
+        self.url = str(self.repo)
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+            "LANG": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "COLUMNS": "80",
+        } | {f"GIT_{who}_{what}": "ann" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        if fresh_repo:
+            self._make_repo()
+
+    def _make_repo(self) -> None:
+        self.home.mkdir()
+        self.repo.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.write(
+            {
+                "desired/defaults.yaml": DEFAULTS,
+                "desired/environments/dev.yaml": "",
+                f"desired/sites/{self.site}.yaml": f'environments: [dev]\npaths: {{root: "{self.root}"}}\n',
+                "templates/app.conf.j2": TEMPLATE,
+            }
+        )
+
+    # ------------------------------------------------------------ the repo
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=self.repo, env=self.env, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def write(self, files: Mapping[str, str | bytes | None]) -> None:
+        for name, content in files.items():
+            path = self.repo / name
+            if content is None:
+                path.unlink()
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def commit(self, files: Mapping[str, str | bytes | None] | None = None, subject: str = "change") -> str:
+        self.write(files or {})
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", subject)
+        return self.git("rev-parse", "HEAD")
+
+    def services(self, *names: str, **more: str) -> dict[str, str]:
+        """The layer of dev with these services: of component `app`, reading app.conf, unless `more` says otherwise."""
+        lines = ["services:"]
+        for name in names:
+            keys = more.get(name, f"component: app, command: {SLEEP}, files: [app.conf]")
+            lines.append(f"  {name}: {{{keys}, supervisor: {{startsecs: 0}}}}")
+        return {"desired/environments/dev.yaml": "\n".join(lines) + "\n"}
+
+    def versions(self, app: str, tool: str = "1.0") -> dict[str, str]:
+        text = f'versions: {{app: "{app}", tool: "{tool}"}}\nenvironments: [dev]\npaths: {{root: "{self.root}"}}\n'
+        return {f"desired/sites/{self.site}.yaml": text}
+
+    # ------------------------------------------------------------ the command
+
+    def argv(self, *words: str) -> list[str]:
+        where = ["--repo", self.url, "--site", self.site, "--state-dir", str(self.state)]
+        return [sys.executable, "-m", "reconciler", *words, *where]
+
+    def start(self, *words: str, **changes: Any) -> subprocess.Popen[str]:
+        """The command as a process that is not waited for, with pipes."""
+        pipe = subprocess.PIPE
+        given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True} | changes
+        process: subprocess.Popen[str] = subprocess.Popen(self.argv(*words), cwd=self.folder, env=self.env, **given)
+        return process
+
+    def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
+        argv = self.argv(*words) if where else [sys.executable, "-m", "reconciler", *words]
+        done = subprocess.run(
+            argv,
+            cwd=self.folder,
+            env={**self.env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def once(self, *words: str, code: int = 0) -> Done:
+        done = self.run("--once", *words)
+        assert done.code == code, done.said
+        return done
+
+    def idle(self) -> None:
+        """A pass with nothing to do: no step, not a word."""
+        done = self.run("--once", "--json")
+        assert done.code == 0, done.said
+        assert [step["id"] for deployment in done.json()["deployments"] for step in deployment["steps"]] == []
+
+    # ------------------------------------------------------------ the host
+
+    def live(self) -> list[Live]:
+        """The main processes and daemons with this root in their environment."""
+        wanted = b"RECONCILE_ROOT=" + os.fsencode(self.root)
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if wanted not in entries:
+                continue
+            marks = dict(entry.decode(errors="replace").partition("=")[::2] for entry in entries if entry[:10] == b"RECONCILE_")
+            if marks.get("RECONCILE_PID") == name and _runs(int(name)):
+                found.append(Live(int(name), marks.get("RECONCILE_SERVICE", ""), marks))
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """By service; the daemon under the empty name. Fails where a service has two processes."""
+        live = self.live()
+        found = {one.service: one.pid for one in live}
+        assert len(found) == len(live), f"more than one process for a service: {live}"
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """All that is rendered, by path below the root, with its mode in front; a leftover of a write too."""
+        found = {}
+        for folder in ("bin", "config"):
+            for path in sorted((self.root / folder).rglob("*")):
+                if path.is_file():
+                    found[str(path.relative_to(self.root))] = f"{path.stat().st_mode & 0o7777:o} ".encode() + path.read_bytes()
+        return found
+
+    def supervisorctl(self, *words: str) -> str:
+        program = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf")]
+        done = subprocess.run([*program, *words], capture_output=True, text=True, env=self.env, timeout=30, check=False)
+        return done.stdout + done.stderr
+
+    def end(self) -> None:
+        """The daemons first, so that they start nothing again; then whatever carries this root."""
+        for _ in range(200):
+            live = self._left()
+            if not live:
+                return
+            for pid in [pid for pid, daemon in live.items() if daemon] or list(live):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            sleep(0.01)
+
+    def _left(self) -> dict[int, bool]:
+        wanted = b"=" + os.fsencode(self.root)
+        found = {}
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+                if any(entry.startswith(b"RECONCILE_") and wanted in entry for entry in entries) and _runs(int(name)):
+                    found[int(name)] = any(entry[:17] == b"RECONCILE_DAEMON=" and entry[17:] for entry in entries)
+        return found
+
+
+@pytest.fixture(name="world")
+def a_world(short_folder: Path) -> Iterator[World]:
+    """One that ends with its test. Import it where it is used."""
+    made = World(short_folder)
+    yield made
+    made.end()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
+def until(what: Callable[[], T | None], seconds: float = 30.0) -> T:
+    """Wait for something to come true, and give it back."""
+    end = monotonic() + seconds
+    while not (found := what()):
+        assert monotonic() < end, "it never came true"
+        sleep(0.02)
+    return found
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 60.0) -> Done:
+    out, err = process.communicate(timeout=seconds)
+    return Done(process.returncode, out or "", err or "")
+
+
+def in_terminal(argv: list[str], env: Mapping[str, str], columns: int = 80, seconds: float = 60.0) -> Done:
+    """A command with a terminal for standard output and error; what it wrote there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=dict(env))
+    os.close(theirs)
+    chunks = []
+    end = monotonic() + seconds
+    with contextlib.suppress(OSError):  # the other side is closed
+        while monotonic() < end and select.select([ours], [], [], 1.0)[0] or process.poll() is None:
+            chunk = os.read(ours, 65536)
+            if not chunk:
+                break
+            chunks.append(chunk)
+    os.close(ours)
+    return Done(process.wait(10), b"".join(chunks).decode(errors="replace").replace("\r\n", "\n"), "")
+
+
+def everything_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every regular file and its bytes."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            yield path, path.read_bytes()
+
+
+def temporary(paths: Iterable[str]) -> list[str]:
+    """Those that a write leaves when it is cut off."""
+    return [path for path in paths if path.endswith((".new", ".tmp"))]
