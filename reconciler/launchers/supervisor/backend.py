@@ -47,7 +47,7 @@ class SupervisorBackend:
             self._refused = error
 
     def answer(self, processes: Mapping[int, Process]) -> Look:
-        if self._request is None and self._refused is None:
+        if self._request is None and (self._refused is None or self._has_come_up(processes)):
             self.ask()
         request, self._request = self._request, None
         claimed, gaps = self._claimed()
@@ -99,6 +99,18 @@ class SupervisorBackend:
             if self._is_daemon(process) and proc.alive(pid, process.started):
                 return pid
         return 0
+
+    def _has_come_up(self, processes: Mapping[int, Process]) -> bool:
+        """Whether a daemon of ours lives. One that a killed pass has only just started is waited for."""
+        pid = self._living_daemon(processes)
+        while pid and self._is_starting(processes[pid]):
+            time.sleep(_POLL)
+        return pid != 0
+
+    def _is_starting(self, daemon: Process) -> bool:
+        """It writes its pid file when it listens; the one of an earlier daemon was removed before it was started."""
+        young = time.time() - daemon.started < _START
+        return young and proc.alive(daemon.pid, daemon.started) and not os.path.exists(self._address["pidfile"])
 
     def _is_daemon(self, process: Process | None) -> bool:
         mark = process.mark if process else None
@@ -177,14 +189,15 @@ class SupervisorBackend:
         raise BackendError(f"supervisord answered reloadConfig with {answer!r}")
 
     def add(self, units: Sequence[str]) -> Sequence[Outcome]:
-        return self._each("supervisor.addProcessGroup", units, fine=rpc.ALREADY_ADDED)
+        return self._each("supervisor.addProcessGroup", units, fine=(rpc.ALREADY_ADDED,))
 
     def remove(self, units: Sequence[str]) -> Sequence[Outcome]:
-        return self._each("supervisor.removeProcessGroup", units, fine=rpc.BAD_NAME)
+        return self._each("supervisor.removeProcessGroup", units, fine=(rpc.BAD_NAME,))
 
     def stop(self, units: Sequence[str]) -> Sequence[Outcome]:
-        # Never waiting: supervisord would answer a second later, and one after the other.
-        return self._each("supervisor.stopProcess", units, False, fine=rpc.NOT_RUNNING)
+        # Never waiting: supervisord would answer a second later, and one after the other. What it does not know
+        # is down: a killed pass may have removed a unit and left its files.
+        return self._each("supervisor.stopProcess", units, False, fine=(rpc.NOT_RUNNING, rpc.BAD_NAME))
 
     def start(self, units: Sequence[str]) -> Sequence[Outcome]:
         """Each start is asked together with the state after it: of a unit that is still stopping supervisord
@@ -195,10 +208,10 @@ class SupervisorBackend:
         results = self._multicall("supervisor.startProcess", calls)
         return [Outcome(unit, _start_error(*pair)) for unit, pair in zip(units, _pairs(results), strict=True)]
 
-    def _each(self, method: str, units: Sequence[str], *params: object, fine: int) -> list[Outcome]:
+    def _each(self, method: str, units: Sequence[str], *params: object, fine: tuple[int, ...]) -> list[Outcome]:
         results = self._multicall(method, [(method, (unit, *params)) for unit in units])
         return [
-            Outcome(unit, result.text if isinstance(result, rpc.Fault) and result.code != fine else "")
+            Outcome(unit, result.text if isinstance(result, rpc.Fault) and result.code not in fine else "")
             for unit, result in zip(units, results, strict=True)
         ]
 
@@ -213,7 +226,7 @@ class SupervisorBackend:
     # ------------------------------------------------------------ the daemon itself
 
     def start_daemon(self, progress: Callable[[str], None]) -> None:
-        if self._answers():
+        if self._answers() or (self._has_come_up(proc.scan(self._address["deployment"])[0]) and self._answers()):
             return
         self._refuse_second()
         self._clear_stale()
