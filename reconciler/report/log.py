@@ -91,7 +91,7 @@ _MARKS = {"warning": "\x1b[33mwarning\x1b[0m ", "error": "\x1b[31merror\x1b[0m "
 def _for_people(_logger: object, _method: str, fields: Mapping[str, Any]) -> str:
     """One short line: when, which step, what of it. A line of progress speaks for itself."""
     told = dict(fields)
-    head = [f"\x1b[2m{told["timestamp"][11:19]}Z\x1b[0m ", _MARKS.get(told["level"], "")]
+    head = [f"\x1b[2m{told['timestamp'][11:19]}Z\x1b[0m ", _MARKS.get(told["level"], "")]
     if told["event"] == "progress":
         return "".join((*head, str(told["line"])))
     step = told.pop("step", "")
