@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from errno import ELOOP
 
 from reconciler.core.digest import digest
 from reconciler.core.model import FileState
@@ -27,11 +28,19 @@ def read(path: str) -> bytes:
 
 
 def state(path: str) -> FileState:
-    """What stands at a path. Raises `OSError` where that cannot be told: unreadable is not missing."""
+    """What stands at a path. Raises `OSError` where that cannot be told: unreadable is not missing.
+
+    A link in the place of a file is not followed: it is another file than any that was written.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return FileState("", 0, _folder_changed(path))
+    except OSError as error:
+        if error.errno != ELOOP or not os.path.islink(path):
+            raise
+        info = os.lstat(path)
+        return FileState(digest(b"link to " + os.fsencode(os.readlink(path))), 0, info.st_ctime)
     try:
         info = os.fstat(descriptor)
         content = chunk = os.read(descriptor, _READ)
@@ -44,8 +53,12 @@ def state(path: str) -> FileState:
 
 
 def _folder_changed(path: str) -> float:
+    """When the folder of a missing file changed last, or the nearest one above it that is there."""
+    folder = os.path.dirname(path)
     try:
-        return os.stat(os.path.dirname(path)).st_mtime
+        return os.stat(folder).st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return _folder_changed(folder) if folder != path else 0.0
     except OSError:
         return 0.0
 
