@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Compiled, Daemon, Deployment, Field, Inventory, Owned, Process, Service
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Plan
+from reconciler.core.plan import Action, Phase, Plan
 
 
 def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
@@ -55,7 +55,7 @@ def after_apply(
         services=services,
         files=_files(before, desired, plan, done),
         daemons=_daemons(before, desired) if len(services) > len(desired.services) else desired.daemons,
-        roots=(desired.root,) if not plan.diff.stray_daemons and not services.keys() - changes.keys() else before.roots,
+        roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
     )
 
@@ -114,7 +114,10 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
     files = {}
     for file in desired.files:
         unwritten = file.path in failed or (file.services and blocked.issuperset(file.services))
-        files[file.path] = before.files.get(file.path, "") if unwritten else file.digest
+        if not unwritten:
+            files[file.path] = file.digest
+        elif file.path in before.files:  # what was never written may be somebody else's
+            files[file.path] = before.files[file.path]
     cleaned = {step.path for step in plan.steps if step.action is Action.CLEAN and step.id in done}
     held = any(change.kind is Kind.BLOCKED and not change.wanted for change in plan.diff.changes)
     stale = set(plan.diff.stale_files)
@@ -122,6 +125,11 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
         if path not in files and (held or path in stale) and path not in cleaned:
             files[path] = digest
     return files
+
+
+def _ended(plan: Plan, done: set[str]) -> bool:
+    """Nothing of ours was left running outside of today's launchers."""
+    return all(step.id in done for step in plan.steps if step.phase is Phase.STRAYS)
 
 
 def _restarted(change: Change | None, done: set[str]) -> bool:
