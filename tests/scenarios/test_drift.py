@@ -186,8 +186,20 @@ def test_a_link_in_the_place_of_a_file(site: Site) -> None:
     other.write_text("threads=1\n")
     path.unlink()
     path.symlink_to(other)
-    site.once(0)
+    passed = site.converge()
+    assert (passed.kinds, passed.changed) == ({"task-log": "update"}, set())
     assert (path.is_symlink(), path.read_text(), other.read_text()) == (False, "threads=4\n", "threads=1\n")
+
+
+def test_a_pipe_in_the_place_of_a_file(site: Site) -> None:
+    """It does not hold the pass up."""
+    site.converge()
+    site.grow_old("task-log")
+    path = site.root / "config/own.conf"
+    path.unlink()
+    os.mkfifo(path)
+    site.once()
+    assert (path.is_file(), path.read_text()) == (True, "threads=4\n")
     site.settled()
 
 
