@@ -17,8 +17,9 @@ from reconciler.core.plan import Action, Phase, Plan
 def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
     """Old and new together, and which processes are to be restarted for what the files will not show any more."""
     services = dict(old.services)
+    untouched = _untouched(plan)
     for service in desired.services:
-        if service.name not in services:
+        if service.name not in services and service.name not in untouched:
             services[service.name] = Owned(service.unit, service.launcher, "", "", "")
     files = {step.path: "" for step in plan.steps if step.action is Action.RENDER}
     pending = dict(old.pending)
@@ -41,8 +42,12 @@ def after_apply(
     desired = compiled.deployment
     done = {result.id for result in results if result.status in (Status.DONE, Status.SKIPPED)}
     changes = {change.service: change for change in plan.diff.changes}
+    wanted = {service.name for service in desired.services}
     services: dict[str, Owned] = {}
+    untouched = _untouched(plan)
     for service in desired.services:
+        if service.name in untouched and service.name not in before.services:
+            continue
         fresh = _applied(service, changes[service.name], done)
         old = before.services.get(service.name)
         services[service.name] = (
@@ -54,10 +59,15 @@ def after_apply(
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
-        daemons=_daemons(before, desired) if len(services) > len(desired.services) else desired.daemons,
+        daemons=_daemons(before, desired) if services.keys() - wanted else desired.daemons,
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
     )
+
+
+def _untouched(plan: Plan) -> set[str]:
+    """Nothing was done for them: a unit of that name, if there is one, did not become ours by being in its way."""
+    return {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
 
 
 def is_current(inventory: Inventory, desired: Deployment) -> bool:
@@ -103,7 +113,8 @@ def _still_ours(name: str, changes: Mapping[str, Change], done: set[str], kept: 
     change = changes.get(name) or next((c for c in changes.values() if c.renamed_from == name), None)
     if change is None or change.kind is Kind.BLOCKED:
         return change is not None
-    steps = {f"remove:{unit.launcher}/{unit.name}" for unit in change.gone} | {f"stop:pid-{s.pid}" for s in change.strays}
+    steps = {f"remove:{unit.launcher}/{unit.name}" for unit in change.gone}
+    steps |= {f"stop:pid-{stray.pid}" for stray in change.strays}
     return not steps <= done
 
 

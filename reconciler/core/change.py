@@ -63,6 +63,18 @@ class Running(NamedTuple):
     started: float
 
 
+class OldUnit(NamedTuple):
+    """A unit of ours that goes, and the process that it ran when that was decided."""
+
+    launcher: str
+    name: str
+    running: Running | None
+
+    @property
+    def unit(self) -> UnitName:
+        return UnitName(self.launcher, self.name)
+
+
 class Change(NamedTuple):
     """What differs for one service, why, and what is to happen to its process."""
 
@@ -78,7 +90,7 @@ class Change(NamedTuple):
     state: State
     running: Running | None = None  # the process that the change was made from
     restarts: tuple[str, ...] = ()
-    replaces: tuple[UnitName, ...] = ()  # units of ours that give way to it: a rename, another launcher
+    replaces: tuple[OldUnit, ...] = ()  # units of ours that give way to it: a rename, another launcher
     strays: tuple[Running, ...] = ()  # processes of ours that no launcher keeps
     renamed_from: str = ""
     held: bool = False  # a removal that the budget does not allow
@@ -87,6 +99,11 @@ class Change(NamedTuple):
     @property
     def acts(self) -> bool:
         return self.act is not Act.NONE or bool(self.replaces) or bool(self.strays)
+
+    @property
+    def gone(self) -> tuple[OldUnit, ...]:
+        """All units that the launchers are to forget for it."""
+        return (OldUnit(*self.unit, self.running), *self.replaces) if self.act is Act.REMOVE else self.replaces
 
 
 class FileChange(NamedTuple):

@@ -39,11 +39,18 @@ def _conf_was_read(daemon: Daemon, state: DaemonState, files: tuple[FileChange, 
 
 
 def stray_daemons(view: View) -> tuple[Running, ...]:
-    """Daemons of ours below another root than today's: what they run is started below the new one."""
+    """Daemons of ours below another root than today's: what they run is started below the new one.
+
+    A process that a launcher keeps is a unit, and one without our mark is somebody else's.
+    """
     if view.blind:
         return ()
     return tuple(
         Running(process.pid, process.started)
         for _, process in sorted(view.observed.processes.items())
-        if process.mark is not None and not process.mark.service and process.mark.root != view.desired.root
+        if process.mark is not None
+        and process.mark.deployment == view.desired.id
+        and not process.mark.service
+        and process.mark.root != view.desired.root
+        and process.pid not in view.kept
     )

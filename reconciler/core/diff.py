@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff, FileChange, Kind, Running, UnitName
+from reconciler.core.change import (
+    Act,
+    Change,
+    DaemonAct,
+    DaemonChange,
+    Diff,
+    FileChange,
+    Kind,
+    OldUnit,
+    Running,
+    UnitName,
+)
 from reconciler.core.daemons import judge_daemon, stray_daemons
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
 from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
@@ -76,7 +87,7 @@ def _wanted(
     view: View,
     files: tuple[FileChange, ...],
     daemons: tuple[DaemonChange, ...],
-    orphans: Mapping[str, tuple[UnitName, ...]],
+    orphans: Mapping[str, tuple[OldUnit, ...]],
 ) -> Iterator[Change]:
     drift = files_by_service(files)
     by_launcher = {daemon.launcher: daemon for daemon in daemons}
@@ -102,7 +113,7 @@ def _judge(case: _Case) -> Verdict:
     return Verdict(Kind.KEEP, Act.NONE)
 
 
-def _change(case: _Case, verdict: Verdict, replaces: tuple[UnitName, ...]) -> Change:
+def _change(case: _Case, verdict: Verdict, replaces: tuple[OldUnit, ...]) -> Change:
     service, view = case.service, case.view
     strays = view.strays.get(service.name, ())
     if verdict.kind is Kind.BLOCKED:
@@ -122,18 +133,22 @@ def _change(case: _Case, verdict: Verdict, replaces: tuple[UnitName, ...]) -> Ch
         wanted=service.version,
         state=case.unit.state,
         running=Running(case.process.pid, case.process.started) if case.process else None,
-        restarts=_restarts(case, verdict),
+        restarts=_restarts(case, verdict, strays, replaces),
         replaces=replaces,
         strays=strays,
         detail=case.unit.detail,
     )
 
 
-def _restarts(case: _Case, verdict: Verdict) -> tuple[str, ...]:
+def _restarts(
+    case: _Case, verdict: Verdict, strays: tuple[Running, ...], replaces: tuple[OldUnit, ...]
+) -> tuple[str, ...]:
     """The names of all processes that will be another one afterwards because of this change."""
     if case.daemon is not None and case.daemon.act is DaemonAct.RESTART:
         return case.view.alive_names(case.service.launcher)
-    return (case.service.name,) if verdict.act.stops and case.process is not None else ()
+    stopped = verdict.act.stops and case.process is not None
+    gives_way = bool(strays) or any(old.running for old in replaces)
+    return (case.service.name,) if stopped or (verdict.act.starts and gives_way) else ()
 
 
 # ---------------------------------------------------------------- the rules, in the order in which they are asked

@@ -59,7 +59,7 @@ def stale_files(view: View, changes: Sequence[Change]) -> tuple[str, ...]:
         unit
         for change in changes
         if change.kind is Kind.BLOCKED and not change.wanted
-        for unit in (change.unit, *change.replaces)
+        for unit in (change.unit, *(old.unit for old in change.replaces))
     }
     if held or view.blind:
         return ()  # which of them the held services still read is not known

@@ -40,7 +40,7 @@ def block_dependents(view: View, changes: Sequence[Change]) -> list[Change]:
     order = waves(view.desired.services)
     for service in sorted(view.desired.services, key=lambda service: (order[service.name], service.name)):
         change = by_name[service.name]
-        lacking = [name for name in service.after if name in by_name and not _will_be_up(by_name[name])]
+        lacking = [name for name in service.after if name in view.services and not _will_be_up(by_name[name])]
         if lacking and change.act.starts:
             by_name[service.name] = _blocked(change, lacking)
     return [by_name[change.service] for change in changes]

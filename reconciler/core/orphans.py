@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.core.change import Act, Change, Kind, Running, UnitName
+from reconciler.core.change import Act, Change, Kind, OldUnit, Running, UnitName
 from reconciler.core.model import State
 from reconciler.core.view import View
 
 
-def find_orphans(view: View) -> Mapping[str, tuple[UnitName, ...]]:
+def find_orphans(view: View) -> Mapping[str, tuple[OldUnit, ...]]:
     """By service, the units of ours that no service in git has. What is provably somebody else's is left out."""
-    found: dict[str, list[UnitName]] = {}
+    found: dict[str, list[OldUnit]] = {}
     known = {*(UnitName(*name) for name in view.observed.units), *(UnitName(*name) for name in view.observed.claimed)}
     for name in sorted(known - view.wanted_units.keys()):
-        if not view.is_foreign(view.unit(name)):
-            found.setdefault(_service_of(view, name), []).append(name)
+        if view.has_manager(name.launcher) and not view.is_foreign(view.unit(name)):
+            found.setdefault(_service_of(view, name), []).append(OldUnit(*name, _running(view, name)))
     return {service: tuple(names) for service, names in found.items()}
+
+
+def _running(view: View, name: UnitName) -> Running | None:
+    process = view.process(view.unit(name))
+    return Running(process.pid, process.started) if process else None
 
 
 def _service_of(view: View, name: UnitName) -> str:
@@ -26,16 +31,16 @@ def _service_of(view: View, name: UnitName) -> str:
     return view.owned_units.get(name, name.name)
 
 
-def unwanted(view: View, orphans: Mapping[str, tuple[UnitName, ...]]) -> Iterator[Change]:
+def unwanted(view: View, orphans: Mapping[str, tuple[OldUnit, ...]]) -> Iterator[Change]:
     """One change for every service of ours that git no longer has: running, left running, or once applied."""
     names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys()
     for service in sorted(names):
         yield _removal(view, service, orphans.get(service, ()))
 
 
-def _removal(view: View, service: str, units: tuple[UnitName, ...]) -> Change:
+def _removal(view: View, service: str, units: tuple[OldUnit, ...]) -> Change:
     owned = view.inventory.services.get(service)
-    main = units[0] if units else UnitName(owned.launcher, owned.unit) if owned else UnitName("", service)
+    main = units[0].unit if units else UnitName(owned.launcher, owned.unit) if owned else UnitName("", service)
     unit = view.unit(main)
     process = view.process(unit)
     mark = process.mark if process else None
@@ -100,12 +105,11 @@ def _without_name(fields: Mapping[str, object], service: str, unit: str) -> Mapp
 
 
 def _renamed(old: Change, new: Change) -> Change:
-    replaces = (old.unit, *old.replaces) if old.act is Act.REMOVE else old.replaces
     return new._replace(
         kind=Kind.UPDATE,
         reasons=(f"renamed from {old.service}",),
         version=old.version,
-        replaces=(*new.replaces, *replaces),
+        replaces=(*new.replaces, *old.gone),
         strays=(*new.strays, *old.strays),
         restarts=(new.service,) if old.state.alive else (),
         renamed_from=old.service,

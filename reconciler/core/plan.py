@@ -220,12 +220,10 @@ class _Planner:
             step = self._step(f"stop:pid-{stray.pid}", Action.STOP, change, f"pid {stray.pid}", Phase.STRAYS)
             stops.append(step.id)
             yield step._replace(running=stray)
-        units = (change.unit, *change.replaces) if change.act is Act.REMOVE else change.replaces
-        for unit in units:
-            step = self._step(f"remove:{unit.launcher}/{unit.name}", Action.REMOVE, change, unit.name, Phase.STOP)
+        for old in change.gone:
+            step = self._step(f"remove:{old.launcher}/{old.name}", Action.REMOVE, change, old.name, Phase.STOP)
             stops.append(step.id)
-            running = change.running if change.act is Act.REMOVE and unit == change.unit else None
-            yield step._replace(act=Act.REMOVE, unit=unit, running=running)
+            yield step._replace(act=Act.REMOVE, unit=old.unit, running=old.running, launcher=old.launcher)
         if change.act.starts:
             yield self._start_step(change, tuple(stops))
 
@@ -257,8 +255,5 @@ class _Planner:
 
     def _removals(self) -> tuple[str, ...]:
         return tuple(
-            f"remove:{unit.launcher}/{unit.name}"
-            for change in self.diff.changes
-            if change.acts
-            for unit in ((change.unit, *change.replaces) if change.act is Act.REMOVE else change.replaces)
+            f"remove:{unit.launcher}/{unit.name}" for change in self.diff.changes if change.acts for unit in change.gone
         )

@@ -53,11 +53,23 @@ class View:
     def process(self, unit: Unit) -> Process | None:
         return self.observed.processes.get(unit.pid) if unit.pid else None
 
+    def has_manager(self, launcher: str) -> bool:
+        """Something knows this launcher's units, or will when it is started, or may, for all that can be seen."""
+        state = self.observed.daemons.get(launcher)
+        wanted = any(daemon.launcher == launcher for daemon in self.desired.daemons)
+        return wanted or launcher in self.blind or (state is not None and state.running)
+
     def is_foreign(self, unit: Unit) -> bool:
-        """Somebody else's: its process carries another owner's mark, or nothing at all says that it is ours."""
+        """Somebody else's: its process carries another owner's mark, or nothing at all says that it is ours.
+
+        A mark without a service is its launcher's own, which everything inherits that the launcher starts.
+        """
         process = self.process(unit)
         if process is not None and process.mark is not None and process.mark.deployment:
-            return process.mark.deployment != self.desired.id
+            if process.mark.deployment != self.desired.id:
+                return True
+            if process.mark.service:
+                return False
         name = UnitName(unit.launcher, unit.name)
         return name not in self.observed.claimed and name not in self.owned_units
 
@@ -70,7 +82,7 @@ class View:
         process = self.process(unit)
         if process is None:
             return None
-        if process.mark is not None and process.mark.spec:
+        if process.mark is not None and process.mark.service and process.mark.spec:
             return process.mark
         if process.mark is None and self._began_with_shim(service, process):
             return self._presumed(service, process, service.spec, service.launch, service.version)

@@ -1,0 +1,233 @@
+"""Passes over a simulated host: whatever is pushed and whatever befalls the host, one pass mends it and a second does
+nothing. What holds is read from the host itself, not from what the diff says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.change import Act, Kind
+from reconciler.core.digest import digest
+from reconciler.core.model import Compiled, State
+from reconciler.core.outcome import Status
+from reconciler.core.plan import Phase, Plan
+from tests.core.generate import (
+    Commit,
+    Drift,
+    after_push,
+    drifts,
+    memories,
+    pushes,
+    remembered,
+    worlds,
+)
+from tests.core.host import DEPLOYMENT, Agent, Fault, Host, Killed
+from tests.core.world import World, build
+
+_ROUNDS = st.lists(st.tuples(pushes, drifts), min_size=1, max_size=3)
+
+
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+
+
+def waiting(plan: Plan) -> set[str]:
+    """Services that rightly stay as they are: their name is somebody else's, or they wait for such a one."""
+    return {change.service for change in plan.blocked}
+
+
+def wrong(host: Host, compiled: Compiled, left: set[str]) -> Iterator[str]:
+    """What is not as git wants it, apart from the services that may be left alone."""
+    desired = compiled.deployment
+    running = [p for p in host.processes.values() if p.mark and p.mark.deployment == DEPLOYMENT and p.mark.service]
+    for service in desired.services:
+        if service.name in left:
+            continue
+        loaded = host.manager(next(d for d in desired.daemons if d.launcher == service.launcher)).loaded
+        unit = loaded.get(service.unit)
+        if unit is None or unit.state is not State.RUNNING:
+            yield f"{service.name} is {unit.state.value if unit else 'not loaded'}"
+        elif (mark := host.processes[unit.pid].mark) is None or (mark.spec, mark.launch) != (
+            service.spec,
+            service.launch,
+        ):
+            yield f"{service.name} runs {mark}"
+        if len([p for p in running if p.mark and p.mark.service == service.name]) != 1:
+            yield f"{service.name} does not run once"
+    wanted = {service.name for service in desired.services}
+    yield from (f"{p.mark.service} still runs" for p in running if p.mark and p.mark.service not in wanted)
+    for file in desired.files:
+        content, mode, _ = host.files.get(file.path, (b"", 0, 0.0))
+        if (digest(content), mode) != (file.digest, file.mode) and not left.issuperset(file.services or ("",)):
+            yield f"{file.path} is not as it should be"
+
+
+def strangers(host: Host) -> dict[str, tuple[State, int]]:
+    return {unit.unit: (unit.state, unit.pid) for _, unit in host.all_loaded() if unit.foreign}
+
+
+def rightly_blocked(host: Host, compiled: Compiled, plan: Plan) -> None:
+    """Only those whose name a stranger has, or a unit that nothing shows to be ours, and what comes after them."""
+    desired = compiled.deployment
+    blocked = waiting(plan)
+    for service in desired.services:
+        if service.name not in blocked:
+            continue
+        change = next(c for c in plan.diff.changes if c.service == service.name)
+        if blocked.intersection(service.after):
+            continue
+        unit = host.manager(next(d for d in desired.daemons if d.launcher == service.launcher)).loaded.get(service.unit)
+        assert unit is not None, change
+        assert unit.foreign or change.reasons[0].startswith("its name is taken"), change
+
+
+def check_settled(agent: Agent, compiled: Compiled, first: Plan) -> None:
+    second = agent.plan(compiled)
+    assert second.steps == (), (first.steps, second.steps, [c for c in second.diff.changes if c.kind is not Kind.KEEP])
+    left = waiting(second)
+    assert {c.service for c in second.diff.changes if c.kind is not Kind.KEEP} == left
+    assert left == waiting(first)
+    rightly_blocked(agent.host, compiled, second)
+    assert list(wrong(agent.host, compiled, left)) == []
+    assert agent.host.twice == []
+
+
+def arrived(desired: World) -> tuple[Agent, Compiled]:
+    """A host on which a deployment has been brought about."""
+    agent, compiled = Agent(), build(desired)
+    agent.run(compiled)
+    return agent, compiled
+
+
+@examples(300)
+@given(worlds(), _ROUNDS, memories)
+def test_one_pass_mends_everything_and_the_next_does_nothing(
+    desired: World, rounds: list[tuple[tuple[Commit, ...], tuple[Drift, ...]]], memory: str
+) -> None:
+    agent, compiled = arrived(desired)
+    for push, drift in rounds:
+        earlier = agent.inventory
+        for one in drift:
+            one.befall(agent.host, compiled)
+            event(one.what)
+        desired = after_push(desired, push)
+        compiled = build(desired)
+        moves = any(commit.what == "root" for commit in push)
+        agent.inventory = agent.inventory if moves else remembered(memory, agent.inventory, earlier)
+        before = strangers(agent.host)
+        first = agent.run(compiled)
+        failed = [r for r in agent.results if r.status not in (Status.DONE, Status.SKIPPED)]
+        assert failed == [], failed
+        restarted = moves or any(step.id.startswith("restart:s") and not step.service for step in first.steps)
+        if not restarted:
+            assert strangers(agent.host).items() >= before.items() or any(c.act is Act.NONE for c in first.diff.changes)
+        if any(one.what == "old description" for one in drift):
+            # Which description a unit that is down was loaded from, only its next start shows.
+            first = agent.run(compiled)
+        check_settled(agent, compiled, first)
+
+
+@examples(200)
+@given(worlds(), pushes, drifts, st.integers(1, 120))
+def test_a_pass_killed_at_any_act_costs_nothing(
+    desired: World, push: tuple[Commit, ...], drift: tuple[Drift, ...], kill_at: int
+) -> None:
+    agent, compiled = arrived(desired)
+    for one in drift:
+        one.befall(agent.host, compiled)
+    compiled = build(after_push(desired, push))
+    agent.host.acts, agent.host.kill_at = 0, kill_at
+    killed = False
+    try:
+        agent.run(compiled)
+    except Killed:
+        killed = True
+    event(f"killed: {killed}")
+    agent.host.kill_at = 0
+    agent.host.sleep(20.0)
+    first = agent.run(compiled)
+    if any(one.what == "old description" for one in drift):
+        first = agent.run(compiled)
+    check_settled(agent, compiled, first)
+
+
+@examples(150)
+@given(worlds(), pushes, st.lists(st.tuples(st.integers(0, 7), st.sampled_from(Fault)), min_size=1, max_size=2))
+def test_what_fails_is_told_and_tried_again_and_all_else_goes_on(
+    desired: World, push: tuple[Commit, ...], faults: list[tuple[int, Fault]]
+) -> None:
+    agent, compiled = arrived(desired)
+    compiled = build(after_push(desired, push))
+    services = compiled.deployment.services
+    for which, fault in faults:
+        if services:
+            agent.host.faults[services[which % len(services)].unit] = fault
+    first = agent.run(compiled)
+    failed = {step.service for step in first.steps for r in agent.results if r.id == step.id and r.status in _BAD}
+    faulty = {service.name for service in services if service.unit in agent.host.faults}
+    event(f"failed: {bool(failed)}")
+    allowed = set(faulty)
+    for service in services:  # sorted by name, and `after` names earlier ones
+        if allowed.intersection(service.after):
+            allowed.add(service.name)
+    assert failed - {""} <= allowed | {c.service for c in first.diff.changes if not c.wanted}
+    if not any(fault is Fault.HANGS for _, fault in faults):
+        assert list(wrong(agent.host, compiled, allowed)) == []
+    agent.host.faults.clear()
+    for _, loaded in agent.host.all_loaded():
+        if loaded.state is State.STOPPING:
+            loaded.next = (0.0, State.STOPPED)  # what hung has ended at last
+    agent.host.sleep(30.0)
+    agent.host.sleep(30.0)
+    check_settled(agent, compiled, agent.run(compiled))
+
+
+_BAD = (Status.FAILED, Status.BLOCKED)
+
+
+@examples(150)
+@given(worlds(), st.sampled_from(("app", "db", "plain")), drifts)
+def test_a_bump_of_one_component_concerns_its_services_alone(
+    desired: World, component: str, drift: tuple[Drift, ...]
+) -> None:
+    """Also after whatever befell the host, once that was mended."""
+    agent, compiled = arrived(desired)
+    for one in drift:
+        one.befall(agent.host, compiled)
+    agent.run(compiled)
+    agent.run(compiled)
+    before = agent.host.pids()
+    blocked = waiting(agent.plan(compiled))
+    bumped = build(Commit("version", ("app", "db", "plain").index(component), "2").to(desired))
+    plan = agent.run(bumped)
+    its = {s.name for s in bumped.deployment.services if s.component == component} - blocked
+    assert {step.service for step in plan.steps if step.phase is Phase.START} == its
+    assert [step for step in plan.steps if step.phase in (Phase.STRAYS, Phase.STOP, Phase.DAEMON, Phase.RELOAD)] == []
+    assert {name for name, pid in agent.host.pids().items() if before.get(name) != pid} == its
+
+
+@examples(100)
+@given(worlds(), pushes, drifts)
+def test_no_program_of_others_is_in_any_step(
+    desired: World, push: tuple[Commit, ...], drift: tuple[Drift, ...]
+) -> None:
+    """Nor ends for it, unless the manager itself must restart."""
+    agent, compiled = arrived(desired)
+    for one in (*drift, Drift("foreign", len(drift)), Drift("foreign", 1 + len(push))):
+        one.befall(agent.host, compiled)
+    compiled = build(after_push(desired, push))
+    managers = {daemon.launcher: agent.host.manager(daemon) for daemon in compiled.deployment.daemons}
+    plan = agent.plan(compiled)
+    theirs = {(name, unit) for name, manager in managers.items() for unit in manager.foreign}
+    event(f"foreign: {bool(theirs)}")
+    assert [step for step in plan.steps if step.unit in theirs] == []
+    pids = {agent.host.processes[u.pid].pid for _, u in agent.host.all_loaded() if u.foreign}
+    assert [step for step in plan.steps if step.running and step.running.pid in pids] == []
