@@ -130,6 +130,14 @@ class World:
         text = f'versions: {{app: "{app}", tool: "{tool}"}}\nenvironments: [dev]\npaths: {{root: "{self.root}"}}\n'
         return {f"desired/sites/{self.site}.yaml": text}
 
+    def stubborn(self) -> str:
+        """The path of a program that, told to stop, waits until `go` is there: a stop in hand for as long as that."""
+        path = self.folder / "stubborn"
+        waits = f"while [ ! -e {self.folder}/go ]; do sleep 0.05; done; exit"
+        path.write_text(f"#!/bin/sh\ntrap '{waits}' TERM\nwhile :; do sleep 0.1; done\n")
+        path.chmod(0o755)
+        return str(path)
+
     # ------------------------------------------------------------ the command
 
     def argv(self, *words: str) -> list[str]:
@@ -180,7 +188,8 @@ class World:
                 continue
             if wanted not in entries:
                 continue
-            marks = dict(entry.decode(errors="replace").partition("=")[::2] for entry in entries if entry[:10] == b"RECONCILE_")
+            ours = [entry.decode(errors="replace") for entry in entries if entry.startswith(b"RECONCILE_")]
+            marks = dict(entry.partition("=")[::2] for entry in ours)
             if marks.get("RECONCILE_PID") == name and _runs(int(name)):
                 found.append(Live(int(name), marks.get("RECONCILE_SERVICE", ""), marks))
         return found
@@ -198,7 +207,8 @@ class World:
         for folder in ("bin", "config"):
             for path in sorted((self.root / folder).rglob("*")):
                 if path.is_file():
-                    found[str(path.relative_to(self.root))] = f"{path.stat().st_mode & 0o7777:o} ".encode() + path.read_bytes()
+                    mode = f"{path.stat().st_mode & 0o7777:o} "
+                    found[str(path.relative_to(self.root))] = mode.encode() + path.read_bytes()
         return found
 
     def supervisorctl(self, *words: str) -> str:
@@ -266,11 +276,9 @@ def in_terminal(argv: list[str], env: Mapping[str, str], columns: int = 80, seco
     chunks = []
     end = monotonic() + seconds
     with contextlib.suppress(OSError):  # the other side is closed
-        while monotonic() < end and select.select([ours], [], [], 1.0)[0] or process.poll() is None:
-            chunk = os.read(ours, 65536)
-            if not chunk:
-                break
-            chunks.append(chunk)
+        while monotonic() < end:
+            if select.select([ours], [], [], 0.2)[0]:
+                chunks.append(os.read(ours, 65536))
     os.close(ours)
     return Done(process.wait(10), b"".join(chunks).decode(errors="replace").replace("\r\n", "\n"), "")
 
