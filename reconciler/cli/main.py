@@ -39,6 +39,8 @@ def run() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """One command; its exit status."""
+    import gc
+
     from reconciler.cli.parser import UsageError, parse
 
     try:
@@ -47,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
         return _fail(INVALID, str(error))
     except SystemExit as exit_:  # --help and --version have answered
         return exit_.code if isinstance(exit_.code, int) else OK
+    if options.command or options.once:
+        gc.disable()  # it is over before collecting would pay
     return _guarded(_command(options), options)
 
 

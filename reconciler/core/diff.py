@@ -52,13 +52,12 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     """What differs. `fields` are the effective values, for reasons; without them the reasons are less exact."""
     view = View(desired, observed, inventory, fields or {})
     files = diff_files(view)
-    daemons = tuple(judge_daemon(view, daemon, files) for daemon in desired.daemons)
+    daemons = tuple(judge_daemon(view, daemon, files) for daemon in sorted(desired.daemons))
     orphans = find_orphans(view)
-    changes = [*_wanted(view, files, daemons, orphans), *unwanted(view, orphans)]
+    changes = sorted([*_wanted(view, files, daemons, orphans), *unwanted(view, orphans)], key=_service)
     changes = join_renames(view, changes)
     changes = hold_removals(view, changes)
     changes = block_dependents(view, changes)
-    changes.sort(key=lambda change: change.service)
     return Diff(
         changes=tuple(changes),
         files=writable(files, changes),
@@ -70,12 +69,16 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     )
 
 
+def _service(change: Change) -> str:
+    return change.service
+
+
 def _missing_installs(view: View, changes: list[Change]) -> tuple[str, ...]:
     blocked = {change.service for change in changes if change.kind is Kind.BLOCKED}
     needed = {service.install for service in view.desired.services if service.name not in blocked}
     return tuple(
         install.id
-        for install in view.desired.installs
+        for install in sorted(view.desired.installs)
         if install.id in needed and view.observed.installs.get(install.id) is False
     )
 
@@ -280,9 +283,10 @@ _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
 def _again(case: _Case, act: Act, reason: str) -> Verdict:
     """It is to be started: for the first time, with a new specification, or just again."""
     owned = case.view.inventory.services.get(case.service.name)
-    if owned is None and case.unit.state is State.ABSENT and not case.view.strays.get(case.service.name):
+    never = owned is None or not owned.spec  # an entry without a specification was only ever begun
+    if never and case.unit.state is State.ABSENT and not case.view.strays.get(case.service.name):
         return Verdict(Kind.CREATE, act, ("new",))
-    if owned is not None and owned.spec != case.service.spec:
+    if owned is not None and owned.spec and owned.spec != case.service.spec:
         return Verdict(Kind.UPDATE, act, (reason, *field_reasons(case.view, case.service, None)))
     return Verdict(Kind.RESTART, act, (reason,))
 

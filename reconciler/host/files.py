@@ -72,7 +72,9 @@ def write(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
     temporary = temporary_name(path)
     with suppress(FileNotFoundError):
         os.unlink(temporary)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode & 0o700 | 0o600)
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode & 0o700 | 0o600
+    )
     try:
         try:
             view = memoryview(content)

@@ -32,7 +32,6 @@ _HEADER = re.compile(r"^[#;] managed by reconcile: deployment=(\S+) unit=(\S*) r
 _OPERATORS = frozenset((";", ";;", "&", "&&", "|", "|&", "||", "\n"))
 
 
-
 class Shim(NamedTuple):
     """All that a shim is made from."""
 

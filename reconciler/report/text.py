@@ -14,6 +14,9 @@ from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.data import is_healthy, running_version
 from reconciler.report.style import Style
 
+_SILENT = StepResult("", Status.DONE)
+_SHOWN_ALIKE = 12  # services with one and the same reason that get a line each; more are told together
+_SHOWN_VERSIONS = 3
 _SHOWN_KEPT = 12  # unchanged services that get a line each; more are counted
 
 _WORDS = {
@@ -72,9 +75,14 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     acting = [change for change in changes if change.kind is not Kind.KEEP]
     kept = [change for change in changes if change.kind is Kind.KEEP]
     width = max((len(change.service) for change in changes), default=0)
-    for change in acting:
-        yield from _change_lines(change, width, style)
-        yield from _failure_lines(steps.get(change.service, ()), results, style)
+    talkative = {step.service for step in deployment.plan.steps if results.get(step.id, _SILENT).message}
+    for alike in _alike(acting, talkative):
+        if len(alike) > _SHOWN_ALIKE:
+            yield from _together(alike, style)
+            continue
+        for change in alike:
+            yield from _change_lines(change, width, style)
+            yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
     yield from _shared_lines(steps.get("", ()), results, style)
     for gap in deployment.plan.diff.gaps:
@@ -107,6 +115,32 @@ def _change_lines(change: Change, width: int, style: Style) -> Iterator[str]:
     others = [name for name in change.restarts if name != change.service]
     if others:
         yield from style.fold(f"{indent}restarts with it: {', '.join(others)}", indent=indent)
+
+
+def _alike(changes: Sequence[Change], talkative: set[str]) -> Iterator[list[Change]]:
+    """Neighbours that would be told in the same words, unless steps of theirs have more to say."""
+    group: list[Change] = []
+    for change in changes:
+        if group and (_told(change) != _told(group[0]) or {change.service, group[0].service} & talkative):
+            yield group
+            group = []
+        group.append(change)
+    if group:
+        yield group
+
+
+def _told(change: Change) -> object:
+    others = tuple(name for name in change.restarts if name != change.service)
+    return change.kind, change.reasons, others, change.renamed_from
+
+
+def _together(changes: Sequence[Change], style: Style) -> Iterator[str]:
+    first = changes[0]
+    sign = style.paint(first.kind.sign, _COLOURS[first.kind])
+    versions = sorted({_versions(change) for change in changes})
+    shown = f"  {', '.join(versions)}" if len(versions) <= _SHOWN_VERSIONS else ""
+    yield from style.fold(f"  {sign} {len(changes)} services{shown}: {'; '.join(_shortened(first))}", indent="      ")
+    yield from style.fold("      " + ", ".join(change.service for change in changes), indent="      ")
 
 
 def _versions(change: Change) -> str:
@@ -167,7 +201,8 @@ def _summary(deployment: DeploymentReport, style: Style) -> str:
         outcome = style.paint(f"{failed} steps failed", "red") if failed else style.paint("done", "green")
         return f"{told or 'no services'}: {outcome} in {deployment.seconds:.1f} s."
     if not deployment.plan.steps:
-        return f"{told or 'no services'}. Nothing to do."
+        stuck = deployment.plan.blocked or deployment.plan.diff.gaps
+        return f"{told or 'no services'}. {'Nothing can be done now.' if stuck else 'Nothing to do.'}"
     held = f" {len(deployment.plan.held)} removals are held." if deployment.plan.held else ""
     return f"{told}; {len(deployment.plan.steps)} steps.{held}"
 
