@@ -13,10 +13,14 @@ def diff_files(view: View) -> tuple[FileChange, ...]:
     """Every file whose content or mode is not the wanted one. One that cannot be read is a gap, and left."""
     found = (
         _diff_file(file, view.observed.files[file.path], view.inventory.files.get(file.path, ""))
-        for file in view.desired.files
+        for file in sorted(view.desired.files, key=_path)
         if file.path in view.observed.files
     )
     return tuple(change for change in found if change is not None)
+
+
+def _path(file: File) -> str:
+    return file.path
 
 
 def _diff_file(file: File, before: FileState, written: str) -> FileChange | None:

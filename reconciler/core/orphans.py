@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.core.change import Act, Change, Kind, OldUnit, Running, UnitName
+from reconciler.core.digest import digest_of
 from reconciler.core.model import State
 from reconciler.core.view import View
 
@@ -73,24 +74,34 @@ def _why_removed(view: View, service: str) -> str:
 
 def join_renames(view: View, changes: Sequence[Change]) -> list[Change]:
     """A removal and a creation that differ in nothing but the name are told, and done, as one change."""
-    gone = [change for change in changes if change.kind is Kind.REMOVE and change.service not in view.desired.disabled]
+    created = [change for change in changes if change.kind is Kind.CREATE and change.service in view.fields]
+    if not created:
+        return list(changes)
+    gone = _gone_by_likeness(view, changes)
     joined: dict[str, Change] = {}
     dropped: set[str] = set()
-    for new in (change for change in changes if change.kind is Kind.CREATE):
-        matches = [old for old in gone if old.service not in dropped and _is_rename(view, old, new)]
+    for new in created:
+        fields = {key: field.value for key, field in view.fields[new.service].items()}
+        matches = gone.get(_likeness(fields, new.service, new.unit.name), [])
         if len(matches) == 1:
-            joined[new.service] = _renamed(matches[0], new)
-            dropped.add(matches[0].service)
+            old = matches.pop()
+            joined[new.service] = _renamed(old, new)
+            dropped.add(old.service)
     return [joined.get(change.service, change) for change in changes if change.service not in dropped]
 
 
-def _is_rename(view: View, old: Change, new: Change) -> bool:
-    owned, fields = view.inventory.services.get(old.service), view.fields.get(new.service)
-    if owned is None or fields is None or owned.fields.get("component") != new.component:
-        return False
-    before = _without_name(owned.fields, old.service, owned.unit)
-    after = _without_name({key: field.value for key, field in fields.items()}, new.service, new.unit.name)
-    return before == after
+def _gone_by_likeness(view: View, changes: Sequence[Change]) -> Mapping[str, list[Change]]:
+    found: dict[str, list[Change]] = {}
+    for change in changes:
+        owned = view.inventory.services.get(change.service)
+        if change.kind is Kind.REMOVE and change.service not in view.desired.disabled and owned and owned.fields:
+            found.setdefault(_likeness(owned.fields, change.service, owned.unit), []).append(change)
+    return found
+
+
+def _likeness(fields: Mapping[str, object], service: str, unit: str) -> str:
+    """The same for two services that differ in nothing but their names."""
+    return digest_of([fields.get("component"), _without_name(fields, service, unit)])
 
 
 _NAMELESS = ("version", "name", "after")

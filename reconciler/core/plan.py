@@ -112,8 +112,9 @@ class _Planner:
         yield from self._reload_steps()
         for change in self.diff.changes:
             yield from self._service_steps(change)
+        removals = self._removals()
         for path in self.diff.stale_files:
-            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path, needs=self._removals())
+            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path, needs=removals)
 
     def _install_steps(self) -> Iterator[Step]:
         for name, step in self.installs.items():
