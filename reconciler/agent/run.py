@@ -99,22 +99,24 @@ class Pass:
         with self._alone(self.store.lock_path()):
             return self._go(apply=True, accept_rewind=accept_rewind)
 
-    def run_saved(self, saved: SavedPlan) -> PassReport:
+    def run_saved(self, saved: SavedPlan, *, accept_rewind: bool = False) -> PassReport:
         """Carry out a saved plan, if it still is the plan that would be made; otherwise nothing is done."""
         with self._alone(self.store.lock_path()):
             known = self.store.source()
-            commit = saved.commit if self.mirror.has(saved.commit) else self.mirror.fetch()
-            begun = self._begin(self._compiled(commit)) if commit == saved.commit else {}
+            poll = self.mirror.poll()
+            begun: dict[str, Observation] = {}
             try:
+                chosen = choose(self.agent, known, self.mirror, poll, self.workspace, accept_rewind=accept_rewind)
+                begun = self._begin(self._compiled(chosen.commit)) if chosen.commit == saved.commit else {}
                 plans = {name: self._planned(observation).plan for name, observation in begun.items()}
                 if {name: fingerprint(plan) for name, plan in plans.items()} != saved.fingerprints:
                     return self._stale(known, saved)
-                state = known._replace(head=commit, valid=commit, environments=tuple(sorted(begun)))
-                self._remember(known, Chosen(commit, state))
+                self._remember(known, chosen)
                 _close(begun)
-                begun = self._begin(self._compiled(commit))
-                return self._report(Chosen(commit, state), begun, apply=True)
+                begun = self._begin(self._compiled(chosen.commit))
+                return self._report(chosen, begun, apply=True)
             finally:
+                poll.close()
                 _close(begun)
 
     def _stale(self, known: SourceState, saved: SavedPlan) -> PassReport:

@@ -45,7 +45,7 @@ def apply(options: Namespace) -> int:
     log = Log()
     one = Pass(agent_of(options), log)
     with _interrupts(one):
-        report = one.run_saved(load(options.file, one.agent))
+        report = one.run_saved(load(options.file, one.agent), accept_rewind=options.accept_rewind)
     log.flush()
     return _tell(report, options, always=True)
 

@@ -111,9 +111,7 @@ class Passed(NamedTuple):
     @property
     def changed(self) -> set[str]:
         """Services that had a process before and have another one now."""
-        return {
-            name for name, pids in self.before.items() if name and name in self.after and self.after[name] != pids
-        }
+        return {name for name, pids in self.before.items() if name and name in self.after and self.after[name] != pids}
 
     def why(self, service: str) -> str:
         """The reasons for one change. All of them stand in the text for people too."""
@@ -156,6 +154,10 @@ class Site:
         self._git("-c", "user.name=A Person", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", message)
         return self._git("rev-parse", "HEAD").strip()
 
+    def rewind(self) -> None:
+        """The branch goes back by one commit."""
+        self._git("reset", "-q", "--hard", "HEAD~1")
+
     def _git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.repo, check=True, capture_output=True, text=True)
         return done.stdout
@@ -171,9 +173,7 @@ class Site:
         options = ["--repo", str(self.repo), "--site", self.name, "--state-dir", str(self.state)]
         argv = [sys.executable, "-m", "reconciler", *options, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
-        done = subprocess.run(
-            argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         assert "a defect in reconcile itself" not in done.stderr, done.stderr
         return Told(done.returncode, done.stdout, done.stderr)
@@ -205,7 +205,7 @@ class Site:
         """By service."""
         told = self.run("status", "--json")
         services = told.json["deployments"][0]["services"]
-        assert all(_STATUS <= service.keys() for service in services)
+        assert all(service.keys() >= _STATUS for service in services)
         healthy = all(service["healthy"] for service in services if service["wanted"])
         assert told.code == (0 if healthy else 1), told.brief
         return {service["service"]: service for service in services}
@@ -304,9 +304,13 @@ class Site:
             client.stopProcess(unit)
 
     def start(self, unit: str) -> None:
-        """As `supervisorctl start` without waiting for it to be up; with its main process begun."""
+        """As `supervisorctl start` without waiting for it to be up; it may end at once."""
         with self.supervisor() as client:
-            client.startProcess(unit, False)
+            try:
+                client.startProcess(unit, False)
+            except xmlrpc.client.Fault as fault:
+                if "SPAWN_ERROR" not in fault.faultString:
+                    raise
 
     def restart(self, unit: str) -> None:
         before = self.pid(unit)
@@ -359,8 +363,11 @@ class Site:
     def end(self) -> None:
         """The daemons first, so that they start nothing again; then whatever is left."""
         while left := dict(self._marked()):
-            daemons = [pid for pid, environ in left.items() if environ.get("RECONCILE_PID") == str(pid)
-                       and environ.get("RECONCILE_DAEMON")]
+            daemons = [
+                pid
+                for pid, environ in left.items()
+                if environ.get("RECONCILE_PID") == str(pid) and environ.get("RECONCILE_DAEMON")
+            ]
             for pid in daemons or left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
