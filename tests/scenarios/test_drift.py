@@ -76,7 +76,7 @@ def test_supervisord_was_killed_and_started_by_hand(site: Site) -> None:
     site.kill("")
     run_by_hand = [sys.executable, "-m", "supervisor.supervisord", "-c", str(site.root / "config/supervisord.conf")]
     subprocess.run(run_by_hand, cwd=site.root, env={"PATH": "/usr/bin:/bin"}, check=True, timeout=30)
-    until(lambda: (site.root / "run/supervisor.sock").exists())
+    until((site.root / "run/supervisor.sock").exists)
     try:
         passed = site.converge(settled=False)
         assert passed.changed == set(SERVICES)
@@ -439,7 +439,9 @@ def test_a_program_that_cannot_be_found_stops_nothing(site: Site) -> None:
 
 def test_a_program_that_flaps_is_told_and_left_to_its_launcher(site: Site) -> None:
     site.services["rpc-server"] = service(
-        "site", f"sh -c 'test ! -e {site.root}/broken && exec sleep 1000'", startsecs=1,
+        "site",
+        f"sh -c 'test ! -e {site.root}/broken && exec sleep 1000'",
+        startsecs=1,
         supervisor={"startretries": 1000},
     )
     site.commit()
