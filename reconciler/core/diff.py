@@ -179,6 +179,14 @@ def _install_unknown(case: _Case) -> Verdict | None:
     return Verdict(Kind.BLOCKED, Act.NONE, (f"cannot tell whether {case.service.install} is in place: {message}",))
 
 
+def _file_unknown(case: _Case) -> Verdict | None:
+    """What it would be started from could not be read, so it cannot be known to be right. What runs goes on."""
+    message = case.view.closed.get(case.service.name)
+    if message is None or (case.mark is not None and case.mark.spec == case.service.spec):
+        return None
+    return Verdict(Kind.BLOCKED, Act.NONE, (message,))
+
+
 def _daemon_acts(case: _Case) -> Verdict | None:
     """Its launcher's daemon is started or restarted, and every service with it."""
     if case.daemon is None or case.daemon.act is DaemonAct.NONE:
@@ -267,6 +275,7 @@ _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _blind,
     _foreign,
     _install_unknown,
+    _file_unknown,
     _daemon_acts,
     _absent,
     _unreadable,

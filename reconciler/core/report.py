@@ -44,7 +44,7 @@ class DeploymentReport(NamedTuple):
     def converged(self) -> bool:
         """Desired and observed agree now."""
         quiet = not (self.plan.held or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped)
-        return quiet and (self.applied or not self.plan.steps)
+        return quiet and not self.plan.diff.gaps and (self.applied or not self.plan.steps)
 
 
 def _unhealthy(change: Change) -> bool:
@@ -82,7 +82,8 @@ class PassReport(NamedTuple):
 
 
 def _is_failure(report: DeploymentReport) -> bool:
-    return bool(report.failed or report.unhealthy or report.error or report.plan.blocked)
+    """A gap is one too: nobody can say that desired and observed agree."""
+    return bool(report.failed or report.unhealthy or report.error or report.plan.blocked or report.plan.diff.gaps)
 
 
 def _differs(report: DeploymentReport) -> bool:

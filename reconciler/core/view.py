@@ -42,6 +42,7 @@ class View:
         self.unreadable = {
             gap.subject: gap.message for gap in observed.gaps if gap.scope in ("file", "install", "process")
         }
+        self.closed = _closed(desired, self.unreadable)
         self.kept = {unit.pid for unit in observed.units.values() if unit.pid}
         self.owned_units = {UnitName(owned.launcher, owned.unit): name for name, owned in inventory.services.items()}
         self.shims = {file.services[0]: file for file in desired.files if file.role is Role.SHIM and file.services}
@@ -126,6 +127,13 @@ class View:
     def last_version(self, service: str) -> str:
         owned = self.inventory.services.get(service)
         return owned.version if owned else ""
+
+
+def _closed(desired: Deployment, unreadable: Mapping[str, str]) -> Mapping[str, str]:
+    """By service, why one of its files cannot be read."""
+    if not unreadable:
+        return {}
+    return {name: unreadable[file.path] for file in desired.files if file.path in unreadable for name in file.services}
 
 
 def same_process(process: Process, pid: int, started: float) -> bool:
