@@ -40,14 +40,15 @@ def block_dependents(view: View, changes: Sequence[Change]) -> list[Change]:
     order = waves(view.desired.services)
     for service in sorted(view.desired.services, key=lambda service: (order[service.name], service.name)):
         change = by_name[service.name]
-        lacking = [name for name in service.after if name in view.services and not _will_be_up(by_name[name])]
+        lacking = [name for name in service.after if name in view.services and not _will_be_up(view, by_name[name])]
         if lacking and change.act.starts:
             by_name[service.name] = _blocked(change, lacking)
     return [by_name[change.service] for change in changes]
 
 
-def _will_be_up(change: Change) -> bool:
-    return change.act.starts or change.state in (State.RUNNING, State.STARTING)
+def _will_be_up(view: View, change: Change) -> bool:
+    up = change.state in (State.RUNNING, State.STARTING) and not view.is_foreign(view.unit(change.unit))
+    return up or change.act.starts
 
 
 def _blocked(change: Change, lacking: Sequence[str]) -> Change:

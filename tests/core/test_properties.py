@@ -23,9 +23,7 @@ from reconciler.core.model import (
     Inventory,
     Observed,
     Policy,
-    Process,
     Service,
-    State,
     Unit,
 )
 from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
@@ -33,7 +31,7 @@ from reconciler.core.simulated import as_applied, nothing
 from tests.core.generate import WIDE, after_push, drifts, gaps, memories, pushes, remembered, worlds
 from tests.core.host import DEPLOYMENT
 from tests.core.test_convergence import arrived, examples
-from tests.core.world import READY, STOP, Svc, World, build, world
+from tests.core.world import Svc, World, build, world
 
 _T = TypeVar("_T")
 
@@ -378,4 +376,3 @@ def test_a_process_by_its_identity() -> None:
     pending = inventory._replace(pending={"a": (2, 1.0)})
     change = Situation(compiled, observed, pending).diff().changes[0]
     assert (change.kind, change.running) == (Kind.RESTART, Running(2, 1.0))
-    assert {READY, STOP} and isinstance(observed.processes[2], Process) and State.RUNNING.alive
