@@ -45,9 +45,17 @@ def _unreachable(agent: Agent, known: SourceState, why: str) -> Chosen:
     age = max(time.time() - known.contact, 0.0)
     stale = age > agent.max_staleness
     message = f"the repo cannot be read; holding to {known.valid[:8]}, last in contact {ago(age)} ago"
-    if stale:
-        message += f", which is longer than max_staleness ({ago(agent.max_staleness)})"
-    return Chosen(known.valid, known, notices=(Notice(f"{message}: {why}", failed=stale),))
+    if not stale:
+        return Chosen(known.valid, known, notices=(Notice(f"{message} ({_gist(why)})", failed=False),))
+    message += f", which is longer than max_staleness ({ago(agent.max_staleness)})"
+    return Chosen(known.valid, known, notices=(Notice(f"{message}:\n{why}", failed=True),))
+
+
+def _gist(why: str) -> str:
+    """What git complained of, in the line that says most: cron mails it at every pass until the repo is back."""
+    lines = [line.strip() for line in why.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))]
+    return (said or lines or [""])[0]
 
 
 def _news(known: SourceState, mirror: Mirror, workspace: Workspace, *, accept_rewind: bool) -> Chosen:

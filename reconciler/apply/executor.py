@@ -207,9 +207,8 @@ class Executor:
         return DONE
 
     def _convoy(self, steps: Sequence[Step]) -> None:
-        going = self._on_firm_ground(steps)
         convoy = Convoy(
-            going,
+            self._on_firm_ground([step for step in steps if not self._held_up(step)]),
             self.services,
             self.backends,
             self.results,

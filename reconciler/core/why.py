@@ -100,7 +100,7 @@ def _place(field: Field | None) -> str:
 _DOWN = {
     State.STOPPED: "was stopped by hand",
     State.EXITED: "has exited",
-    State.FATAL: "is FATAL: its launcher gave up",
+    State.FATAL: "is FATAL, its launcher gave up",
     State.BACKOFF: "is in BACKOFF",
     State.ABSENT: "is gone from its launcher",
 }

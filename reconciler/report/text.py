@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.core.change import Change, Kind
+from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Step
@@ -17,6 +17,7 @@ from reconciler.report.style import Style
 _SILENT = StepResult("", Status.DONE)
 _SHOWN_ALIKE = 12  # services with one and the same reason that get a line each; more are told together
 _SHOWN_VERSIONS = 3
+_WIDEST_VERSIONS = 24  # characters
 _SHOWN_KEPT = 12  # unchanged services that get a line each; more are counted
 
 _WORDS = {
@@ -75,16 +76,17 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     acting = [change for change in changes if change.kind is not Kind.KEEP]
     kept = [change for change in changes if change.kind is Kind.KEEP]
     width = max((len(change.service) for change in changes), default=0)
+    versions = min(max((len(_versions(change)) for change in acting), default=0), _WIDEST_VERSIONS)
     talkative = {step.service for step in deployment.plan.steps if results.get(step.id, _SILENT).message}
     for alike in _alike(acting, talkative):
         if len(alike) > _SHOWN_ALIKE:
             yield from _together(alike, style)
             continue
         for change in alike:
-            yield from _change_lines(change, width, style)
+            yield from _change_lines(change, width, versions, style)
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
-    yield from _shared_lines(steps.get("", ()), results, style)
+    yield from _shared_lines(steps.get("", ()), results, deployment.desired.root, style)
     for gap in deployment.plan.diff.gaps:
         yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
     if deployment.error:
@@ -104,10 +106,10 @@ def _by_service(steps: Iterable[Step]) -> dict[str, list[Step]]:
     return found
 
 
-def _change_lines(change: Change, width: int, style: Style) -> Iterator[str]:
+def _change_lines(change: Change, width: int, versions: int, style: Style) -> Iterator[str]:
     sign = style.paint(change.kind.sign, _COLOURS[change.kind])
     first, *more = [*_shortened(change), ""] if change.reasons else [""]
-    head = f"  {sign} {change.service:<{width}}  {_versions(change)}"
+    head = f"  {sign} {change.service:<{width}}  {_versions(change):<{versions}}"
     indent = " " * (width + 6)
     yield from style.fold(f"{head}  {first}".rstrip(), indent=indent)
     for reason in filter(None, more):
@@ -168,10 +170,11 @@ def _kept_lines(kept: Sequence[Change], width: int, style: Style) -> Iterator[st
 
 
 def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], style: Style) -> Iterator[str]:
-    for step in steps:
-        result = results.get(step.id)
-        if result is None or result.status is Status.DONE or not result.message:
-            continue
+    found = [(step, results[step.id]) for step in steps if step.id in results and results[step.id].message]
+    failed = any(result.status is Status.FAILED for _, result in found)
+    for step, result in found:
+        if result.status is Status.DONE or (failed and result.status is Status.BLOCKED):
+            continue  # what a failure holds up of the same service goes without saying
         colour = "dim" if result.status is Status.SKIPPED else "red"
         lines = result.message.splitlines()
         yield from style.fold(
@@ -183,28 +186,58 @@ def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], sty
             yield from style.fold(f"        -> {result.hint}", indent="        ")
 
 
-def _shared_lines(steps: Sequence[Step], results: Mapping[str, StepResult], style: Style) -> Iterator[str]:
+def _shared_lines(steps: Sequence[Step], results: Mapping[str, StepResult], root: str, style: Style) -> Iterator[str]:
     """Steps that are for several services: installs, shared files, the launcher's daemon."""
     for step in steps:
         if step.action is Action.RELOAD and step.id not in results:
             continue
-        yield from style.fold(f"    {step.action.value:<8} {step.target}", indent=" " * 13)
+        target = "ROOT/" + step.target.removeprefix(f"{root}/") if step.target.startswith(f"{root}/") else step.target
+        yield from style.fold(f"    {step.action.value:<8} {target}", indent=" " * 13)
         yield from _failure_lines([step], results, style)
 
 
 def _summary(deployment: DeploymentReport, style: Style) -> str:
+    return _outcome(deployment, style) if deployment.results else _prospect(deployment, style)
+
+
+def _prospect(deployment: DeploymentReport, style: Style) -> str:
+    """What would be done, before it is."""
     counts = deployment.plan.diff.counts()
-    done = 1 if deployment.results else 0
-    told = ", ".join(f"{counts[kind.value]} {words[done]}" for kind, words in _WORDS.items() if counts[kind.value])
-    if deployment.results:
-        failed = len(deployment.failed)
-        outcome = style.paint(f"{failed} steps failed", "red") if failed else style.paint("done", "green")
-        return f"{told or 'no services'}: {outcome} in {deployment.seconds:.1f} s."
-    if not deployment.plan.steps:
+    told = ", ".join(f"{counts[kind.value]} {words[0]}" for kind, words in _WORDS.items() if counts[kind.value])
+    steps = deployment.plan.steps
+    kinds: dict[str, int] = {}
+    for step in steps:
+        kinds[step.action.value] = kinds.get(step.action.value, 0) + 1
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    more = f" Steps: {listed}." if steps else ""
+    if deployment.plan.held:
+        count = len(deployment.plan.held)
+        more += style.paint(f" {count} removals are held", "red") + ": allow them with policy.max_removals in git."
+    elif not steps:
         stuck = deployment.plan.blocked or deployment.plan.diff.gaps
-        return f"{told or 'no services'}. {'Nothing can be done now.' if stuck else 'Nothing to do.'}"
-    held = f" {len(deployment.plan.held)} removals are held." if deployment.plan.held else ""
-    return f"{told}; {len(deployment.plan.steps)} steps.{held}"
+        more = " Nothing can be done now." if stuck else " Nothing to do."
+    return f"{told or 'no services'}.{more}"
+
+
+def _outcome(deployment: DeploymentReport, style: Style) -> str:
+    """What became of it: a service counts as done when every step of it is."""
+    wrong = {Status.FAILED, Status.BLOCKED, Status.SKIPPED}
+    results = {result.id: result.status for result in deployment.results}
+    undone = {
+        step.service for step in deployment.plan.steps if results.get(step.id) in wrong and step.act is not Act.NONE
+    }
+    undone |= {step.service for step in deployment.plan.steps if results.get(step.id) is Status.FAILED}
+    told = []
+    for kind, words in _WORDS.items():
+        services = [change.service for change in deployment.plan.diff.changes if change.kind is kind]
+        done = [service for service in services if service not in undone]
+        if services:
+            count = f"{len(services)}" if len(done) == len(services) else f"{len(done)} of {len(services)}"
+            told.append(f"{count} {words[1]}")
+    failed = sum(1 for result in deployment.results if result.status is Status.FAILED)
+    skipped = " Asked to stop, so not all was done." if deployment.skipped else ""
+    verdict = style.paint(f"{failed} step{'s' * (failed != 1)} failed. ", "red") if failed else ""
+    return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{skipped}"
 
 
 # ---------------------------------------------------------------- status
