@@ -147,11 +147,12 @@ def _restarts(
     case: _Case, verdict: Verdict, strays: tuple[Running, ...], replaces: tuple[OldUnit, ...]
 ) -> tuple[str, ...]:
     """The names of all processes that will be another one afterwards because of this change."""
-    if case.daemon is not None and case.daemon.act is DaemonAct.RESTART:
-        return case.view.alive_names(case.service.launcher)
     stopped = verdict.act.stops and case.process is not None
     gives_way = bool(strays) or any(old.running for old in replaces)
-    return (case.service.name,) if stopped or (verdict.act.starts and gives_way) else ()
+    own = (case.service.name,) if stopped or (verdict.act.starts and gives_way) else ()
+    if case.daemon is not None and case.daemon.act is DaemonAct.RESTART:
+        return tuple(sorted({*case.view.alive_names(case.service.launcher), *own}))
+    return own
 
 
 # ---------------------------------------------------------------- the rules, in the order in which they are asked

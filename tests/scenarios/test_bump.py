@@ -117,8 +117,40 @@ def test_a_change_of_the_daemons_own_settings_names_all_that_restart(site: Site)
     foreign = site.add_foreign()
     site.layer["supervisor"] = {"minfds": 512}
     site.commit()
+    before, pid, told = site.pids(), site.pid_of_unit("foreign"), site.run("plan").out
+    (change,) = [c for c in site.plan()["deployments"][0]["changes"] if c["service"] == "cromwell"]
+    assert set(change["restarts"]) == {*SERVICES, "foreign"}
+    assert "restarts with it" in told
+    site.once()
+    after = site.pids()
+    assert {name for name in after if after[name] != before[name]} == {"", *SERVICES}
+    site.await_state("foreign", "RUNNING")
+    assert (site.pid_of_unit("foreign") != pid, foreign.exists()) == (True, True)
+    site.settled()
+
+
+@pytest.mark.parametrize("moved", ["run", "config", "bin", "logs"])
+def test_another_folder_for_a_part_of_it(moved: str, site: Site) -> None:
+    """Whatever moves, everything restarts once, in the new place, and the old place is left empty."""
+    site.converge()
+    site.layer["paths"][moved] = f"{{{{ paths.root }}}}/other-{moved}"
+    site.commit()
+    passed = site.converge(settled=False)
+    assert passed.changed == set(SERVICES)
+    assert {len(pids) for pids in passed.after.values()} == {1}
+    old = site.root / moved
+    assert [path for path in old.rglob("*") if path.is_file() and moved != "logs" and path.suffix != ".pid"] == []
+    report = site.once()
+    assert (report["deployments"][0]["steps"], report["deployments"][0]["converged"]) == ([], True)
+    assert site.pids() == passed.after
+
+
+def test_another_socket(site: Site) -> None:
+    """The supervisord that runs listens at the old one, and cannot be asked at the new one."""
+    site.converge()
+    site.layer["supervisor"] = {"socket": f"{site.folder}/s.sock"}
+    site.commit()
     passed = site.converge()
-    assert passed.changed == {*SERVICES, "foreign"}
-    assert set(passed.changes["cromwell"]["restarts"]) == {*SERVICES, "foreign"}
-    assert "restarts with it" in passed.text
-    assert foreign.exists()
+    assert passed.changed == set(SERVICES)
+    assert "the configuration of supervisor itself changes" in passed.why("cromwell")
+    assert (site.folder / "s.sock").is_socket()

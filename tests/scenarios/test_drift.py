@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,32 @@ def test_a_whole_folder_deleted(site: Site) -> None:
     (site.root / "bin").rmdir()
     passed = site.converge()
     assert (set(passed.kinds), passed.changed) == (set(SERVICES), set())
+
+
+def test_the_folder_of_the_logs_deleted(site: Site) -> None:
+    """Nothing can be started without it; it is made again for the next start."""
+    site.services["cromwell"] = service("cromwell", supervisor={"startretries": 0})
+    site.commit()
+    site.converge()
+    shutil.rmtree(site.root / "logs")
+    site.kill("cromwell")
+    site.await_state("cromwell", "FATAL")
+    assert site.converge().why("cromwell").startswith("is FATAL")
+
+
+def test_the_socket_deleted(site: Site) -> None:
+    """supervisord lives and cannot be asked: that is told, and nothing is done to what it runs."""
+    site.converge()
+    (site.root / "run/supervisor.sock").unlink()
+    files, pids = site.snapshot(), site.pids()
+    for _ in range(2):
+        told = site.run("--once")
+        assert told.code == 1
+        assert "does not answer" in told.out
+    assert (site.snapshot(), site.pids()) == (files, pids)
+    site.kill("", signal.SIGKILL)
+    passed = site.converge()
+    assert {len(found) for found in passed.after.values()} == {1}
 
 
 def test_a_link_in_the_place_of_a_file(site: Site) -> None:

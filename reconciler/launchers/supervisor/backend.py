@@ -82,12 +82,18 @@ class SupervisorBackend:
     def _unanswered(
         self, claimed: dict[tuple[str, str], str], gaps: tuple[Gap, ...], processes: Mapping[int, Process]
     ) -> Look:
-        """Nobody listens: no daemon, unless one of ours lives."""
+        """Nobody listens: no daemon, unless one of ours lives.
+
+        One that was started from another configuration may listen elsewhere: that is known without asking it.
+        """
         pid = self._living_daemon(processes)
         why = self._refused
+        nobody = isinstance(why, FileNotFoundError | ConnectionRefusedError | NotADirectoryError)
+        if pid and nobody and self._is_of_another_spec(processes[pid]):
+            return Look({}, claimed, reachable=True, daemon=_daemon_state(pid, processes), gaps=gaps)
         if pid:
             message = f"supervisord runs (pid {pid}) but does not answer at {self._socket}; if that stays so, end it"
-        elif isinstance(why, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
+        elif nobody:
             return Look({}, claimed, reachable=False, gaps=gaps)
         else:
             message = f"{self._socket} cannot be asked: {why.strerror if why else ''}"
@@ -103,7 +109,7 @@ class SupervisorBackend:
     def _has_come_up(self, processes: Mapping[int, Process]) -> bool:
         """Whether a daemon of ours lives. One that a killed pass has only just started is waited for."""
         pid = self._living_daemon(processes)
-        while pid and self._is_starting(processes[pid]):
+        while pid and self._is_starting(processes[pid]) and not self._is_of_another_spec(processes[pid]):
             time.sleep(_POLL)
         return pid != 0
 
@@ -111,6 +117,9 @@ class SupervisorBackend:
         """It writes its pid file when it listens; the one of an earlier daemon was removed before it was started."""
         young = time.time() - daemon.started < _START
         return young and proc.alive(daemon.pid, daemon.started) and not os.path.exists(self._address["pidfile"])
+
+    def _is_of_another_spec(self, daemon: Process) -> bool:
+        return daemon.mark is not None and daemon.mark.spec not in ("", self._spec)
 
     def _is_daemon(self, process: Process | None) -> bool:
         mark = process.mark if process else None
