@@ -57,9 +57,10 @@ def compile_site(tree: Tree, site: str, environments: Sequence[str] | None, fact
     layers.strays(site)
     made = _site(repo, site)
     wanted = list(made) if environments is None else list(environments)
+    known = layers.environments(site)
     for name in wanted:
-        if name not in made:
-            hint = suggest(name, made, otherwise="give it an environment")
+        if name not in known:
+            hint = suggest(name, known, otherwise="give it an environment")
             problems.add(Origin(site_file(site), 0, 0), f"site `{site}` has no environment `{name[:80]}`", hint)
     found = {name: one.compiled for name, one in made.items() if name in wanted and one.compiled is not None}
     return Result({} if len(problems) else found, problems.told(len(made)))
@@ -100,6 +101,8 @@ def _site(repo: _Repo, site: str) -> dict[str, Made]:
         problems.add(Origin(site_file(site), 0, 0), message, "add desired/environments/ENV.yaml")
     layers.versioned(site, names)
     for environment in names:
+        if not layers.readable(site, environment):
+            continue  # what it lacks may stand in the file that cannot be read
         problems.where = f"{site}/{environment}"
         wanted = Wanted(site, environment, repo.commit, layers.merged(site, environment), repo.facts)
         made[environment] = compile_deployment(wanted, repo.templates, problems)

@@ -69,10 +69,13 @@ class Layers:
             self._read[path] = layer
         return self._read[path]
 
+    def readable(self, site: str, environment: str) -> bool:
+        """Every layer of one deployment could be read; what is wrong with one that could not is told."""
+        return all(self.layer(path) is not None for path in _layers_of(site, environment) if path in self._tree)
+
     def merged(self, site: str, environment: str) -> Entries:
         """What all layers say together of one deployment."""
-        paths = (DEFAULTS, environment_file(environment), site_file(site), f"desired/sites/{site}.{environment}.yaml")
-        layers = [layer for layer in map(self.layer, paths) if layer is not None]
+        layers = [layer for layer in map(self.layer, _layers_of(site, environment)) if layer is not None]
         self._blanks(layers)
         return merge(layers)
 
@@ -91,6 +94,8 @@ class Layers:
         paths = [DEFAULTS, site_file(site)]
         for environment in environments:
             paths += (environment_file(environment), f"desired/sites/{site}.{environment}.yaml")
+        if any(self.layer(path) is None for path in paths if path in self._tree):
+            return  # the file that cannot be read may have it
         known = self._components(paths)
         for layer in filter(None, map(self.layer, paths)):
             for name in layer.section("versions"):
@@ -136,6 +141,11 @@ class Layers:
         elif path != DEFAULTS and not _ENVIRONMENT.fullmatch(path) and not _SITE.fullmatch(path):
             places = "desired/defaults.yaml, environments/ENV.yaml, sites/SITE.yaml and sites/SITE.ENV.yaml are read"
             self._problems.add(origin, "no layer has this name, so nothing reads it", places)
+
+
+def _layers_of(site: str, environment: str) -> tuple[str, ...]:
+    """The files of one deployment, each of which wins over those before it."""
+    return (DEFAULTS, environment_file(environment), site_file(site), f"desired/sites/{site}.{environment}.yaml")
 
 
 def _place(layer: Entries, name: str) -> Origin:

@@ -121,6 +121,12 @@ def test_all_at_once(told: Callable[..., list[Problem]]) -> None:
     assert problems == sorted(problems)
 
 
+def test_what_cannot_be_read_is_not_missed_elsewhere(told: Callable[..., list[Problem]]) -> None:
+    """One slip of the pen in defaults.yaml is one problem: its components may be there after all."""
+    problems = told(changes={"desired/defaults.yaml": "components: {app: {install: none}"})
+    assert [problem.origin.file for problem in problems] == ["desired/defaults.yaml"]
+
+
 def test_undecodable(told: Callable[..., list[Problem]]) -> None:
     assert [(p.origin, p.message) for p in told(b"vars:\n  a: \xff")] == [
         (Origin(BOTH, 2, 1), "this line is not UTF-8")
