@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from statistics import median
@@ -33,6 +34,7 @@ def main() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     processes.adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended on the way out
     rows = _memory(options, tools) if options.command == "memory" else _compare(options, tools)
     if options.json:
         print(json.dumps([as_data(row) for row in rows], indent=1))
@@ -135,4 +137,7 @@ def _scenarios(text: str) -> list[str]:
     return text.split(",")
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 from scripts.benchmark import processes
-from scripts.benchmark.contenders import BOUND, RECONCILE, Contender, Tools
+from scripts.benchmark.contenders import BOUND, PACKAGES, RECONCILE, Contender, Tools
 from scripts.benchmark.processes import Runner
 from scripts.benchmark.repo import Repo
 
@@ -66,19 +66,19 @@ class Bench:
         """Every contender `repeat` times, in turns. Who fails or takes too long is told and set up again."""
         reference = REFERENCE[scenario]
         entered = [name for name in self.contenders if _takes_part(name, scenario)]
+        entered = [name for name in entered if self._bring_up(self.contenders[name], runner)]
         runs: dict[str, list[Run]] = {name: [] for name in entered}
-        for name in entered:
-            self._bring_up(self.contenders[name], runner)
         for turn in range(repeat):
             expected = self._change(scenario, turn)
             for name in entered[turn % len(entered) :] + entered[: turn % len(entered)]:
-                contender = self.contenders[name]
-                if not runs[name] or runs[name][-1].wrong != _TOO_LONG:
+                contender = self.contenders.get(name)
+                if contender and (not runs[name] or runs[name][-1].wrong != _TOO_LONG):
                     runs[name].append(self._run(contender, scenario, turn, expected, runner))
                     if runs[name][-1].wrong:
                         self._bring_up(contender, runner)
         base = {run.turn: run.wall for run in runs.get(reference, []) if not run.wrong}
-        forks = {name: self._forks(scenario, self.contenders[name], runner) for name in entered if _good(runs[name])}
+        counted = [contender for name, contender in self.contenders.items() if _good(runs.get(name, []))]
+        forks = {contender.name: self._forks(scenario, contender, runner) for contender in counted}
         return [
             Row(scenario, self.count, name, tuple(runs[name]), _ratios(runs[name], base), forks.get(name))
             for name in entered
@@ -92,17 +92,24 @@ class Bench:
             self.repo.bump(*chosen)
         return set(names) if scenario == "cold" else set(chosen)
 
-    def _bring_up(self, contender: Contender, runner: Runner) -> None:
-        """Not measured; nothing is done where all is well already."""
-        if contender.wait_up(0.01):
-            contender.clear()
-            runner.run(contender.argv, contender.env, contender.log, 600)
-            wrong = contender.wait_up(60)
-            if wrong:
-                print(f"bench: {contender.name}: {wrong}; see {contender.log}", file=sys.stderr)
-                _show(contender.log)
+    def _bring_up(self, contender: Contender, runner: Runner) -> bool:
+        """Not measured; nothing is done where all is well already. Who cannot do the job takes no part."""
+        wrong = contender.wait_up(0.01)
+        for anew in (not os.path.isdir(contender.root), True):
+            if not wrong:
+                break
+            if anew:
+                contender.clear()
+            used = runner.run(contender.argv, contender.env, contender.log, 600)
+            wrong = f"exit status {used.code}" if used.code else contender.wait_up(30)
+        if wrong:
+            print(f"bench: {contender.name} takes no part: {wrong}; it says last:", file=sys.stderr)
+            _show(contender.log)
+            self.contenders.pop(contender.name, None)
+            return False
         # A second pass settles what a first one leaves to be written.
         runner.run(contender.argv, contender.env, contender.log, 600)
+        return True
 
     def _run(self, contender: Contender, scenario: str, turn: int, expected: set[str], runner: Runner) -> Run:
         if scenario == "cold":
@@ -124,8 +131,8 @@ class Bench:
         return Run(used.wall, used.user + used.system, used.peak / 1024, daemon_cpu, turn, wrong)
 
     def _forks(self, scenario: str, contender: Contender, runner: Runner) -> int | None:
-        """Processes that one more run starts, itself included. Counted apart: it slows the run."""
-        if not self.forks_known or scenario not in ("idle", "bump"):
+        """Processes that one more run starts, itself included. Counted apart: it slows the run, some by minutes."""
+        if not self.forks_known or scenario not in ("idle", "bump") or contender.kind in PACKAGES.keys() - {BOUND}:
             return None
         self._change(scenario, 99)
         out = contender.log + ".forks"

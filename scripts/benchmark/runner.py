@@ -14,7 +14,7 @@ requests, answers = sys.stdin.buffer, sys.stdout.buffer
 while True:
     try:
         argv, env, log = load(requests)
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
         break
     to = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     actions = [

@@ -26,7 +26,6 @@ for service in site["services"]:
             src=f"{here}/templates/{kind}.j2",
             dest=target,
             mode=mode,
-            jinja_env_kwargs={"keep_trailing_newline": True},
             service=service,
             site=site["site"],
             startsecs=site["startsecs"],

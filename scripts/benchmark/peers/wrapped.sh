@@ -9,9 +9,10 @@ root=$1 repo=$2 kind=$3 program=$4 tree=$1/checkout
 [ -S "$root/sup.sock" ] || $DAEMON
 if [ "$kind" = ansible ]; then
     export ANSIBLE_CONFIG=$root/ansible.cfg ANSIBLE_HOME=$root/ansible ANSIBLE_LOCALHOST_WARNING=0
-    printf '[defaults]\nretry_files_enabled = False\ninterpreter_python = auto_silent\n[connection]\npipelining = True\n' \
+    printf '[defaults]\nretry_files_enabled = False\n[connection]\npipelining = True\n' \
         >"$ANSIBLE_CONFIG"
-    exec "$program" -U "$repo" -C main -d "$tree" -i localhost, -e root="$root" peers/deploy.yml
+    exec "$program" -U "$repo" -C main -d "$tree" -i localhost, -e root="$root" \
+        -e ansible_python_interpreter="${program%/*}/python" peers/deploy.yml
 fi
 if [ -d "$tree/.git" ]; then
     git -C "$tree" fetch -q origin main
