@@ -265,7 +265,7 @@ CASES: Mapping[str, tuple[Callable[[Scene], Scene], Kind, Act, tuple[str, ...]]]
         lambda s: s.unit(State.FATAL),
         Kind.RESTART,
         Act.START,
-        ("is FATAL: its launcher gave up",),
+        ("is FATAL, its launcher gave up",),
     ),
     "down with another description": (
         lambda s: s.unit(State.STOPPED).pushed(option="slow"),
@@ -283,7 +283,7 @@ CASES: Mapping[str, tuple[Callable[[Scene], Scene], Kind, Act, tuple[str, ...]]]
         lambda s: bumped(s.unit(State.FATAL)),
         Kind.UPDATE,
         Act.START,
-        ("is FATAL: its launcher gave up", BUMP),
+        ("is FATAL, its launcher gave up", BUMP),
     ),
     "in backoff": (lambda s: s.unit(State.BACKOFF), Kind.KEEP, Act.NONE, ()),
     "in backoff with what git no longer wants": (
