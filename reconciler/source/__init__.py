@@ -2,7 +2,7 @@
 
 Three ways lead to git, and each has its reason:
 
-- The git command through `process` (posix_spawn) for whatever a pass over services may need: asking
+- The git command through `host.child` (posix_spawn) for whatever a pass over services may need: asking
   for news, fetching, reading a commit. It costs what git itself costs, and a time limit can end it.
 - Plain file reading for the one question that every idle pass asks of a repository on this host:
   what does the branch point to (0.1 ms instead of 4).

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
+from reconciler.host import child
+from reconciler.host.child import Child, Ended
 from reconciler.source.address import Address, is_local, is_ssh, take_apart
 from reconciler.source.errors import NoBranch, SourceError, Unreachable, hint
-from reconciler.source.process import Child, Ended, start
 
 # what a hook or an alias that calls us would pass on: `git rev-parse --local-env-vars`, and a few more
 STRAY = (
@@ -54,6 +55,14 @@ _CREDENTIALS = (
     'printf "username=%s\\npassword=%s\\n" "$RECONCILE_GIT_USER" "$RECONCILE_GIT_PASSWORD"; }; f'
 )
 _TRUSTING = "git -c 'safe.directory=*' upload-pack"
+
+
+def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False) -> Child:
+    """Start git, or what it is run by. Raises `SourceError`."""
+    try:
+        return child.start(argv, env, feed=feed)
+    except OSError as error:
+        raise SourceError(f"{argv[0]} could not be started: {error.strerror or error}") from error
 
 
 def environment() -> dict[str, str]:

@@ -9,13 +9,13 @@ from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
+from reconciler.host.child import Child
 from reconciler.source import mend, refs
 from reconciler.source.address import check_branch, check_url, is_local
-from reconciler.source.command import Remote, answer, ask, describe, is_commit, no_branch, remote, run
+from reconciler.source.command import Remote, answer, ask, describe, is_commit, no_branch, remote, run, start
 from reconciler.source.errors import Damaged, SourceError, UnknownCommit, Unreachable
 from reconciler.source.local import check_rev
 from reconciler.source.objects import CommitInfo, Reader
-from reconciler.source.process import Child, start
 
 _HEAD = "refs/reconcile/head"  # where the remote's branch stood at the last fetch
 _PINS = "refs/reconcile"

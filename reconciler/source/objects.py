@@ -11,9 +11,8 @@ from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from reconciler.source.command import describe, is_commit
+from reconciler.source.command import describe, is_commit, start
 from reconciler.source.errors import BadTree, Damaged, UnknownCommit
-from reconciler.source.process import start
 
 FOLDERS = ("desired", "templates")
 MAX_FILE = 1 << 20  # bytes

@@ -1,5 +1,6 @@
-"""Runs git with posix_spawn: the subprocess module takes 13 ms to import, longer than a whole idle pass.
+"""Runs programs that every pass may need, git above all, with posix_spawn.
 
+The subprocess module, which `host.run` uses for all else, takes 13 ms to import: a good part of an idle pass.
 A program gets a session of its own: it has no terminal to ask a question on, and it can be ended
 together with its children (ssh, git-remote-https). Standard input is empty unless asked for.
 """
@@ -12,8 +13,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import NamedTuple
-
-from reconciler.source.errors import SourceError
 
 # by number: the signal module costs 5 ms, and POSIX fixes these
 _SIGKILL, _SIGPIPE, _SIGTERM = 9, 13, 15
@@ -151,7 +150,7 @@ class Child:
 
 
 def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False) -> Child:
-    """Start a program found on the PATH; `feed` gives it a pipe as standard input. Raises `SourceError`."""
+    """Start a program found on the PATH; `feed` gives it a pipe as standard input. Raises `OSError`."""
     out, out_end = os.pipe()
     err, err_end = os.pipe()
     given, ours = os.pipe() if feed else (-1, -1)
@@ -162,11 +161,11 @@ def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False) -> Chi
         pid = os.posix_spawnp(
             argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,)
         )
-    except OSError as error:
+    except OSError:
         for descriptor in (out, err, ours):
             if descriptor >= 0:
                 os.close(descriptor)
-        raise SourceError(f"{argv[0]} could not be started: {error.strerror or error}") from error
+        raise
     finally:
         for descriptor in (out_end, err_end, given):
             if descriptor >= 0:
