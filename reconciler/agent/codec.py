@@ -28,9 +28,19 @@ _ROLES = {role.value: role for role in Role}
 def encode_deployment(deployment: Deployment) -> dict[str, Any]:
     return {
         **deployment._asdict(),
+        "installs": [_without_login(install) for install in deployment.installs],
         "files": [file._replace(role=file.role.value) for file in deployment.files],  # type: ignore[arg-type]
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
     }
+
+
+def _without_login(install: Install) -> Install:
+    """Nothing is built from the kept form, so the address in it needs no user and password."""
+    if "@" not in install.source:
+        return install
+    from reconciler.install.requirement import redact
+
+    return install._replace(source=redact(install.source))
 
 
 def decode_deployment(data: Mapping[str, Any]) -> Deployment:

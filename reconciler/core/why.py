@@ -18,18 +18,18 @@ def field_reasons(view: View, service: Service, mark: Mark | None) -> tuple[str,
     if version and version != service.version:
         reasons.append(f"version {version} -> {service.version}{_place(fields.get('version'))}")
     if owned is not None and owned.fields and fields and (mark is None or mark.spec == owned.spec):
-        reasons += _differences(owned.fields, fields)
+        reasons += _differences(owned.fields, fields, bumped=bool(reasons))
     if not reasons and owned is not None and mark is not None and owned.spec == service.spec:
         reasons.append("runs an older specification than its files say")
     return tuple(reasons) or ("its specification changes",)
 
 
-def _differences(before: Mapping[str, object], after: Mapping[str, Field]) -> list[str]:
+def _differences(before: Mapping[str, object], after: Mapping[str, Field], *, bumped: bool) -> list[str]:
     reasons = []
     for key in sorted({*before, *after}):
         field = after.get(key)
         old, new = before.get(key), field.value if field else None
-        if key == "version" or key in _FOLLOWS_VERSION or _as_lists(old) == _as_lists(new):
+        if key == "version" or (bumped and key in _FOLLOWS_VERSION) or _as_lists(old) == _as_lists(new):
             continue
         reasons.append(_difference(key, old, new, field))
     return reasons

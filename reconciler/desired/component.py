@@ -70,9 +70,9 @@ class Components:
         shown = {key: reader.text(key, default) for key, default in _DEFAULTS.items()}
         made = None
         if reader.sound and len(ground.folders()) == len(ground.paths):
-            made = self._describe(name, wanted, method.text, shown)
+            made = self._describe(name, wanted, method.text, shown, reader)
         exports = install.method(method.text).exports(made) if made else ()
-        kept = {key: shown[key] for key in _SHOWN if key in node.entries or self._uses(method.text, key)}
+        kept = {key: _kept(shown[key]) for key in _SHOWN if key in node.entries or self._uses(method.text, key)}
         return Component(name, wanted, method, made, exports, node.get("prologue"), kept, reader.sound)
 
     def _version_of(self, name: str, version: Lazy, reader: Reader) -> Got:
@@ -97,14 +97,26 @@ class Components:
                 reader.tell(reader.node.origin, message, _keys()[key].help)
         return got
 
-    def _describe(self, name: str, version: Got, method: str, said: dict[str, Got]) -> Install | None:
+    def _describe(self, name: str, version: Got, method: str, said: dict[str, Got], reader: Reader) -> Install | None:
         texts = {key: got.text for key, got in said.items()}
         spec = ComponentSpec(component=name, version=version.text, **texts)
+        wrong = install.method(method).check(spec)
+        if wrong:
+            reader.tell(said["requirement"].origin, f"component `{name}` cannot be installed: {wrong}")
         return install.method(method).describe(spec, self._ground.folders())
 
     def _uses(self, method: str, key: str) -> bool:
         required = install.method(method).required if method else ()
         return key in required or (key == "python" and "requirement" in required)
+
+
+def _kept(got: Got) -> Got:
+    """What is told of it. An address may carry a user and a password: then it is told as a secret is."""
+    if "@" not in got.text:
+        return got
+    from reconciler.install.requirement import redact
+
+    return got._replace(secret=got.secret or redact(got.text) != got.text)
 
 
 def _keys() -> dict[str, Key]:

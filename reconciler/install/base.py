@@ -28,6 +28,9 @@ class Method(Protocol):
     name: str
     required: tuple[str, ...]  # keys of a component that this method cannot do without
 
+    def check(self, spec: ComponentSpec) -> str:
+        """Pure: what stands against installing it, without any secret in it; or nothing."""
+
     def describe(self, spec: ComponentSpec, paths: Mapping[str, str]) -> Install | None:
         """Pure: what the finished thing is and where it will be. None where nothing is installed."""
 

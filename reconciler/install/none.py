@@ -14,6 +14,9 @@ class _None:
     name: str = "none"
     required: tuple[str, ...] = ()
 
+    def check(self, spec: ComponentSpec) -> str:  # noqa: ARG002
+        return ""
+
     def describe(self, spec: ComponentSpec, paths: Mapping[str, str]) -> Install | None:  # noqa: ARG002
         return None
 

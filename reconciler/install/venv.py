@@ -46,6 +46,12 @@ class _Venv:
     name: str = "venv"
     required: tuple[str, ...] = ("requirement",)
 
+    def check(self, spec: ComponentSpec) -> str:
+        from reconciler.install.requirement import problem, redact
+
+        wrong = problem(spec.requirement)
+        return f"its requirement is {redact(spec.requirement)!r}, but {wrong}" if wrong else ""
+
     def describe(self, spec: ComponentSpec, paths: Mapping[str, str]) -> Install | None:
         name = f"{spec.component}-{spec.version}"
         python = spec.python or "python3"

@@ -63,7 +63,7 @@ _HINTS = (
     ),
     (
         r"\b401\b|\b403\b|User for .*:",
-        "The index wants another user and password: give them in the URL (mark it !secret) or in ~/.netrc.",
+        "The index wants another user and password: give them in ~/.netrc, readable by this account alone.",
     ),
     (
         r"requires a different Python|requires Python|not a supported wheel on this platform",
