@@ -4,7 +4,9 @@ nothing. What holds is read from the host itself, not from what the diff says of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from reconciler.core.model import Compiled, State
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Phase, Plan
 from tests.core.generate import (
+    NAMES,
     Commit,
     Drift,
     after_push,
@@ -24,7 +27,7 @@ from tests.core.generate import (
     worlds,
 )
 from tests.core.host import DEPLOYMENT, Agent, Fault, Host, Killed
-from tests.core.world import World, build
+from tests.core.world import Svc, World, build
 
 _ROUNDS = st.lists(st.tuples(pushes, drifts), min_size=1, max_size=3)
 
@@ -231,3 +234,33 @@ def test_no_program_of_others_is_in_any_step(
     assert [step for step in plan.steps if step.unit in theirs] == []
     pids = {agent.host.processes[u.pid].pid for _, u in agent.host.all_loaded() if u.foreign}
     assert [step for step in plan.steps if step.running and step.running.pid in pids] == []
+
+
+def test_a_stranger_does_not_become_ours_by_being_in_the_way() -> None:
+    """Passes that do other things must not note the blocked service's unit as theirs."""
+    agent, compiled = arrived(World((Svc("a"),)))
+    Drift("foreign", NAMES.index("c")).befall(agent.host, compiled)
+    before = strangers(agent.host)
+    assert set(before) == {"c"}
+    for version in ("1", "2", "3"):
+        plan = agent.run(build(World((Svc("a"), Svc("c")), {"app": version})))
+        assert [change.service for change in plan.blocked] == ["c"]
+        assert strangers(agent.host) == before
+
+
+@pytest.mark.parametrize("kill_at", range(1, 9))
+def test_what_has_read_an_edited_file_is_restarted_though_the_pass_that_mended_it_was_killed(kill_at: int) -> None:
+    compiled = build(World((Svc("a", files=("site.conf",)),), files={"site.conf": "0"}))
+    agent = Agent()
+    agent.run(compiled)
+    conf = [file.path for file in compiled.deployment.files].index("/r/config/site.conf")
+    Drift("edited", conf).befall(agent.host, compiled)
+    Drift("restarted", 0).befall(agent.host, compiled)
+    has_read = agent.host.pids()["a"]
+    agent.host.acts, agent.host.kill_at = 0, kill_at
+    with suppress(Killed):
+        agent.run(compiled)
+    agent.host.kill_at = 0
+    agent.host.sleep(20.0)
+    check_settled(agent, compiled, agent.run(compiled))
+    assert agent.host.pids()["a"] != has_read

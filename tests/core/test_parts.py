@@ -318,6 +318,14 @@ def test_exit_code_of_a_pass(report: DeploymentReport, code: int) -> None:
     assert report.converged is (code == 0)
 
 
+def test_a_service_whose_name_is_taken_fails_the_pass() -> None:
+    observed, _ = as_applied(build(SAME))
+    stranger = Process(2, 1.0, Mark("site/prod", "/p", "a", "s", "l", "1", "app", 2))
+    report = reported(SAME, processes={**observed.processes, 2: stranger})
+    assert [change.service for change in report.plan.blocked] == ["a"]
+    assert PassReport("site", "c", "", "", "", (report,)).exit_code == 1
+
+
 def test_a_unit_in_backoff_is_not_healthy() -> None:
     observed, _ = as_applied(build(SAME))
     units = {**observed.units, ("supervisor", "a"): Unit("supervisor", "a", State.BACKOFF)}
