@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Deployment, FileState, Policy, Problem
+from reconciler.core.model import Compiled, Deployment, FileState, Problem, without_services
 from reconciler.core.plan import make_plan
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.simulated import as_applied, nothing
@@ -45,7 +45,7 @@ def _pairs(old: Mapping[str, Compiled], new: Mapping[str, Compiled], environment
 def _report(pair: _Pair) -> DeploymentReport:
     old, new = pair
     host = as_applied(old) if old else nothing()
-    desired = new.deployment if new else _emptied(old)
+    desired = new.deployment if new else _none_left(old)
     # A file that is not there yet is known to be missing, and a new build not to be in place.
     files = {**{file.path: FileState("") for file in desired.files}, **host.observed.files}
     builds = {i.id: i.digest for i in old.deployment.installs} if old else {}
@@ -55,10 +55,11 @@ def _report(pair: _Pair) -> DeploymentReport:
     return DeploymentReport(plan, desired, observed, (), applied=False)
 
 
-def _emptied(old: Compiled | None) -> Deployment:
-    """A deployment that git no longer has at all. No agent would remove it by itself: nobody tells it to any more."""
+def _none_left(old: Compiled | None) -> Deployment:
+    """Git no longer has it: its agent ends what it runs, as far as the removal budget goes."""
     assert old is not None  # noqa: S101 - a pair has one of the two
-    return old.deployment._replace(services=(), files=(), installs=(), daemons=(), policy=Policy(10**9, 100))
+    gone = old.deployment
+    return without_services(gone.site, gone.environment, "", gone.root, gone.policy)
 
 
 def _differs(report: DeploymentReport) -> bool:

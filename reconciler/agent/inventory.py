@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Compiled, Daemon, Deployment, Field, Inventory, Owned, Process, Service
-from reconciler.core.outcome import Status, StepResult
+from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
 
 
@@ -40,9 +40,8 @@ def after_apply(
 ) -> Inventory:
     """What is ours now. `processes` are the main processes by service, as seen after the steps."""
     desired = compiled.deployment
-    done = {result.id for result in results if result.status in (Status.DONE, Status.SKIPPED)}
+    done = {result.id for result in results if result.is_so}
     changes = {change.service: change for change in plan.diff.changes}
-    wanted = {service.name for service in desired.services}
     services: dict[str, Owned] = {}
     untouched = _untouched(plan)
     for service in desired.services:
@@ -59,10 +58,17 @@ def after_apply(
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
-        daemons=_daemons(before, desired) if services.keys() - wanted else desired.daemons,
+        daemons=tuple(daemon for daemon in _daemons(before, desired) if _may_run(daemon, desired, plan, done)),
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
     )
+
+
+def _may_run(daemon: Daemon, desired: Deployment, plan: Plan, done: set[str]) -> bool:
+    """It is wanted, or nobody has seen its end yet."""
+    if daemon in desired.daemons:
+        return True
+    return daemon.launcher not in plan.diff.ended_daemons and f"stop:{daemon.launcher}" not in done
 
 
 def _untouched(plan: Plan) -> set[str]:

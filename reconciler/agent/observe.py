@@ -56,6 +56,11 @@ class Observation:
             gaps=(*gaps, *disk.gaps, *more, *missed, *(gap for look in answers.values() for gap in look.gaps)),
         )
 
+    def again(self) -> Observation:
+        """The same look, anew."""
+        self.close()
+        return Observation(self.desired, self.inventory)
+
     def close(self) -> None:
         for backend in self.backends.values():
             backend.close()

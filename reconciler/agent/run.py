@@ -4,55 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
 
-from reconciler.agent import inventory as book
 from reconciler.agent.config import Agent
+from reconciler.agent.enforce import Busy, Enforcer, Observer, alone
 from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.observe import Observation
-from reconciler.agent.saved import SavedPlan, fingerprint
-from reconciler.agent.store import SourceState, Store, root_lock_path
+from reconciler.agent.saved import SavedPlan
+from reconciler.agent.store import SourceState, Store
 from reconciler.agent.workspace import Workspace
-from reconciler.core.change import Kind
-from reconciler.core.diff import diff
-from reconciler.core.model import Deployment, Inventory, Process
-from reconciler.core.outcome import StepResult
-from reconciler.core.plan import Plan, Step, make_plan
+from reconciler.core.model import Deployment, Policy, without_services
 from reconciler.core.report import DeploymentReport, Notice, PassReport
-from reconciler.host import files
-from reconciler.host.lock import Holder, Lock
 from reconciler.source import Mirror, SourceError
 
-
-class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
-    """Another pass holds the lock."""
-
-    def __init__(self, holder: Holder, path: str) -> None:
-        self.holder, self.path = holder, path
-        super().__init__(f"another pass holds {path}")
-
-
-class Observer(Protocol):
-    """Is told of a pass while it goes on: for the log, for progress, and for tests that end it at a boundary."""
-
-    def deployment(self, plan: Plan, run: str) -> None:
-        """Steps of this deployment follow."""
-
-    def begins(self, step: Step) -> None: ...
-
-    def progress(self, step: Step, line: str) -> None: ...
-
-    def ended(self, step: Step, result: StepResult) -> None: ...
-
-    def waits(self) -> None: ...
-
-    def event(self, level: str, name: str, **fields: object) -> None:
-        """Something that belongs to no step."""
-
-    def flush(self) -> None:
-        """Write what was held back."""
+__all__ = ["Busy", "Host", "Observer", "Pass", "this_host"]
 
 
 class Host(NamedTuple):
@@ -91,33 +58,75 @@ class Pass:
         self.mirror = Mirror(agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout)
         self.workspace = Workspace(agent, self.store, self.mirror, host.name, host.account)
         self.id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+        self.enforcer = Enforcer(self.id, self.store, self.workspace, observer, self._must_stop)
+
+    def _must_stop(self) -> bool:
+        return self.asked_to_stop()
 
     # ------------------------------------------------------------ the three ways through
 
     def run(self, *, accept_rewind: bool = False) -> PassReport:
         """A whole pass. Raises `Busy`, `SourceError`, `OSError` where the state directory cannot be used."""
-        with self._alone(self.store.lock_path()):
-            return self._go(apply=True, accept_rewind=accept_rewind)
+        return self._go(apply=True, accept_rewind=accept_rewind)
+
+    def plan(self, *, accept_rewind: bool = False) -> PassReport:
+        """What `run` would do now. It changes nothing but the mirror of the repo. Raises as `run` does."""
+        return self._go(apply=False, accept_rewind=accept_rewind)
 
     def run_saved(self, saved: SavedPlan, *, accept_rewind: bool = False) -> PassReport:
         """Carry out a saved plan, if it still is the plan that would be made; otherwise nothing is done."""
-        with self._alone(self.store.lock_path()):
+        return self._go(apply=True, accept_rewind=accept_rewind, saved=saved)
+
+    def look(self) -> PassReport:
+        """What runs, against the last valid commit, without asking the remote unless none is known yet."""
+        known = self.store.source()
+        if not known.valid:
+            return self.plan()
+        begun = self._begin(known.valid, self._kept(known) or self._compiled(known.valid))
+        try:
+            return self._report(Chosen(known.valid, known), self._each(begun, {}, apply=False))
+        finally:
+            _close(begun)
+
+    # ------------------------------------------------------------ one pass
+
+    def _go(self, *, apply: bool, accept_rewind: bool, saved: SavedPlan | None = None) -> PassReport:
+        """The launchers are asked before the remote is waited for: mostly nothing is new, and both take their time."""
+        self.store.prepare()
+        with alone(self.store.lock_path()):
             known = self.store.source()
             poll = self.mirror.poll()
             begun: dict[str, Observation] = {}
+            planned: dict[str, DeploymentReport] = {}
             try:
+                kept = self._kept(known)
+                begun = self._begin(known.valid, kept) if kept else {}
                 chosen = choose(self.agent, known, self.mirror, poll, self.workspace, accept_rewind=accept_rewind)
-                begun = self._begin(self._compiled(chosen.commit)) if chosen.commit == saved.commit else {}
-                plans = {name: self._planned(observation).plan for name, observation in begun.items()}
-                if {name: fingerprint(plan) for name, plan in plans.items()} != saved.fingerprints:
-                    return self._stale(known, saved)
-                self._remember(known, chosen)
-                _close(begun)
-                begun = self._begin(self._compiled(chosen.commit))
-                return self._report(chosen, begun, apply=True)
+                if chosen.commit and (chosen.commit != known.valid or not kept):
+                    _close(begun)
+                    begun = self._begin(chosen.commit, self._compiled(chosen.commit))
+                if saved:
+                    planned = {name: self.enforcer.plan(observation) for name, observation in begun.items()}
+                    if not saved.matches(chosen.commit, planned.values()):
+                        return self._stale(known, saved)
+                if apply:
+                    self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
+                return self._report(chosen, self._each(begun, planned, apply=apply))
             finally:
                 poll.close()
                 _close(begun)
+
+    def _each(
+        self, begun: dict[str, Observation], planned: Mapping[str, DeploymentReport], *, apply: bool
+    ) -> dict[str, DeploymentReport]:
+        """One deployment after the other. What was seen before another one's steps is looked at again."""
+        reports: dict[str, DeploymentReport] = {}
+        for name, first in list(begun.items()):
+            stale = name not in planned and any(report.results for report in reports.values())
+            observation = begun[name] = first.again() if stale else first
+            report = planned.get(name) or self.enforcer.plan(observation)
+            reports[name] = self.enforcer.apply(report, observation) if apply else report
+        return reports
 
     def _stale(self, known: SourceState, saved: SavedPlan) -> PassReport:
         message = (
@@ -128,71 +137,36 @@ class Pass:
             self.agent.site, known.valid, "", "", "", notices=(Notice(message, failed=False),), stale=True
         )
 
-    @contextmanager
-    def _alone(self, path: str) -> Iterator[None]:
-        self.store.prepare()
-        lock = Lock(path)
-        holder = lock.acquire()
-        if holder is not None:
-            raise Busy(holder, path)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def plan(self, *, accept_rewind: bool = False) -> PassReport:
-        """What `run` would do now. It changes nothing but the mirror of the repo. Raises as `run` does."""
-        with self._alone(self.store.lock_path()):
-            return self._go(apply=False, accept_rewind=accept_rewind)
-
-    def look(self) -> PassReport:
-        """What runs, against the last valid commit, without asking the remote unless none is known yet."""
-        known = self.store.source()
-        if not known.valid:
-            return self.plan()
-        begun = self._begin(self.workspace.kept(known.valid, self._environments(known.environments)))
-        chosen = Chosen(known.valid, known)
-        return self._report(chosen, begun or self._begin(self._compiled(known.valid)), apply=False)
-
-    # ------------------------------------------------------------ one pass
-
-    def _go(self, *, apply: bool, accept_rewind: bool) -> PassReport:
-        """The launchers are asked before the remote is waited for: mostly nothing is new, and both take their time."""
-        known = self.store.source()
-        poll = self.mirror.poll()
-        begun: dict[str, Observation] = {}
-        try:
-            begun = self._begin(self.workspace.kept(known.valid, self._environments(known.environments)))
-            chosen = choose(self.agent, known, self.mirror, poll, self.workspace, accept_rewind=accept_rewind)
-            if chosen.commit and (chosen.commit != known.valid or not begun):
-                _close(begun)
-                begun = self._begin(self._compiled(chosen.commit))
-                if apply:
-                    self._keep(chosen.commit)
-            if apply:
-                self._remember(known, chosen)
-            return self._report(chosen, begun, apply=apply)
-        finally:
-            poll.close()
-            _close(begun)
-
-    def _environments(self, known: tuple[str, ...]) -> tuple[str, ...]:
-        return self.agent.environments or known
-
-    def _begin(self, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        return {
-            name: Observation(deployment, self.store.inventory(name, deployment.root))
-            for name, deployment in deployments.items()
-        }
+    def _kept(self, known: SourceState) -> dict[str, Deployment]:
+        """The deployments of the last valid commit, where all of them are kept in their compiled form."""
+        return self.workspace.kept(known.valid, self.agent.environments or known.environments)
 
     def _compiled(self, commit: str) -> dict[str, Deployment]:
         return {name: compiled.deployment for name, compiled in self.workspace.compile(commit).compiled.items()}
 
-    def _keep(self, commit: str) -> None:
-        for compiled in self.workspace.compile(commit).compiled.values():
-            self.workspace.keep(compiled)
+    def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
+        found = {
+            name: Observation(deployment, self.store.inventory(name, deployment.root))
+            for name, deployment in deployments.items()
+        }
+        for name in self.store.environments():
+            if name not in found and name in (self.agent.environments or (name,)):
+                found |= self._abandoned(name, commit, deployments)
+        return dict(sorted(found.items()))
 
-    def _remember(self, known: SourceState, chosen: Chosen) -> None:
+    def _abandoned(self, name: str, commit: str, others: Mapping[str, Deployment]) -> dict[str, Observation]:
+        """An environment that the site no longer has, and of which something is still ours. The site's budget holds."""
+        inventory = self.store.inventory(name, "")
+        if not inventory.roots:
+            return {}
+        policy = next((other.policy for other in others.values()), Policy())
+        desired = without_services(self.agent.site, name, commit, inventory.roots[-1], policy)
+        return {name: Observation(desired, inventory)}
+
+    def _remember(self, known: SourceState, chosen: Chosen, *, compiled: bool) -> None:
+        if compiled and chosen.commit:
+            for each in self.workspace.compile(chosen.commit).compiled.values():
+                self.workspace.keep(each)
         if chosen.state._replace(contact=0.0) != known._replace(contact=0.0):
             self.store.save_source(chosen.state)
             if chosen.commit:
@@ -200,8 +174,8 @@ class Pass:
         elif chosen.state.contact != known.contact:
             self.store.touch_contact(chosen.state.contact)
 
-    def _report(self, chosen: Chosen, begun: Mapping[str, Observation], *, apply: bool) -> PassReport:
-        reports = tuple(self._deployment(observation, apply=apply) for _, observation in sorted(begun.items()))
+    def _report(self, chosen: Chosen, planned: Mapping[str, DeploymentReport]) -> PassReport:
+        reports = tuple(planned.values())
         told = any(report.plan.steps for report in reports) or bool(chosen.problems)
         subject, author = self._describe(chosen.commit) if told else ("", "")
         head = chosen.state.head if chosen.state.head != chosen.commit else ""
@@ -215,85 +189,6 @@ class Pass:
                 info = self.mirror.commit_info(commit)
                 return info.subject, info.author.partition(" <")[0]
         return "", ""
-
-    # ------------------------------------------------------------ one deployment
-
-    def _deployment(self, observation: Observation, *, apply: bool) -> DeploymentReport:
-        planned = self._planned(observation)
-        if not apply or planned.error:
-            return planned
-        processes = _main(planned.observed.processes)
-        try:
-            if planned.plan.steps:
-                began = time.monotonic()
-                results = self._apply(planned.plan, observation, processes)
-                return planned._replace(results=results, applied=True, seconds=time.monotonic() - began)
-            self._adopt(planned.plan, observation, processes)
-            return planned._replace(applied=True)
-        except OSError as error:
-            return planned._replace(error=f"{error.filename or planned.desired.root}: {error.strerror or error}")
-
-    def _planned(self, observation: Observation) -> DeploymentReport:
-        """The plan for one deployment. Reasons need all that was written; it is read where there is one to tell."""
-        desired, inventory = observation.desired, observation.inventory
-        observed = observation.finish()
-        plan = make_plan(desired, diff(desired, observed, inventory))
-        error = ""
-        if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
-            try:
-                fields = self.workspace.compile(desired.commit).compiled[desired.environment].fields
-                plan = make_plan(desired, diff(desired, observed, inventory, fields))
-            except SourceError as failed:
-                error = str(failed)
-        return DeploymentReport(plan, desired, observed, (), applied=False, error=error)
-
-    def _adopt(self, plan: Plan, observation: Observation, processes: Mapping[str, Process]) -> None:
-        """Note as ours what runs as git wants it, where the inventory does not say so yet."""
-        desired, inventory = observation.desired, observation.inventory
-        if book.is_current(inventory, desired):
-            return
-        compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
-        self._save(desired, book.after_apply(inventory, compiled, plan, (), processes), inventory)
-
-    def _apply(self, plan: Plan, observation: Observation, processes: Mapping[str, Process]) -> tuple[StepResult, ...]:
-        from reconciler.apply.executor import Executor
-
-        desired = observation.desired
-        compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
-        files.make_folder(desired.root, 0o755)
-        files.make_folder(os.path.dirname(root_lock_path(desired.root)), 0o700)
-        with self._alone(root_lock_path(desired.root)):
-            before = book.before_apply(observation.inventory, desired, plan)
-            self._save(desired, before, observation.inventory)
-            self.observer.deployment(plan, self.id)
-            executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
-            results = executor.run()
-            after = book.after_apply(before, compiled, plan, results, {**processes, **executor.up})
-            self._save(desired, after, before)
-            self._record(plan, results)
-            return results
-
-    def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
-        if new != old:
-            self.store.save_inventory(desired.environment, desired.root, new)
-
-    def _record(self, plan: Plan, results: tuple[StepResult, ...]) -> None:
-        from reconciler.agent import journal
-
-        entry = {
-            "run": self.id,
-            "at": time.time(),
-            "commit": plan.commit,
-            "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind.value != "keep"},
-            "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
-        }
-        with suppress(OSError):  # the pass has done its work; the next line says so as well
-            journal.append(self.store.journal_path(plan.environment), entry)
-
-
-def _main(processes: Mapping[int, Process]) -> dict[str, Process]:
-    """The main processes by service."""
-    return {process.mark.service: process for process in processes.values() if process.mark and process.mark.service}
 
 
 def _close(begun: Mapping[str, Observation]) -> None:

@@ -7,6 +7,7 @@ the plan is made again from both, and when that is not the very same plan, the s
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from reconciler.agent.config import Agent, InvalidInput
@@ -14,7 +15,7 @@ from reconciler.core.change import Running
 from reconciler.core.digest import digest_of
 from reconciler.core.model import Origin, Problem
 from reconciler.core.plan import Plan
-from reconciler.core.report import PassReport
+from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.host import files
 
 _FORMAT = 1
@@ -24,6 +25,11 @@ class SavedPlan(NamedTuple):
     path: str
     commit: str
     fingerprints: dict[str, str]  # by environment
+
+    def matches(self, commit: str, planned: Iterable[DeploymentReport]) -> bool:
+        """Whether these are the very plans that were saved."""
+        found = {report.plan.environment: fingerprint(report.plan) for report in planned}
+        return commit == self.commit and found == self.fingerprints
 
 
 def fingerprint(plan: Plan) -> str:

@@ -105,11 +105,28 @@ class Store:
 
     def inventory(self, environment: str, root: str) -> Inventory:
         """What is ours; from the copy below the root where the state directory was lost."""
-        for path in (self._path(environment, "inventory.json"), _copy_path(root)):
+        for path in (self._path(environment, "inventory.json"), *([_copy_path(root)] if root else [])):
             with suppress(*_UNREADABLE):
                 data = json.loads(files.read(path))
                 return decode_inventory(data["inventory"])
         return Inventory()
+
+    def environments(self) -> list[str]:
+        """Those in which something is noted as ours."""
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return []
+        return sorted(name for name in names if os.path.exists(self._path(name, "inventory.json")))
+
+    def forget(self, environment: str, root: str) -> None:
+        """Nothing of this deployment is left; its journal stays. Raises `OSError`."""
+        for path in (
+            _copy_path(root),
+            self._path(environment, "inventory.json"),
+            self._path(environment, "compiled.json"),
+        ):
+            files.remove(path)
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""

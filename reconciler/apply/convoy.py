@@ -15,7 +15,7 @@ from typing import Protocol
 
 from reconciler.core.change import Act, UnitName
 from reconciler.core.model import Service, State, Unit
-from reconciler.core.outcome import Status, StepResult
+from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Step
 from reconciler.launchers.base import Backend, BackendError, Outcome
 
@@ -84,6 +84,7 @@ class Convoy:
         told: Callable[[StepResult], None] = lambda _: None,
         begins: Callable[[Step], None] = lambda _: None,
         waits: Callable[[], None] = lambda: None,
+        wrong: Callable[[Service, Unit], str] = lambda _service, _unit: "",
     ) -> None:
         self.clock = clock or SystemClock()
         self.backends = backends
@@ -92,6 +93,7 @@ class Convoy:
         self.told = told
         self.begins = begins
         self.waits = waits
+        self.wrong = wrong  # what stands against a unit that is up being the one that was to be started
         self.jobs = {step.id: _Job(step, services.get(step.service), self.clock.now()) for step in steps}
         self.starts = {job.step.service: job for job in self.jobs.values() if job.step.act.starts}
         self.stops_before = self._stops_before()
@@ -133,7 +135,7 @@ class Convoy:
             self._end(job, Status.BLOCKED, unmet)
             return True
         if self._not_begun(job) and self.asked_to_stop():
-            self._end(job, Status.SKIPPED, "the pass was asked to stop before this step")
+            self._end(job, Status.SKIPPED, ASKED_TO_STOP)
             return True
         return False
 
@@ -222,13 +224,19 @@ class Convoy:
             try:
                 units = self.backends[launcher].units([job.unit.name for job in group])
             except BackendError as error:
-                for job in group:
-                    self._end(job, Status.FAILED, str(error))
+                moved |= self._unseen(group, str(error))
                 continue
             for job in group:
                 unit = units.get(job.unit.name) or Unit(launcher, job.unit.name, State.ABSENT)
                 moved |= self._stopped(job, unit) if job.stage is Stage.STOPPING else self._started(job, unit)
         return moved
+
+    def _unseen(self, jobs: Sequence[_Job], error: str) -> bool:
+        """One question that was not answered leaves units on their way; they fail when their time is over."""
+        late = [job for job in jobs if self.clock.now() > job.deadline]
+        for job in late:
+            self._end(job, Status.FAILED, error)
+        return bool(late)
 
     def _stopped(self, job: _Job, unit: Unit) -> bool:
         if unit.state is State.STOPPING or unit.state.alive:
@@ -248,8 +256,9 @@ class Convoy:
 
     def _started(self, job: _Job, unit: Unit) -> bool:
         if unit.state is State.RUNNING:
+            wrong = self.wrong(job.service, unit) if job.service else ""
             self.up[job.step.service] = unit
-            self._end(job, Status.DONE)
+            self._end(job, Status.FAILED if wrong else Status.DONE, wrong)
         elif unit.state.down or self.clock.now() > job.deadline:
             self._fail_start(job, unit)
         return job.stage is Stage.OVER

@@ -13,8 +13,8 @@ from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Ground, absent, check_ground
 from reconciler.apply.preflight import find_program
 from reconciler.core.change import Running
-from reconciler.core.model import Compiled, File, Install, Process, Role, Service
-from reconciler.core.outcome import Status, StepResult
+from reconciler.core.model import Compiled, File, Install, Process, Role, Service, Unit
+from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.host import files, proc
 from reconciler.host.run import CommandFailed
@@ -114,7 +114,7 @@ class Executor:
         if unmet:
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet} {self.results[unmet].status.value}"))
         elif self.asked_to_stop():
-            self._end(StepResult(step.id, Status.SKIPPED, 0.0, "the pass was asked to stop before this step"))
+            self._end(StepResult(step.id, Status.SKIPPED, 0.0, ASKED_TO_STOP))
         return step.id in self.results
 
     def _failed(self, need: str) -> bool:
@@ -151,6 +151,9 @@ class Executor:
 
     def _start_or_stop(self, step: Step) -> Ending:
         if step.action is Action.STOP and step.running is not None:
+            if step.launcher in self.backends and not step.service:
+                self.backends[step.launcher].stop_daemon(step.running.pid, self._longest_stop())
+                return DONE
             service = self.services.get(step.service)
             return _stop_process(step.running, service.stop_seconds if service else 10.0)
         return self._daemon(step)
@@ -216,12 +219,26 @@ class Executor:
             told=self._end,
             begins=self.watcher.begins,
             waits=self.watcher.waits,
+            wrong=self._wrong,
         )
         convoy.drive()
         for service, unit in convoy.up.items():
             process = proc.look(unit.pid)
             if process is not None:
                 self.up[service] = process
+
+    def _wrong(self, service: Service, unit: Unit) -> str:
+        """RUNNING says that something was started under this name; its mark says whether it was this service."""
+        process = proc.look(unit.pid)
+        if process is None or process.mark is None or process.mark.spec == service.spec:
+            return ""
+        if process.mark.deployment and not process.mark.spec:
+            return ""  # its shim has not got that far
+        other = f"of specification {process.mark.spec[:8]}" if process.mark.spec else "without our mark"
+        return (
+            f"{service.launcher} has started something else under the name {unit.name} (pid {unit.pid}, {other}): "
+            "another description there has the same name"
+        )
 
     def _on_firm_ground(self, steps: Sequence[Step]) -> list[Step]:
         """Each unit is looked at again, all in one question for each launcher."""

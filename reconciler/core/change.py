@@ -123,6 +123,7 @@ class DaemonAct(Enum):
     NONE = "none"
     START = "start"
     RESTART = "restart"
+    STOP = "stop"  # nothing is left for it to run
 
 
 class DaemonChange(NamedTuple):
@@ -141,6 +142,7 @@ class Diff(NamedTuple):
     installs: tuple[str, ...]  # ids that are not in place
     daemons: tuple[DaemonChange, ...]
     stray_daemons: tuple[Running, ...]
+    ended_daemons: tuple[str, ...]  # launchers whose daemon is no longer wanted, and is gone
     gaps: tuple[Gap, ...]
 
     def counts(self) -> Mapping[str, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.core.change import DaemonAct, DaemonChange, FileChange, Running
+from collections.abc import Iterator, Sequence
+
+from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Running, UnitName
 from reconciler.core.model import Daemon, DaemonState, Role
 from reconciler.core.view import READ_MARGIN, View
 
@@ -24,6 +26,35 @@ def judge_daemon(view: View, daemon: Daemon, files: tuple[FileChange, ...]) -> D
     elif _conf_was_read(daemon, state, files):
         act, why = DaemonAct.RESTART, f"{daemon.launcher} was started from a configuration edited by hand"
     return DaemonChange(daemon.launcher, act, why, running)
+
+
+def retire_daemons(view: View, changes: Sequence[Change]) -> tuple[DaemonChange, ...]:
+    """Daemons of ours that git no longer needs, once nothing is left for them to run: neither ours nor anybody's."""
+    return tuple(
+        DaemonChange(
+            daemon.launcher, DaemonAct.STOP, "nothing is left for it to run", Running(state.pid, state.started)
+        )
+        for daemon, state in _unwanted_daemons(view)
+        if state.running and not _still_needed(view, daemon.launcher, changes)
+    )
+
+
+def ended_daemons(view: View) -> tuple[str, ...]:
+    return tuple(daemon.launcher for daemon, state in _unwanted_daemons(view) if not state.running)
+
+
+def _unwanted_daemons(view: View) -> Iterator[tuple[Daemon, DaemonState]]:
+    wanted = {daemon.launcher for daemon in view.desired.daemons}
+    for daemon in view.inventory.daemons:
+        state = view.observed.daemons.get(daemon.launcher)
+        if daemon.launcher not in wanted and daemon.launcher not in view.blind and state is not None:
+            yield daemon, state
+
+
+def _still_needed(view: View, launcher: str, changes: Sequence[Change]) -> bool:
+    going = {change.unit for change in changes if change.act is Act.REMOVE}
+    going |= {replaced.unit for change in changes for replaced in change.replaces}
+    return any(name[0] == launcher and UnitName(*name) not in going for name in view.observed.units)
 
 
 def _conf_was_read(daemon: Daemon, state: DaemonState, files: tuple[FileChange, ...]) -> bool:

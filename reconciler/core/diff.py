@@ -21,7 +21,7 @@ from reconciler.core.change import (
     Running,
     UnitName,
 )
-from reconciler.core.daemons import judge_daemon, stray_daemons
+from reconciler.core.daemons import ended_daemons, judge_daemon, retire_daemons, stray_daemons
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
 from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
 from reconciler.core.order import block_dependents
@@ -63,8 +63,9 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         files=writable(files, changes),
         stale_files=stale_files(view, changes),
         installs=_missing_installs(view, changes),
-        daemons=daemons,
+        daemons=(*daemons, *retire_daemons(view, changes)),
         stray_daemons=stray_daemons(view),
+        ended_daemons=ended_daemons(view),
         gaps=tuple(sorted(observed.gaps)),
     )
 
@@ -206,6 +207,8 @@ def _unreadable(case: _Case) -> Verdict | None:
     """It runs, and what it was started from cannot be told: leave it."""
     if case.process is None or case.mark is not None or case.unit.state is not State.RUNNING:
         return None
+    if case.process.mark is not None and case.view.is_young(case.process):
+        return None  # its shim has not got as far as the mark
     if case.process.mark is not None:
         return Verdict(Kind.RESTART, Act.RECREATE, ("runs without our mark: it was not started by its shim",))
     why = case.view.unreadable.get(case.service.name, "its environment cannot be read")

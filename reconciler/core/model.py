@@ -127,6 +127,11 @@ class Deployment(NamedTuple):
         return f"{self.site}/{self.environment}"
 
 
+def without_services(site: str, environment: str, commit: str, root: str, policy: Policy) -> Deployment:
+    """What git wants of a deployment that it no longer has: nothing."""
+    return Deployment(site, environment, commit, root, (), (), (), (), (), {}, policy)
+
+
 class Field(NamedTuple):
     """One effective value of a service, JSON-like, for people. Of a secret it is a salted digest."""
 

@@ -13,9 +13,22 @@ class Status(Enum):
     BLOCKED = "blocked"  # something that it needs failed
 
 
+ASKED_TO_STOP = "the pass was asked to stop before this step"
+
+
 class StepResult(NamedTuple):
     id: str
     status: Status
     seconds: float = 0.0
     message: str = ""  # why, what was run and what it printed; empty for what went well
     hint: str = ""  # what a person does next
+
+    @property
+    def is_so(self) -> bool:
+        """What the step is for is the case now: it was done, or was found to be so already."""
+        return self.status is Status.DONE or (self.status is Status.SKIPPED and not self.left_out)
+
+    @property
+    def left_out(self) -> bool:
+        """It was not come to."""
+        return self.status is Status.SKIPPED and self.message == ASKED_TO_STOP

@@ -27,6 +27,10 @@ class Action(Enum):
     CLEAN = "clean"
 
 
+# How a daemon comes to run what git wants.
+_BEGINS = {DaemonAct.START: Action.START, DaemonAct.RESTART: Action.RESTART}
+
+
 class Phase(Enum):
     """What is done before what. Nothing is stopped before all that replaces it is in place."""
 
@@ -38,7 +42,8 @@ class Phase(Enum):
     RELOAD = 5
     STOP = 6
     START = 7
-    CLEAN = 8
+    RETIRE = 8
+    CLEAN = 9
 
 
 class Step(NamedTuple):
@@ -98,7 +103,7 @@ class _Planner:
         self.installs = {name: f"install:{name}" for name in diff.installs}
         self.loading = {change.unit.launcher for change in diff.changes if change.act.loads}
         self.loading |= {unit.launcher for change in diff.changes for unit in change.replaces}
-        self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act is not DaemonAct.NONE}
+        self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act in _BEGINS}
         self.renders = self._renders()
         self.rendered = self._rendered()
 
@@ -168,9 +173,11 @@ class _Planner:
         return {service: tuple(ids) for service, ids in found.items()}
 
     def _daemon_steps(self, daemon: DaemonChange) -> Iterator[Step]:
-        if daemon.act is DaemonAct.NONE:
+        if daemon.act is DaemonAct.STOP:
+            yield self._retire_step(daemon)
+        if daemon.act not in _BEGINS:
             return
-        action = Action.START if daemon.act is DaemonAct.START else Action.RESTART
+        action = _BEGINS[daemon.act]
         files = tuple(
             step.id
             for change, step in zip(self.diff.files, self.renders, strict=True)
@@ -189,9 +196,21 @@ class _Planner:
 
     def _daemon_needs(self, launcher: str) -> tuple[str, ...]:
         return tuple(
-            f"{'start' if daemon.act is DaemonAct.START else 'restart'}:{launcher}"
+            f"{_BEGINS[daemon.act].value}:{launcher}"
             for daemon in self.diff.daemons
-            if daemon.launcher == launcher and daemon.act is not DaemonAct.NONE
+            if daemon.launcher == launcher and daemon.act in _BEGINS
+        )
+
+    def _retire_step(self, daemon: DaemonChange) -> Step:
+        return Step(
+            f"stop:{daemon.launcher}",
+            Action.STOP,
+            "",
+            daemon.launcher,
+            Phase.RETIRE,
+            needs=tuple(step for step in self._removals() if step.startswith(f"remove:{daemon.launcher}/")),
+            running=daemon.running,
+            launcher=daemon.launcher,
         )
 
     def _stray_daemon_steps(self) -> Iterator[Step]:

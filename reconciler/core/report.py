@@ -38,7 +38,7 @@ class DeploymentReport(NamedTuple):
     @property
     def skipped(self) -> bool:
         """The pass was asked to stop before it was through."""
-        return any(result.status is Status.SKIPPED and "asked to stop" in result.message for result in self.results)
+        return any(result.left_out for result in self.results)
 
     @property
     def converged(self) -> bool:

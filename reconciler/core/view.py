@@ -24,6 +24,8 @@ Fields = Mapping[str, Mapping[str, Field]]
 # A process reads its files some time after it began: what changed within this many seconds after
 # its start may have been read already.
 READ_MARGIN = 1.0
+# Within this many seconds a start script may not have come to its marks yet.
+YOUNG = 5.0
 # Two readings of one process's start time differ by less than this many seconds.
 SAME_START = 0.5
 
@@ -107,6 +109,9 @@ class View:
     def was_read(self, file: FileState, process: Process) -> bool:
         """The process may have read the file as it stands on disk now."""
         return process.started > file.changed - READ_MARGIN
+
+    def is_young(self, process: Process) -> bool:
+        return self.observed.now - process.started < YOUNG
 
     def must_restart_still(self, service: str, process: Process) -> bool:
         """A pass decided to restart this very process, and was ended before it did."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TextIO
 
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
+from reconciler.report.style import Style
 
 # Worth a line only when they fail: the report counts them.
 _ROUTINE = (Action.CHECK, Action.RENDER, Action.RELOAD)
@@ -21,8 +23,9 @@ _ROUTINE = (Action.CHECK, Action.RENDER, Action.RELOAD)
 class Log:
     """An `agent.run.Observer` that writes what happens."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, colour: bool = False) -> None:
         self.stream = stream or sys.stderr
+        self.colour = colour  # on a terminal
         self._held: list[tuple[float, str, str, dict[str, Any]]] = []
         self._bound: dict[str, Any] = {}
         self._logger: Any = None
@@ -61,7 +64,7 @@ class Log:
             return
         held, self._held = self._held, []
         if self._logger is None:
-            self._logger = _make_logger(self.stream)
+            self._logger = _make_logger(self.stream, Style(self.colour, 0))
         for when, level, name, fields in held:
             getattr(self._logger, level)(name, timestamp=_stamp(when), **fields)
 
@@ -70,12 +73,12 @@ def _stamp(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when)) + f".{int(when % 1 * 1000):03d}Z"
 
 
-def _make_logger(stream: TextIO) -> Any:
+def _make_logger(stream: TextIO, style: Style) -> Any:
     import structlog
 
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if stream.isatty():
-        renderer = _for_people
+        renderer = partial(_for_people, style)
     return structlog.wrap_logger(
         structlog.PrintLogger(stream),
         processors=[structlog.stdlib.add_log_level, renderer],
@@ -85,13 +88,15 @@ def _make_logger(stream: TextIO) -> Any:
 
 # What the report that follows says once, and a machine wants with every event.
 _SAID = frozenset({"timestamp", "level", "event", "site", "environment", "commit", "run", "service"})
-_MARKS = {"warning": "\x1b[33mwarning\x1b[0m ", "error": "\x1b[31merror\x1b[0m "}
+_COLOURS = {"warning": "yellow", "error": "red"}
 
 
-def _for_people(_logger: object, _method: str, fields: Mapping[str, Any]) -> str:
+def _for_people(style: Style, _logger: object, _method: str, fields: Mapping[str, Any]) -> str:
     """One short line: when, which step, what of it. A line of progress speaks for itself."""
     told = dict(fields)
-    head = [f"\x1b[2m{told['timestamp'][11:19]}Z\x1b[0m ", _MARKS.get(told["level"], "")]
+    colour = _COLOURS.get(told["level"], "")
+    mark = style.paint(told["level"], colour) + " " if colour else ""
+    head = [style.paint(told["timestamp"][11:19] + "Z", "dim") + " ", mark]
     if told["event"] == "progress":
         return "".join((*head, str(told["line"])))
     step = told.pop("step", "")

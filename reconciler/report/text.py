@@ -18,6 +18,7 @@ _SILENT = StepResult("", Status.DONE)
 _SHOWN_ALIKE = 12  # services with one and the same reason that get a line each; more are told together
 _SHOWN_VERSIONS = 3
 _WIDEST_VERSIONS = 24  # characters
+_SHOWN_CLEANED = 3  # files that get a line each
 _SHOWN_KEPT = 12  # unchanged services that get a line each; more are counted
 
 _WORDS = {
@@ -69,7 +70,8 @@ def problem_lines(problems: Sequence[Problem], style: Style) -> Iterator[str]:
 
 
 def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) -> Iterator[str]:
-    yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + _commit(report)
+    heading = style.paint(f"{report.site} {deployment.plan.environment}", "bold") + _commit(report)
+    yield from style.fold(heading, indent="    ")
     results = {result.id: result for result in deployment.results}
     steps = _by_service(deployment.plan.steps)
     changes = deployment.plan.diff.changes
@@ -188,12 +190,19 @@ def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], sty
 
 def _shared_lines(steps: Sequence[Step], results: Mapping[str, StepResult], root: str, style: Style) -> Iterator[str]:
     """Steps that are for several services: installs, shared files, the launcher's daemon."""
+    cleaned = [step for step in steps if step.action is Action.CLEAN]
+    together = len(cleaned) > _SHOWN_CLEANED
     for step in steps:
-        if step.action is Action.RELOAD and step.id not in results:
+        silent = results.get(step.id, _SILENT).status is Status.DONE
+        if step.action is Action.RELOAD or (together and step.action is Action.CLEAN and silent):
+            if not silent:
+                yield from _failure_lines([step], results, style)
             continue
         target = "ROOT/" + step.target.removeprefix(f"{root}/") if step.target.startswith(f"{root}/") else step.target
         yield from style.fold(f"    {step.action.value:<8} {target}", indent=" " * 13)
         yield from _failure_lines([step], results, style)
+    if together:
+        yield f"    {'clean':<8} {len(cleaned)} files below ROOT"
 
 
 def _summary(deployment: DeploymentReport, style: Style) -> str:

@@ -186,10 +186,16 @@ CASES: Mapping[str, tuple[Callable[[Scene], Scene], Kind, Act, tuple[str, ...]]]
         (),
     ),
     "unmarked": (
-        lambda s: s.see(processes={2: Process(2, 1.0, FOREIGN)}),
+        lambda s: s.see(processes={2: Process(2, 1.0, FOREIGN)}, now=100.0),
         Kind.RESTART,
         Act.RECREATE,
         ("runs without our mark: it was not started by its shim",),
+    ),
+    "unmarked, and only just begun": (
+        lambda s: s.see(processes={2: Process(2, 99.0, FOREIGN)}, now=100.0),
+        Kind.KEEP,
+        Act.NONE,
+        (),
     ),
     "still in its start script": (
         lambda s: s.see(units={NAME: Unit(*NAME, State.STARTING, 2, 1.0)}).mark(spec=""),

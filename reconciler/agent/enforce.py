@@ -1,0 +1,161 @@
+"""One deployment in one pass: plan it, and carry the plan out. The commit it is held to is decided elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from reconciler.agent import inventory as book
+from reconciler.agent.observe import Observation
+from reconciler.agent.store import Store, root_lock_path
+from reconciler.agent.workspace import Workspace
+from reconciler.core.change import Kind
+from reconciler.core.diff import diff
+from reconciler.core.model import Compiled, Deployment, Inventory, Process
+from reconciler.core.outcome import StepResult
+from reconciler.core.plan import Plan, Step, make_plan
+from reconciler.core.report import DeploymentReport
+from reconciler.host import files
+from reconciler.host.lock import Holder, Lock
+from reconciler.source import SourceError
+
+
+class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
+    """Another pass holds the lock."""
+
+    def __init__(self, holder: Holder, path: str) -> None:
+        self.holder, self.path = holder, path
+        super().__init__(f"another pass holds {path}")
+
+
+class Observer(Protocol):
+    """Is told of a pass while it goes on: for the log, for progress, and for tests that end it at a boundary."""
+
+    def deployment(self, plan: Plan, run: str) -> None:
+        """Steps of this deployment follow."""
+
+    def begins(self, step: Step) -> None: ...
+
+    def progress(self, step: Step, line: str) -> None: ...
+
+    def ended(self, step: Step, result: StepResult) -> None: ...
+
+    def waits(self) -> None: ...
+
+    def event(self, level: str, name: str, **fields: object) -> None:
+        """Something that belongs to no step."""
+
+    def flush(self) -> None:
+        """Write what was held back."""
+
+
+@contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Hold a lock. Raises `Busy`, `OSError`."""
+    lock = Lock(path)
+    holder = lock.acquire()
+    if holder is not None:
+        raise Busy(holder, path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Enforcer:
+    """Brings deployments to what git wants of them."""
+
+    def __init__(
+        self, run: str, store: Store, workspace: Workspace, observer: Observer, asked_to_stop: Callable[[], bool]
+    ) -> None:
+        self.run = run
+        self.store = store
+        self.workspace = workspace
+        self.observer = observer
+        self.asked_to_stop = asked_to_stop
+
+    def plan(self, observation: Observation) -> DeploymentReport:
+        """The plan for one deployment. Reasons need all that was written; it is read where there is one to tell."""
+        desired, inventory = observation.desired, observation.inventory
+        observed = observation.finish()
+        plan = make_plan(desired, diff(desired, observed, inventory))
+        error = ""
+        if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
+            try:
+                plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
+            except SourceError as failed:
+                error = str(failed)
+        return DeploymentReport(plan, desired, observed, (), applied=False, error=error)
+
+    def apply(self, planned: DeploymentReport, observation: Observation) -> DeploymentReport:
+        """Carry the very plan out that was made from this observation. Raises `Busy`."""
+        if planned.error:
+            return planned
+        try:
+            if not planned.plan.steps:
+                self._adopt(planned, observation)
+                return planned._replace(applied=True)
+            began = time.monotonic()
+            results = self._carry_out(planned, observation)
+            return planned._replace(results=results, applied=True, seconds=time.monotonic() - began)
+        except OSError as error:
+            return planned._replace(error=f"{error.filename or planned.desired.root}: {error.strerror or error}")
+
+    def _full(self, desired: Deployment) -> Compiled:
+        """With contents and effective values; a deployment that git no longer has, has none."""
+        if not desired.services and not desired.files:
+            return Compiled(desired, {}, {})
+        return self.workspace.compile(desired.commit).compiled[desired.environment]
+
+    def _adopt(self, planned: DeploymentReport, observation: Observation) -> None:
+        """Note as ours what runs as git wants it, where the inventory does not say so yet."""
+        desired, inventory = observation.desired, observation.inventory
+        if book.is_current(inventory, desired):
+            return
+        processes = _main(planned.observed.processes)
+        self._save(desired, book.after_apply(inventory, self._full(desired), planned.plan, (), processes), inventory)
+
+    def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[StepResult, ...]:
+        from reconciler.apply.executor import Executor
+
+        desired, plan = observation.desired, planned.plan
+        compiled = self._full(desired)
+        files.make_folder(desired.root, 0o755)
+        files.make_folder(os.path.dirname(root_lock_path(desired.root)), 0o700)
+        with alone(root_lock_path(desired.root)):
+            before = book.before_apply(observation.inventory, desired, plan)
+            self._save(desired, before, observation.inventory)
+            self.observer.deployment(plan, self.run)
+            executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
+            results = executor.run()
+            processes = {**_main(planned.observed.processes), **executor.up}
+            self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
+            self._record(plan, results)
+            return results
+
+    def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
+        if not desired.services and not (new.services or new.files or new.daemons):
+            self.store.forget(desired.environment, desired.root)
+        elif new != old:
+            self.store.save_inventory(desired.environment, desired.root, new)
+
+    def _record(self, plan: Plan, results: tuple[StepResult, ...]) -> None:
+        from reconciler.agent import journal
+
+        entry = {
+            "run": self.run,
+            "at": time.time(),
+            "commit": plan.commit,
+            "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
+            "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
+        }
+        with suppress(OSError):  # the pass has done its work; the next line says so as well
+            journal.append(self.store.journal_path(plan.environment), entry)
+
+
+def _main(processes: Mapping[int, Process]) -> dict[str, Process]:
+    """The main processes by service."""
+    return {process.mark.service: process for process in processes.values() if process.mark and process.mark.service}
