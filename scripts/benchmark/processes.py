@@ -32,7 +32,7 @@ class Runner:
 
     def __init__(self, python: str) -> None:
         argv = [python, "-I", "-S", os.path.join(os.path.dirname(os.path.abspath(__file__)), "runner.py")]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def run(self, argv: list[str], env: dict[str, str], log: str, limit: float) -> Used:
         requests, answers = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
