@@ -80,7 +80,7 @@ def load_agent(options: Options, env: Mapping[str, str], *, needs: Sequence[str]
     path = find_config(options, env)
     values, problems = _read(path) if path else ({}, [])
     given = {key: value for key, value in options._asdict().items() if value and key != "config"}
-    values = {**values, **{key: (value, Origin(f"--{_flag(key)}", 0, 0)) for key, value in given.items()}}
+    values = {**values, **{key: (value, Origin(flag(key), 0, 0)) for key, value in given.items()}}
     problems += [_missing(key, path) for key in needs if key not in values and not problems]
     agent = _build(values, problems, env, os.path.dirname(os.path.abspath(path)) if path else os.getcwd())
     if problems:
@@ -88,13 +88,14 @@ def load_agent(options: Options, env: Mapping[str, str], *, needs: Sequence[str]
     return agent
 
 
-def _flag(key: str) -> str:
-    return {"environments": "environment"}.get(key, key).replace("_", "-")
+def flag(key: str) -> str:
+    """The option that stands for a key of the agent's file."""
+    return "--" + {"environments": "environment"}.get(key, key).replace("_", "-")
 
 
 def _missing(key: str, path: str) -> Problem:
     where = path or "the command line"
-    hint = f"add `{key}: ...` to {path}" if path else f"give --{_flag(key)}, or an agent's file with --config"
+    hint = f"add `{key}: ...` to {path}" if path else f"give {flag(key)}, or an agent's file with --config"
     return Problem(Origin(where, 0, 0), f"no {key} is given", hint)
 
 

@@ -6,7 +6,8 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 
-from reconciler.agent.config import Agent, Options, load_agent
+from reconciler.agent.config import Agent, InvalidInput, Options, flag, load_agent
+from reconciler.core.model import Origin, Problem
 
 
 def agent_of(options: Namespace, *, needs: Sequence[str] = ("repo", "site")) -> Agent:
@@ -15,6 +16,12 @@ def agent_of(options: Namespace, *, needs: Sequence[str] = ("repo", "site")) -> 
 
 
 def given(options: Namespace) -> Options:
+    """Raises `InvalidInput` for an option without a value: a variable of somebody's script was not set."""
     values = {name: getattr(options, name, None) for name in Options._fields}
     values["environments"] = tuple(values["environments"] or ())
+    empty = [name for name, value in values.items() if value == "" or (isinstance(value, tuple) and "" in value)]
+    if empty:
+        raise InvalidInput(
+            [Problem(Origin(flag(name), 0, 0), "has no value", "leave it out or give one") for name in empty]
+        )
     return Options(**{name: value for name, value in values.items() if value is not None})

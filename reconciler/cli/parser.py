@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from reconciler import __version__
 
 _EXITS = """exit status:
-  0   desired and observed agree (after what was applied); plan, diff: no difference
+  0   desired and observed agree (after what was applied); plan, diff: no
+      difference
   1   something failed, or is not healthy
-  2   differences remain: plan or diff found some, or a pass was not allowed to apply them
-  3   the input is not valid: desired state, agent's file, options; nothing of it was applied
+  2   differences remain: plan or diff found some, or a pass was not allowed to
+      apply them
+  3   the input is not valid: desired state, agent's file, options; nothing of
+      it was applied
   75  another pass holds the lock"""
 
 
@@ -33,6 +36,9 @@ class UsageError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)  # a script's shortened word may mean another one tomorrow
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}\n    see: {self.prog} --help")
 
@@ -52,7 +58,8 @@ def _plain(shared: _Parser) -> _Parser:
     """What stands without a command."""
     parser = _Parser(
         prog="reconcile",
-        description="Keeps the services of a site at what a git repo says; without a command and --once, goes on so.",
+        description="Keeps the services of a site at what a git repo says.\n"
+        "Without a command and --once it goes on doing so.",
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],

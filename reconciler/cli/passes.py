@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
-from reconciler.cli.terminal import print_json, style
+from reconciler.cli.terminal import likes_colour, print_json, style
 from reconciler.core.report import PassReport
 from reconciler.report.log import Log
 
@@ -19,7 +19,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 def once(options: Namespace) -> int:
     """One pass."""
-    log = Log()
+    log = Log(colour=likes_colour())
     one = Pass(agent_of(options), log)
     with _interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
@@ -29,7 +29,7 @@ def once(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     agent = agent_of(options)
-    report = Pass(agent, Log()).plan(accept_rewind=options.accept_rewind)
+    report = Pass(agent, Log(colour=likes_colour())).plan(accept_rewind=options.accept_rewind)
     if options.out:
         from reconciler.agent.saved import save
 
@@ -42,7 +42,7 @@ def apply(options: Namespace) -> int:
         return once(options)
     from reconciler.agent.saved import load
 
-    log = Log()
+    log = Log(colour=likes_colour())
     one = Pass(agent_of(options), log)
     with _interrupts(one):
         report = one.run_saved(load(options.file, one.agent), accept_rewind=options.accept_rewind)
@@ -53,7 +53,7 @@ def apply(options: Namespace) -> int:
 def status(options: Namespace) -> int:
     from reconciler.report.data import is_healthy, status_data
 
-    report = Pass(agent_of(options), Log()).look()
+    report = Pass(agent_of(options), Log(colour=likes_colour())).look()
     if hasattr(options, "json"):
         print_json(status_data(report))
     else:
@@ -67,7 +67,7 @@ def status(options: Namespace) -> int:
 def loop(options: Namespace) -> int:
     from reconciler.agent.loop import Loop
 
-    log = Log()
+    log = Log(colour=likes_colour())
 
     def told(report: PassReport) -> None:
         log.flush()

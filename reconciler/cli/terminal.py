@@ -13,12 +13,16 @@ def style() -> Style:
     """Colours and a width where a terminal is, neither where it is not. NO_COLOR is respected."""
     if not sys.stdout.isatty():
         return Style(colour=False, width=0)
-    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     try:
         width = os.get_terminal_size(1).columns
     except OSError:
         width = 80
-    return Style(colour=colour, width=max(width, 40))
+    return Style(colour=likes_colour(), width=max(width, 40))
+
+
+def likes_colour() -> bool:
+    """What the person says, wherever it is shown."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def print_json(data: Any) -> None:
