@@ -66,7 +66,7 @@ def _memory(options: argparse.Namespace, tools: Tools) -> list[Row]:
 
 
 def _told(rows: list[Row], options: argparse.Namespace) -> list[Row]:
-    if not options.json:
+    if rows and not options.json:
         print(table(rows), end="", flush=True)
     return rows
 

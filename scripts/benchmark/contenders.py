@@ -80,19 +80,19 @@ class Contender:
         self.name, self.repo, self.tools, self.folder = name, repo, tools, folder
         self.kind, _, self.mode = name.partition(" ")
         self.own_daemon = self.kind == RECONCILE
-        environment = self.mode or "bench"
-        self.root = repo.root(environment) if self.own_daemon else f"{folder}/{name.replace(' ', '-')}"
+        site = self.mode or "bench"
+        self.root = repo.root(site) if self.own_daemon else f"{folder}/{name.replace(' ', '-')}"
         run = f"{self.root}/run" if self.own_daemon else self.root
         self.socket = f"{run}/supervisor.sock" if self.own_daemon else f"{run}/sup.sock"
         self._pidfile = f"{run}/supervisord.pid"
-        self._state, self._agent = f"{folder}/s-{environment}", f"{folder}/a-{environment}.yaml"
+        self._state, self._agent = f"{folder}/s-{site}", f"{folder}/a-{site}.yaml"
         conf = f"{self.root}/supervisord.conf"
         daemon = [tools.python, "-m", "supervisor.supervisord", "-c", conf]
         self.env = dict(tools.env)
         self.env["CTL"] = f"{tools.python} -m supervisor.supervisorctl -c {conf}"
         self.env["DAEMON"] = " ".join(daemon)
         self.argv = self._argv(address, daemon)
-        self._agent_text = f"repo: {address}\nsite: bench\nenvironments: [{environment}]\nstate_dir: {self._state}\n"
+        self._agent_text = f"repo: {address}\nsite: {site}\nstate_dir: {self._state}\n"
 
     def _argv(self, address: str, daemon: list[str]) -> list[str]:
         if self.kind == RECONCILE:

@@ -68,7 +68,7 @@ class Bench:
         entered = [name for name in self.contenders if _takes_part(name, scenario)]
         entered = [name for name in entered if self._bring_up(self.contenders[name], runner)]
         runs: dict[str, list[Run]] = {name: [] for name in entered}
-        for turn in range(repeat):
+        for turn in range(repeat if entered else 0):
             expected = self._change(scenario, turn)
             for name in entered[turn % len(entered) :] + entered[: turn % len(entered)]:
                 contender = self.contenders.get(name)

@@ -31,9 +31,10 @@ class Repo:
         os.makedirs(self._tree)
         shutil.copytree(f"{HERE}/peers", f"{self._tree}/peers", ignore=shutil.ignore_patterns("*.sh", "__pycache__"))
         self._root = folder
-        self._write("desired/environments/bench.yaml", "vars: {startsecs: 0}\n")
-        self._write("desired/environments/ready.yaml", "vars: {startsecs: 1}\n")
-        self._write("desired/sites/bench.yaml", "environments: [bench, ready]\n")
+        # Two sites, not two environments of one: a pass compiles all environments of its site.
+        self._write("desired/environments/main.yaml", "")
+        self._write("desired/sites/bench.yaml", "vars: {startsecs: 0}\n")
+        self._write("desired/sites/ready.yaml", "vars: {startsecs: 1}\n")
         self._git("init", "-q", "--bare", "-b", "main", self.bare, tree=False)
         self._git("init", "-q", "-b", "main")
         self._commit("start")
@@ -47,9 +48,9 @@ class Repo:
             self.patch[name] += 1
         self._commit(f"bump {names[0]}" if len(names) == 1 else "bump all")
 
-    def root(self, environment: str) -> str:
-        """Where reconcile brings an environment about."""
-        return f"{self._root}/r-{environment}"
+    def root(self, site: str) -> str:
+        """Where reconcile brings a site about."""
+        return f"{self._root}/r-{site}"
 
     def _commit(self, subject: str) -> None:
         self._write("desired/defaults.yaml", self._desired())
@@ -72,7 +73,7 @@ class Repo:
             services += "      <<: *env\n" if number else _CONSTANT
             services += f'      SERVICE_PORT: "{port}"\n      SERVICE_WORKERS: "{workers}"\n'
             services += f'      LOG_LEVEL: {level}\n      OMP_NUM_THREADS: "{workers}"\n'
-        head = f'paths: {{root: "{self._root}/r-{{{{ environment }}}}"}}\nvars: {{inputs: /data/inputs}}\n'
+        head = f'paths: {{root: "{self._root}/r-{{{{ site }}}}"}}\nvars: {{inputs: /data/inputs}}\n'
         head += f"supervisor: {{minfds: {minfds(len(self.names))}}}\n"
         return f"{head}versions:\n{versions}components:\n{components}services:\n{services}"
 
