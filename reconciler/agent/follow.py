@@ -10,7 +10,7 @@ from reconciler.agent.store import SourceState
 from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Origin, Problem
 from reconciler.core.report import Notice
-from reconciler.source import BadTree, Mirror, Poll, SourceError, UnknownCommit
+from reconciler.source import BadTree, Mirror, Poll, SourceError, UnknownCommit, Unreachable
 
 
 class Chosen(NamedTuple):
@@ -25,7 +25,11 @@ class Chosen(NamedTuple):
 def choose(
     agent: Agent, known: SourceState, mirror: Mirror, poll: Poll, workspace: Workspace, *, accept_rewind: bool
 ) -> Chosen:
-    """Ask the remote and decide. A remote that cannot be reached, or errs, leaves the last valid commit in force."""
+    """Ask the remote and decide. Whatever goes wrong leaves the last valid commit in force.
+
+    A remote that cannot be reached is a matter of patience: most outages end by themselves. All else, such as
+    a branch that is gone or a full disk, waits for a person, and is a failure at once.
+    """
     try:
         head = poll.head()
         if head != known.head:
@@ -33,8 +37,19 @@ def choose(
         if known.valid != known.head:
             return _judge(known._replace(contact=time.time()), known.head, workspace)
         return Chosen(known.valid, known._replace(contact=time.time()))
-    except SourceError as error:
+    except Unreachable as error:
         return _unreachable(agent, known, str(error))
+    except SourceError as error:
+        return _held(known, str(error))
+    except OSError as error:  # of the mirror's folder
+        return _held(known, f"{error.filename or mirror.folder}: {error.strerror or error}")
+
+
+def _held(known: SourceState, why: str) -> Chosen:
+    holding = f"holding to {known.valid[:8]}" if known.valid else "no commit is known yet"
+    return Chosen(
+        known.valid, known, notices=(Notice(f"the branch cannot be followed; {holding}:\n{why}", failed=True),)
+    )
 
 
 def _unreachable(agent: Agent, known: SourceState, why: str) -> Chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.agent.config import Agent
+from reconciler.agent.run import Pass
+from reconciler.report.log import Log
+from reconciler.source import Mirror
 from tests.scenarios.world import SLEEP, Done, World, a_world  # noqa: F401
 from tests.source.conftest import Ssh, _exec_path, _http, free_port, running, sshd, upstream  # noqa: F401
 
@@ -178,14 +183,62 @@ def test_a_repo_that_never_was(world: World) -> None:
 
 
 def test_a_branch_that_is_deleted(begun: World) -> None:
+    """No outage: nobody would hear of it for a day."""
     begun.git("checkout", "--quiet", "--detach")
     begun.git("branch", "--quiet", "-D", "main")
     spoil(begun)
-    done = begun.once()
-    assert "main" in done.out
+    done = begun.once(code=1)
+    assert "has no branch 'main'" in done.out
+    assert "cannot be read" not in done.out
     assert mended(begun)
     begun.git("checkout", "--quiet", "-b", "main")
     begun.idle()
+
+
+def test_a_branch_that_never_was(world: World) -> None:
+    world.commit()
+    done = world.once("--branch", "prod", code=1)
+    assert "has no branch 'prod'" in done.out
+    assert "no commit is known yet" in done.out
+
+
+def test_news_that_cannot_be_kept(begun: World) -> None:
+    """The repo can be read, and the state directory has no room for it: that is told at once, and drift is mended."""
+    begun.commit(begun.versions("1.1"))
+    spoil(begun)
+    done = begun.run("--once", env=_failing_git(begun, "fetch", "fatal: write error: No space left on device"))
+    assert done.code == 1, done.said
+    assert "the branch cannot be followed; holding to" in done.out
+    assert "No space left on device" in done.out
+    assert "repo cannot be read" not in done.out
+    assert mended(begun)
+    assert "app = 1.0" in level(begun)
+    begun.once()
+    assert "app = 1.1" in level(begun)
+
+
+def _failing_git(world: World, verb: str, said: str) -> dict[str, str]:
+    """The environment in which git can do all but one thing."""
+    folder, git = world.folder / "bin", shutil.which("git")
+    folder.mkdir()
+    script = f'for word; do [ "$word" = {verb} ] && {{ echo "{said}" >&2; exit 128; }}; done\nexec {git} "$@"\n'
+    (folder / "git").write_text("#!/bin/sh\n" + script)
+    (folder / "git").chmod(0o755)
+    return {"PATH": f"{folder}:{world.env['PATH']}"}
+
+
+def test_a_mirror_in_a_folder_that_fails(begun: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the file system is told of the pass, and does not end it."""
+    agent = Agent(begun.url, begun.site, state_dir=str(begun.state))
+    begun.commit(begun.versions("1.1"))
+
+    def fails(_: Mirror) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/mirror")
+
+    monkeypatch.setattr(Mirror, "fetch", fails)
+    report = Pass(agent, Log()).run()
+    assert (report.exit_code, "/mirror: Input/output error" in report.notices[0].message) == (1, True)
+    assert report.deployments[0].converged
 
 
 # ---------------------------------------------------------------- invalid commits
