@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from errno import ELOOP
@@ -77,19 +76,25 @@ def write(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
     )
     try:
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fchmod(descriptor, mode)
-            if sync:
-                os.fsync(descriptor)
+            _fill(descriptor, content, mode, sync=sync)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # a descriptor has no name to tell
+            raise OSError(error.errno, error.strerror, path) from error
         raise
+
+
+def _fill(descriptor: int, content: bytes, mode: int, *, sync: bool) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.fchmod(descriptor, mode)
+    if sync:
+        os.fsync(descriptor)
 
 
 def temporary_name(path: str) -> str:
@@ -119,10 +124,7 @@ def make_folder(path: str, mode: int) -> None:
 
 
 def remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def is_private(path: str) -> bool:
-    """Only the account itself can read what is below this folder."""
-    return stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0
+    """Take a file away, and with it what a killed write of it left behind. Raises `OSError`."""
+    for name in (temporary_name(path), path):
+        with suppress(FileNotFoundError):
+            os.unlink(name)

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from reconciler.host.proc import boot_id
+
 _REFUSED = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP))
 _TAKEN = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES))
 _SIZE = 512  # bytes of a record, written at once
@@ -254,7 +256,6 @@ def _started(pid: int) -> int:
 def _boot() -> str:
     """The boot of this host and our pid namespace, as BOOT/NAMESPACE; `-` where there is no such thing."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip() + "/" + os.readlink("/proc/self/ns/pid").replace(" ", "")
+        return boot_id() + "/" + os.readlink("/proc/self/ns/pid").replace(" ", "")
     except OSError:
         return "-"

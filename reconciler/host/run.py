@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
+_LINES, _BYTES = 20, 4096  # of what a program printed that are told
+
 
 class Finished(NamedTuple):
     argv: tuple[str, ...]
@@ -23,9 +25,17 @@ class CommandFailed(Exception):  # noqa: N818 - it says what happened
 
     def __init__(self, argv: Sequence[str], why: str, out: bytes = b"", err: bytes = b"") -> None:
         self.argv, self.why, self.out, self.err = tuple(argv), why, out, err
-        printed = (err.strip() or out.strip()).decode(errors="replace")
-        tail = "\n".join(printed.splitlines()[-20:])
-        super().__init__(f"{' '.join(argv)}: {why}" + (f"\n{tail}" if tail else ""))
+        printed = tail(err) or tail(out)
+        super().__init__(f"{' '.join(argv)}: {why}" + (f"\n{printed}" if printed else ""))
+
+
+def tail(printed: bytes) -> str:
+    """The end of what a program printed, which says why it failed: a report has room for a few lines, not for all."""
+    end = printed.rstrip()[-_BYTES:].lstrip(b" \t\r\n")
+    text = end.decode(errors="replace")
+    if len(end) < len(printed.strip()):
+        text = "…" + text[1:]
+    return "\n".join(text.splitlines()[-_LINES:])
 
 
 def run(
@@ -44,18 +54,7 @@ def run(
     to it and its children. Raises `CommandFailed`; with `check=False` a bad exit status is returned.
     """
     began = monotonic()
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=None if env is None else dict(env),
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CommandFailed(argv, f"could not be started: {error.strerror or error}") from error
+    process = _started(argv, env, cwd, feed=bool(stdin))
     try:
         out, err = process.communicate(stdin or None, timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -69,6 +68,23 @@ def run(
         how = f"exit status {finished.code}" if finished.code > 0 else f"ended by signal {-finished.code}"
         raise CommandFailed(argv, how, out, err)
     return finished
+
+
+def _started(
+    argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None, *, feed: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandFailed(argv, f"could not be started: {error.strerror or error}") from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
