@@ -139,9 +139,7 @@ def _fits(ground: Ground, place: Place, one: _Ready) -> bool:
 
 
 def _fits_place(ground: Ground, place: Place, name: str) -> bool:
-    """Not every launcher has something to say about the deployment as a whole."""
-    check = getattr(launchers.launcher(name), "check_settings", None)
-    against = str(check(place)) if check else ""
+    against = launchers.launcher(name).check_settings(place)
     if against:
         ground.problems.add(_section(ground, name), against, rule=f"check {name}")
     return not against

@@ -24,7 +24,8 @@ from reconciler.core.prologue import prologue_script
 
 CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h: what the service needs could not be set up
 
-# Patterns are compiled where they are used: a pass with nothing to do renders nothing.
+# Patterns are compiled where they are used, as a pass with nothing to do renders nothing; but for the one
+# of headers, which every pass reads.
 _SAFE = r"[A-Za-z0-9@%+=:,./_-]+"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = r"[A-Za-z_][A-Za-z0-9_]*\+?="
