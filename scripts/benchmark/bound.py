@@ -57,9 +57,9 @@ def succeed(pid: int) -> None:
 def content_of(path: str) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+        content = os.read(descriptor, 1 << 20)
+    except (FileNotFoundError, ProcessLookupError):  # the latter of /proc
         return None
-    content = os.read(descriptor, 1 << 20)
     os.close(descriptor)
     return content
 
