@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from reconciler.host import files
 
 LIMIT = 1 << 20  # bytes of one journal; the one before it is kept beside it
+_ENTRY = 256 << 10  # bytes of one line: a pass that fails in many words must not push all others out
+_TEXTS = (16 << 10, 4 << 10, 1 << 10, 256, 64)  # characters that texts are cut to, until the entry is short enough
 
 
 def append(path: str, entry: Mapping[str, object]) -> None:
     """Add an entry. Raises `OSError`. A line cut short by a crash is ended first, so that it spoils no other."""
     files.make_folder(os.path.dirname(path), 0o700)
-    line = json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    line = _line(entry)
     _rotate(path, len(line))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -24,6 +26,38 @@ def append(path: str, entry: Mapping[str, object]) -> None:
         os.write(descriptor, line)
     finally:
         os.close(descriptor)
+
+
+def _line(entry: Mapping[str, object]) -> bytes:
+    """The entry as a line; one that is too long with its texts cut, and where there are too many, without most."""
+    line = _encoded(entry)
+    for most in _TEXTS:
+        if len(line) <= _ENTRY:
+            return line
+        line = _encoded(_cut(entry, most))
+    items = max((len(part) for part in entry.values() if isinstance(part, list | dict)), default=0)
+    while len(line) > _ENTRY and items:
+        items //= 2
+        line = _encoded({"cut": True, **{key: _first(_cut(part, _TEXTS[-1]), items) for key, part in entry.items()}})
+    return line
+
+
+def _encoded(entry: object) -> bytes:
+    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _cut(part: object, most: int) -> object:
+    if isinstance(part, str):
+        return part if len(part) <= most else part[: most - 1] + "…"
+    if isinstance(part, Mapping):
+        return {key: _cut(value, most) for key, value in part.items()}
+    return [_cut(value, most) for value in part] if isinstance(part, list | tuple) else part
+
+
+def _first(part: object, items: int) -> object:
+    if isinstance(part, dict):
+        return dict(list(part.items())[:items])
+    return part[:items] if isinstance(part, list) else part
 
 
 def _rotate(path: str, more: int) -> None:
