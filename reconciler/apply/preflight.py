@@ -7,19 +7,20 @@ from shlex import quote
 
 from reconciler.core.model import Install, Service
 from reconciler.core.prologue import prologue_script
-from reconciler.host.run import CommandFailed, run
+from reconciler.host.run import CommandFailed, run, tail
 from reconciler.install import method
 
 # The search path of a service: what its manager gives it, not what the caller happens to have.
 SERVICE_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PROLOGUE_SECONDS = 120.0
+_OF_THE_SHELL = frozenset("~$`*?[{(<>")  # what a word means that has one of these, only a shell can tell
 
 
 def find_program(service: Service, install: Install | None, root: str) -> tuple[str, str] | None:
     """None when the program of a service can be found, else what is missing and how to mend it."""
     program = service.program
-    if not program or program[0] in "$`(":
-        return None  # the shell decides what it is
+    if not program or program[0] == "-" or not _OF_THE_SHELL.isdisjoint(program):
+        return None  # not known, an option of `exec`, or the shell decides what it is
     if "/" in program:
         return _check_path(os.path.join(root, program))
     if install is not None and method(install.method).find_program(install, program):
@@ -46,7 +47,7 @@ def _ask_shell(service: Service, program: str) -> tuple[str, str] | None:
     try:
         run(["/bin/bash", "-c", script], timeout=_PROLOGUE_SECONDS, env=env, cwd="/")
     except CommandFailed as error:
-        printed = (error.err or error.out).decode(errors="replace").strip()
+        printed = tail(error.err) or tail(error.out)
         message = f"command not found after the prologue: {program}" + (f"\n{printed}" if printed else "")
         return message, f"prologue: {service.prologue.strip()}"
     return None

@@ -205,6 +205,12 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile]) -> Serv
     )
 
 
+def program_to_check(spec: ServiceSpec) -> str:
+    """What a preflight looks for; empty where only the service itself will find it, along a PATH of its own."""
+    program = program_of(spec.command)
+    return "" if "PATH" in dict(spec.env) and "/" not in program else program
+
+
 def program_of(command: str) -> str:
     """The first word of a shell command: what is executed."""
     first = command.split(maxsplit=1)[0] if command else ""

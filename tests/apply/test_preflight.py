@@ -1,0 +1,56 @@
+"""Preflight: refuses what would not start, and leaves to the shell what only a shell can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.apply.preflight import find_program
+from reconciler.core.model import Service
+from reconciler.desired.service import program_of
+from tests.core.world import Svc, build, world
+
+
+def service(command: str, prologue: str = "") -> Service:
+    (one,) = build(world(Svc("a", component="plain"))).deployment.services
+    return one._replace(program=program_of(command), prologue=prologue)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep 1",
+        "/bin/sleep 1",
+        "exec sleep 1",
+        "~/tool",
+        "~ann/tool --x",
+        "/usr/${X:-bin}/sleep 1",
+        "$TOOL",
+        "`which sleep` 1",
+        "$(which sleep) 1",
+        "/bin/slee[p] 1",
+        "/bin/sl* 1",
+        "/bin/s?eep 1",
+        "/{usr/,}bin/sleep 1",
+        "exec -a name sleep 1",
+        "2>errors sleep 1",
+    ],
+)
+def test_is_not_refused(command: str, tmp_path: Path) -> None:
+    assert find_program(service(command), None, str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("command", ["nosuch 1", "/bin/nosuch", "bin/nosuch", "/etc/passwd", "/etc"])
+def test_is_refused(command: str, tmp_path: Path) -> None:
+    missing = find_program(service(command), None, str(tmp_path))
+    assert missing
+    assert command.split(maxsplit=1)[0] in missing[0]
+
+
+def test_a_talkative_prologue_is_cut(tmp_path: Path) -> None:
+    missing = find_program(service("nosuch", "seq 1 300000 >&2"), None, str(tmp_path))
+    assert missing
+    assert missing[0].startswith("command not found after the prologue: nosuch\n")
+    assert missing[0].endswith("\n300000")
+    assert len(missing[0]) < 5000
