@@ -17,6 +17,7 @@ from reconciler.source.errors import BadTree, Damaged, NoBranch, SourceError, Un
 from reconciler.source.local import tree_at
 from reconciler.source.mirror import Mirror, Poll
 from reconciler.source.objects import CommitInfo
+from reconciler.source.refs import branch_head
 
 __all__ = [
     "BadTree",
@@ -28,6 +29,7 @@ __all__ = [
     "SourceError",
     "UnknownCommit",
     "Unreachable",
+    "branch_head",
     "check_branch",
     "check_url",
     "is_local",

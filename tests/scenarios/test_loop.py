@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.source.conftest import free_port
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
 
 Start = Callable[..., subprocess.Popen[str]]
+CALM = 3.5  # seconds, in which a pass ends and what it wrote is no longer taken for its own
 
 
 @pytest.fixture
@@ -79,10 +82,10 @@ def test_a_commit_and_an_edited_file_are_noticed_at_once(two: World, loop: Start
     until(lambda: "1 updated" in said(two))
     after = {one.service: one.pid for one in two.live()}
     assert (after[""], after["two"], after["one"] == before["one"]) == (before[""], before["two"], False)
-    until(lambda: watching(two, process))
+    sleep(CALM)
     (two.root / "config/app.conf").write_text("edited\n")
     until(lambda: "app = 1.1" in level(two))
-    until(lambda: watching(two, process))
+    sleep(CALM)
     (two.root / "config/supervisor/two.conf").unlink()
     until((two.root / "config/supervisor/two.conf").exists)
     process.terminate()
@@ -105,6 +108,73 @@ def test_a_branch_that_is_packed_and_pushed_to(world: World, loop: Start) -> Non
         world.git("push", "--quiet", "origin", "main")
         until(lambda wanted=version: f"app = {wanted}" in level(world))  # type: ignore[misc]
         subprocess.run(["git", "-C", str(bare), "gc", "--quiet"], check=True, env=world.env)
+
+
+def test_what_a_pass_writes_is_no_news(two: World, loop: Start) -> None:
+    """One pass for one commit: no second one that finds what the first has written."""
+    process = loop("--interval", "1h")
+    until(lambda: serves(two, "one", "two") and watching(two, process))
+    first = _passes(two)
+    sleep(CALM)
+    assert _passes(two) == first
+    two.commit(two.versions("1.1"))
+    until(lambda: "1 updated" in said(two))
+    second = _passes(two)
+    sleep(CALM)
+    (two.repo / "README").write_text("x")
+    two.git("add", "README")  # the index is in the folder of the refs
+    sleep(CALM)
+    assert (second > first, _passes(two)) == (True, second)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first pass", "a later pass"])
+def test_a_push_during_a_pass_is_not_lost(first: bool, world: World, loop: Start) -> None:
+    """In the first pass nothing is watched yet."""
+    keys = f"component: app, command: {world.stubborn()}, stop: {{grace: 60}}"
+    world.commit(world.services("one", one=keys))
+    if first:
+        world.once()
+        world.commit(world.versions("1.1"))
+    process = loop("--interval", "1h")
+    if not first:
+        until(lambda: serves(world, "one") and watching(world, process))
+        sleep(CALM)
+        world.commit(world.versions("1.1"))
+    until(lambda: "STOPPING" in world.supervisorctl("status"))
+    world.commit(world.versions("1.2"))
+    sleep(1)  # the event has come
+    (world.folder / "go").touch()
+    until(lambda: "app = 1.2" in level(world))
+    assert process.poll() is None
+
+
+_STRESS = """
+import faulthandler, itertools, os, signal, sys
+from reconciler.agent.config import Agent
+from reconciler.agent.loop import Loop
+from reconciler.report.log import Log
+
+class Busy(Loop):
+    def _once(self):
+        signal.setitimer(signal.ITIMER_REAL, 0.00002 + turn % 50 * 0.000004)
+
+def asked(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+faulthandler.dump_traceback_later(40, exit=True)
+signal.signal(signal.SIGALRM, asked)
+for turn in range(int(sys.argv[1])):
+    assert Busy(Agent("git://nowhere/x", "here", interval=0.00005), Log(), print).run() == 0
+    signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+def test_a_signal_at_any_instant_ends_it() -> None:
+    """A handler that takes a lock would wait for the very thread that it has interrupted."""
+    argv = [sys.executable, "-c", _STRESS, "8000"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_remote_is_followed_at_the_interval(world: World, loop: Start) -> None:
