@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
 from reconciler.core.change import Kind
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Deployment, Inventory, Process
+from reconciler.core.model import Compiled, Deployment, Inventory, Observed, Process
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Plan, Step, make_plan
 from reconciler.core.report import DeploymentReport
@@ -99,10 +99,11 @@ class Enforcer:
                 self._adopt(planned, observation)
                 return planned._replace(applied=True)
             began = time.monotonic()
-            results = self._carry_out(planned, observation)
-            return planned._replace(results=results, applied=True, seconds=time.monotonic() - began)
-        except OSError as error:
-            return planned._replace(error=f"{error.filename or planned.desired.root}: {error.strerror or error}")
+            results, error = self._carry_out(planned, observation)
+            seconds = time.monotonic() - began
+            return planned._replace(results=results, applied=True, seconds=seconds, error=error)
+        except OSError as failed:
+            return planned._replace(error=_said(failed, self.store.folder))
 
     def _full(self, desired: Deployment) -> Compiled:
         """With contents and effective values; a deployment that git no longer has, has none."""
@@ -113,12 +114,13 @@ class Enforcer:
     def _adopt(self, planned: DeploymentReport, observation: Observation) -> None:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
         desired, inventory = observation.desired, observation.inventory
-        if book.is_current(inventory, desired):
+        processes = _main(planned.observed, desired)
+        if book.is_current(inventory, desired, processes):
             return
-        processes = _main(planned.observed.processes)
         self._save(desired, book.after_apply(inventory, self._full(desired), planned.plan, (), processes), inventory)
 
-    def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[StepResult, ...]:
+    def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
+        """What became of each step, and what went wrong apart from them."""
         from reconciler.apply.executor import Executor
 
         desired, plan = observation.desired, planned.plan
@@ -131,10 +133,13 @@ class Enforcer:
             self.observer.deployment(plan, self.run)
             executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
             results = executor.run()
-            processes = {**_main(planned.observed.processes), **executor.up}
-            self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
             self._record(plan, results)
-            return results
+            processes = {**_main(planned.observed, desired), **executor.up}
+            try:
+                self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
+            except OSError as error:  # what was noted before still holds: the next pass notes the rest
+                return results, _said(error, self.store.folder)
+            return results, ""
 
     def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
         if not desired.services and not (new.services or new.files or new.daemons):
@@ -156,6 +161,16 @@ class Enforcer:
             journal.append(self.store.journal_path(plan.environment), entry)
 
 
-def _main(processes: Mapping[int, Process]) -> dict[str, Process]:
-    """The main processes by service."""
-    return {process.mark.service: process for process in processes.values() if process.mark and process.mark.service}
+def _main(observed: Observed, desired: Deployment) -> dict[str, Process]:
+    """The main processes by service: by their marks, or by their units where they hide them."""
+    found = {p.mark.service: p for p in observed.processes.values() if p.mark and p.mark.service}
+    for service in desired.services:
+        unit = observed.units.get((service.launcher, service.unit))
+        process = observed.processes.get(unit.pid) if unit else None
+        if process is not None and process.mark is None:
+            found[service.name] = process
+    return found
+
+
+def _said(error: OSError, place: str) -> str:
+    return f"{error.filename or place}: {error.strerror or error}"

@@ -68,7 +68,7 @@ def _may_run(daemon: Daemon, desired: Deployment, plan: Plan, done: set[str]) ->
     """It is wanted, or nobody has seen its end yet."""
     if daemon in desired.daemons:
         return True
-    return daemon.launcher not in plan.diff.ended_daemons and f"stop:{daemon.launcher}" not in done
+    return daemon.launcher not in plan.diff.ended_daemons and f"stop:daemon:{daemon.launcher}" not in done
 
 
 def _untouched(plan: Plan) -> set[str]:
@@ -76,10 +76,15 @@ def _untouched(plan: Plan) -> set[str]:
     return {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
 
 
-def is_current(inventory: Inventory, desired: Deployment) -> bool:
-    """Whether the inventory says what the deployment says, so that nothing need be written."""
+def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str, Process]) -> bool:
+    """Whether the inventory says what is the case, so that nothing need be written.
+
+    A process that hides its mark is known by its pid alone, so that has to be noted whenever it is another.
+    """
+    hidden = {name: process for name, process in processes.items() if process.mark is None}
     return (
-        inventory.services.keys() == {service.name for service in desired.services}
+        all(name in inventory.services and inventory.services[name].pid == p.pid for name, p in hidden.items())
+        and inventory.services.keys() == {service.name for service in desired.services}
         and all(
             (owned := inventory.services[s.name]).spec == s.spec and owned.launch == s.launch for s in desired.services
         )

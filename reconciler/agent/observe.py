@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from reconciler.core.model import (
@@ -13,12 +14,15 @@ from reconciler.core.model import (
     FileState,
     Gap,
     Inventory,
+    Mark,
     Observed,
+    Owned,
     Process,
     Unit,
 )
+from reconciler.core.view import same_process
 from reconciler.host import files, proc
-from reconciler.launchers import launcher
+from reconciler.launchers import NAMES, launcher
 from reconciler.launchers.base import Backend, Look
 
 _T = TypeVar("_T")
@@ -27,12 +31,14 @@ _T = TypeVar("_T")
 class Observation:
     """One look at a deployment. The launchers are asked at once, so that they work while other things are done."""
 
-    def __init__(self, desired: Deployment, inventory: Inventory) -> None:
+    def __init__(self, desired: Deployment, inventory: Inventory, damage: str = "") -> None:
+        """`damage`: why the inventory is empty although there may have been one."""
+        self.damage = damage
         self.desired = desired
         self.inventory = inventory
-        self.backends: Mapping[str, Backend] = {
-            daemon.launcher: launcher(daemon.launcher).backend(daemon) for daemon in _daemons(desired, inventory)
-        }
+        known = [daemon for daemon in _daemons(desired, inventory) if daemon.launcher in NAMES]
+        self.unknown = [daemon.launcher for daemon in inventory.daemons if daemon.launcher not in NAMES]
+        self.backends: Mapping[str, Backend] = {d.launcher: launcher(d.launcher).backend(d) for d in known}
         for backend in self.backends.values():
             backend.ask()
 
@@ -41,6 +47,13 @@ class Observation:
         processes, gaps = self._processes()
         disk = _disk(self.desired, self.inventory)
         answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
+        if _unkept(processes, answers.values()):
+            # A launcher that restarts a process between its answer and our look makes it seem left over:
+            # look at the processes first, and ask then.
+            processes, gaps = self._processes()
+            for backend in self.backends.values():
+                backend.ask()
+            answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
         units = _merge(look.units for look in answers.values())
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)
@@ -53,13 +66,26 @@ class Observation:
             installs=disk.installs,
             daemons={name: _daemon_state(look) for name, look in answers.items()},
             claimed=claimed,
-            gaps=(*gaps, *disk.gaps, *more, *missed, *(gap for look in answers.values() for gap in look.gaps)),
+            gaps=(
+                *self._own_gaps(),
+                *gaps,
+                *disk.gaps,
+                *more,
+                *missed,
+                *(gap for look in answers.values() for gap in look.gaps),
+            ),
         )
+
+    def _own_gaps(self) -> tuple[Gap, ...]:
+        """What stands in the way of looking at all."""
+        unknown = (Gap("launcher", name, f"this reconcile knows no launcher {name}") for name in self.unknown)
+        damaged = (Gap("inventory", self.desired.environment, self.damage),) if self.damage else ()
+        return (*unknown, *damaged)
 
     def again(self) -> Observation:
         """The same look, anew."""
         self.close()
-        return Observation(self.desired, self.inventory)
+        return Observation(self.desired, self.inventory, self.damage)
 
     def close(self) -> None:
         for backend in self.backends.values():
@@ -69,7 +95,30 @@ class Observation:
         """Those of this deployment: below its root, or below one that it had before."""
         roots = {self.desired.root, *self.inventory.roots}
         found, gaps = proc.scan(self.desired.id)
-        return {pid: process for pid, process in found.items() if process.mark and process.mark.root in roots}, gaps
+        ours = {pid: process for pid, process in found.items() if process.mark and process.mark.root in roots}
+        return {**self._hidden(ours), **ours}, gaps
+
+    def _hidden(self, found: Mapping[int, Process]) -> dict[int, Process]:
+        """Processes that a pass has started and that have overwritten their environment since."""
+        hidden = {}
+        for name, owned in self.inventory.services.items():
+            if not owned.pid or owned.pid in found:
+                continue
+            with suppress(OSError):
+                process = proc.look(owned.pid)
+                if process is not None and process.mark is None and same_process(process, owned.pid, owned.started):
+                    hidden[owned.pid] = process._replace(mark=_presumed(self.desired, name, owned))
+        return hidden
+
+
+def _presumed(desired: Deployment, name: str, owned: Owned) -> Mark:
+    return Mark(desired.id, desired.root, name, owned.spec, owned.launch, owned.version, "", owned.pid)
+
+
+def _unkept(processes: Mapping[int, Process], looks: Iterable[Look]) -> bool:
+    """There is a main process of ours that no launcher has named."""
+    kept = {unit.pid for look in looks for unit in look.units.values()}
+    return any(p.mark is not None and p.mark.service and pid not in kept for pid, p in processes.items())
 
 
 class _Disk(NamedTuple):

@@ -13,9 +13,9 @@ from reconciler.agent.enforce import Busy, Enforcer, Observer, alone
 from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.observe import Observation
 from reconciler.agent.saved import SavedPlan
-from reconciler.agent.store import SourceState, Store
+from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Deployment, Policy, without_services
+from reconciler.core.model import Deployment, Policy, Problem, without_services
 from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.source import Mirror, SourceError
 
@@ -37,6 +37,14 @@ def this_host() -> Host:
     except KeyError:
         account = str(os.geteuid())
     return Host(os.uname().nodename.partition(".")[0], account)
+
+
+class InvalidCommit(Exception):  # noqa: N818 - it says what is so
+    """The commit that the site is held to does not validate here and now; nothing is done."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(f"{len(problems)} problems")
 
 
 class Pass:
@@ -79,12 +87,19 @@ class Pass:
 
     def look(self) -> PassReport:
         """What runs, against the last valid commit, without asking the remote unless none is known yet."""
-        known = self.store.source()
+        known, notices = self._known()
         if not known.valid:
             return self.plan()
-        begun = self._begin(known.valid, self._kept(known) or self._compiled(known.valid))
+        if known.head != known.valid:
+            stuck = f"git is at {known.head[:8]}, which is not valid; `reconcile plan` tells why"
+            notices = (*notices, Notice(stuck, failed=True))
+        begun: dict[str, Observation] = {}
         try:
-            return self._report(Chosen(known.valid, known), self._each(begun, {}, apply=False))
+            kept = self._kept(known)
+            begun = self._begin(known.valid, kept or self._compiled(known.valid))
+            return self._report(Chosen(known.valid, known, notices=notices), self._each(begun, {}, apply=False))
+        except InvalidCommit as invalid:
+            return self._report(Chosen(known.valid, known, invalid.problems, notices), {})
         finally:
             _close(begun)
 
@@ -94,17 +109,19 @@ class Pass:
         """The launchers are asked before the remote is waited for: mostly nothing is new, and both take their time."""
         self.store.prepare()
         with alone(self.store.lock_path()):
-            known = self.store.source()
+            known, notices = self._known()
             poll = self.mirror.poll()
             begun: dict[str, Observation] = {}
-            planned: dict[str, DeploymentReport] = {}
+            chosen = Chosen(known.valid, known)
             try:
                 kept = self._kept(known)
                 begun = self._begin(known.valid, kept) if kept else {}
                 chosen = choose(self.agent, known, self.mirror, poll, self.workspace, accept_rewind=accept_rewind)
+                chosen = chosen._replace(notices=(*notices, *chosen.notices))
                 if chosen.commit and (chosen.commit != known.valid or not kept):
                     _close(begun)
                     begun = self._begin(chosen.commit, self._compiled(chosen.commit))
+                planned: dict[str, DeploymentReport] = {}
                 if saved:
                     planned = {name: self.enforcer.plan(observation) for name, observation in begun.items()}
                     if not saved.matches(chosen.commit, planned.values()):
@@ -112,9 +129,32 @@ class Pass:
                 if apply:
                     self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
                 return self._report(chosen, self._each(begun, planned, apply=apply))
+            except InvalidCommit as invalid:
+                return self._report(chosen._replace(problems=invalid.problems), {})
             finally:
                 poll.close()
                 _close(begun)
+
+    def _known(self) -> tuple[SourceState, tuple[Notice, ...]]:
+        """What is remembered of the branch; where that is lost, what the mirror has pinned: a rewind still shows."""
+        damage = ""
+        try:
+            state = self.store.source()
+        except DamagedError as error:
+            state, damage = SourceState(), str(error)
+        if not state.valid:
+            pinned = self.mirror.pinned(self._pin)
+            state = SourceState(pinned, pinned, (), time.time()) if pinned else state
+        if not damage:
+            return state, ()
+        held = (
+            f"the mirror remembers {state.valid[:8]}" if state.valid else "a rewind before this pass cannot be noticed"
+        )
+        return state, (Notice(f"{damage}; {held}", failed=False),)
+
+    @property
+    def _pin(self) -> str:
+        return f"valid-{self.agent.site}"
 
     def _each(
         self, begun: dict[str, Observation], planned: Mapping[str, DeploymentReport], *, apply: bool
@@ -125,8 +165,17 @@ class Pass:
             stale = name not in planned and any(report.results for report in reports.values())
             observation = begun[name] = first.again() if stale else first
             report = planned.get(name) or self.enforcer.plan(observation)
-            reports[name] = self.enforcer.apply(report, observation) if apply else report
+            reports[name] = self._apply(report, observation, alone=len(begun) == 1) if apply else report
         return reports
+
+    def _apply(self, report: DeploymentReport, observation: Observation, *, alone: bool) -> DeploymentReport:
+        """Another pass in one of several deployments is told of that one; the others go on."""
+        try:
+            return self.enforcer.apply(report, observation)
+        except Busy as busy:
+            if alone:
+                raise
+            return report._replace(busy=True, error=f"another pass is at work: {busy.holder} ({busy.path})")
 
     def _stale(self, known: SourceState, saved: SavedPlan) -> PassReport:
         message = (
@@ -142,26 +191,32 @@ class Pass:
         return self.workspace.kept(known.valid, self.agent.environments or known.environments)
 
     def _compiled(self, commit: str) -> dict[str, Deployment]:
-        return {name: compiled.deployment for name, compiled in self.workspace.compile(commit).compiled.items()}
+        """All deployments of a commit. Raises `InvalidCommit`: what was valid may not be so on another host, say."""
+        result = self.workspace.compile(commit)
+        if result.problems:
+            raise InvalidCommit(result.problems)
+        return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        found = {
-            name: Observation(deployment, self.store.inventory(name, deployment.root))
-            for name, deployment in deployments.items()
-        }
-        for name in self.store.environments():
-            if name not in found and name in (self.agent.environments or (name,)):
+        found = {}
+        for name, deployment in deployments.items():
+            recalled = self.store.inventory(name, deployment.root)
+            found[name] = Observation(deployment, recalled.inventory, recalled.damage)
+        # An agent that is told its environments knows nothing of the others.
+        left = () if self.agent.environments else self.store.environments()
+        for name in left:
+            if name not in found:
                 found |= self._abandoned(name, commit, deployments)
         return dict(sorted(found.items()))
 
     def _abandoned(self, name: str, commit: str, others: Mapping[str, Deployment]) -> dict[str, Observation]:
         """An environment that the site no longer has, and of which something is still ours. The site's budget holds."""
-        inventory = self.store.inventory(name, "")
+        inventory, damage = self.store.inventory(name, "")
         if not inventory.roots:
             return {}
         policy = next((other.policy for other in others.values()), Policy())
         desired = without_services(self.agent.site, name, commit, inventory.roots[-1], policy)
-        return {name: Observation(desired, inventory)}
+        return {name: Observation(desired, inventory, damage)}
 
     def _remember(self, known: SourceState, chosen: Chosen, *, compiled: bool) -> None:
         if compiled and chosen.commit:
@@ -170,7 +225,7 @@ class Pass:
         if chosen.state._replace(contact=0.0) != known._replace(contact=0.0):
             self.store.save_source(chosen.state)
             if chosen.commit:
-                self.mirror.pin(f"valid-{self.agent.site}", chosen.commit)
+                self.mirror.pin(self._pin, chosen.commit)
         elif chosen.state.contact != known.contact:
             self.store.touch_contact(chosen.state.contact)
 

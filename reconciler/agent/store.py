@@ -7,7 +7,10 @@
     mirrors/…                    bare clones
 
 Everything but the inventory can be made again, and the inventory has its copy: losing the state
-directory costs nothing but time.
+directory costs time, and the memory of which commit was accepted last.
+
+Each file is sealed: a line with its format and a digest, then a line of JSON. One that was damaged, or
+written by another version, is told from one that is not there.
 """
 
 from __future__ import annotations
@@ -20,11 +23,22 @@ from typing import Any, NamedTuple
 
 from reconciler import __version__
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
+from reconciler.core.digest import digest
 from reconciler.core.model import Deployment, Inventory
 from reconciler.host import files
 
-_FORMAT = 1
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_FORMAT = 2
+
+
+class DamagedError(Exception):
+    """A file of the state directory is there and cannot be used; the text says which and why."""
+
+
+class Recalled(NamedTuple):
+    """An inventory as far as it could be had."""
+
+    inventory: Inventory
+    damage: str = ""  # why it is empty, where it may not have been
 
 
 class SourceState(NamedTuple):
@@ -59,19 +73,17 @@ class Store:
         return os.path.join(self.folder, "lock")
 
     def mirror_folder(self, repo: str) -> str:
-        from reconciler.core.digest import digest
-
         return os.path.join(self.state_dir, "mirrors", digest(repo.encode("utf-8", "surrogateescape"))[:16] + ".git")
 
     # ------------------------------------------------------------ the source
 
     def source(self) -> SourceState:
-        try:
-            data = json.loads(files.read(self._source))
-            contact = os.stat(self._source).st_mtime
-            return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact)
-        except _UNREADABLE:
+        """What is known of the branch; nothing where that was never noted. Raises `DamagedError`."""
+        data = _unseal(self._source)
+        if data is None:
             return SourceState()
+        contact = os.stat(self._source).st_mtime
+        return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact)
 
     def save_source(self, state: SourceState) -> None:
         data = {"head": state.head, "valid": state.valid, "environments": state.environments}
@@ -94,22 +106,27 @@ class Store:
     def compiled(self, environment: str, key: str) -> Deployment | None:
         """The compiled form that was saved under this very key, if it is there and whole."""
         try:
-            data = json.loads(files.read(self._path(environment, "compiled.json")))
-            return decode_deployment(data["deployment"]) if data["key"] == key else None
-        except _UNREADABLE:
-            return None
+            data = _unseal(self._path(environment, "compiled.json"))
+        except DamagedError:
+            return None  # it is made again
+        return decode_deployment(data["deployment"]) if data is not None and data["key"] == key else None
 
     def save_compiled(self, environment: str, key: str, deployment: Deployment) -> None:
         data = {"key": key, "deployment": encode_deployment(deployment)}
         self._write(self._path(environment, "compiled.json"), data)
 
-    def inventory(self, environment: str, root: str) -> Inventory:
-        """What is ours; from the copy below the root where the state directory was lost."""
+    def inventory(self, environment: str, root: str) -> Recalled:
+        """What is ours; from the copy below the root where the state directory was lost or damaged."""
+        damage = ""
         for path in (self._path(environment, "inventory.json"), *([_copy_path(root)] if root else [])):
-            with suppress(*_UNREADABLE):
-                data = json.loads(files.read(path))
-                return decode_inventory(data["inventory"])
-        return Inventory()
+            try:
+                data = _unseal(path)
+            except DamagedError as error:
+                damage = damage or str(error)
+                continue
+            if data is not None:
+                return Recalled(decode_inventory(data["inventory"]))
+        return Recalled(Inventory(), damage)
 
     def environments(self) -> list[str]:
         """Those in which something is noted as ours."""
@@ -130,14 +147,38 @@ class Store:
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""
-        data = {"format": _FORMAT, "inventory": encode_inventory(inventory)}
+        data = {"inventory": encode_inventory(inventory)}
         self._write(self._path(environment, "inventory.json"), data)
         files.make_folder(os.path.dirname(_copy_path(root)), 0o700)
         self._write(_copy_path(root), data)
 
     def _write(self, path: str, data: Mapping[str, Any]) -> None:
         files.make_folder(os.path.dirname(path), 0o700)
-        files.write(path, json.dumps(data, separators=(",", ":")).encode(), 0o600)
+        files.write(path, _seal(data), 0o600)
+
+
+def _seal(data: Mapping[str, Any]) -> bytes:
+    body = json.dumps(data, separators=(",", ":")).encode()
+    return json.dumps({"reconcile": _FORMAT, "digest": digest(body)}).encode() + b"\n" + body + b"\n"
+
+
+def _unseal(path: str) -> dict[str, Any] | None:
+    """None where there is no such file. Raises `DamagedError`."""
+    try:
+        head, _, body = files.read(path).partition(b"\n")
+        seal = json.loads(head)
+        if seal["reconcile"] != _FORMAT:
+            raise DamagedError(f"{path} was written by another version of reconcile")
+        if seal["digest"] != digest(body.rstrip(b"\n")):
+            raise DamagedError(f"{path} is damaged")
+        data: dict[str, Any] = json.loads(body)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{path} is damaged") from error
+    return data
 
 
 def root_lock_path(root: str) -> str:

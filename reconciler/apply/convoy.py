@@ -85,6 +85,7 @@ class Convoy:
         begins: Callable[[Step], None] = lambda _: None,
         waits: Callable[[], None] = lambda: None,
         wrong: Callable[[Service, Unit], str] = lambda _service, _unit: "",
+        refused: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
     ) -> None:
         self.clock = clock or SystemClock()
         self.backends = backends
@@ -93,6 +94,7 @@ class Convoy:
         self.told = told
         self.begins = begins
         self.waits = waits
+        self.refused = refused  # by step, those that no longer stand on the ground that they were planned on
         self.wrong = wrong  # what stands against a unit that is up being the one that was to be started
         self.jobs = {step.id: _Job(step, services.get(step.service), self.clock.now()) for step in steps}
         self.starts = {job.step.service: job for job in self.jobs.values() if job.step.act.starts}
@@ -118,13 +120,25 @@ class Convoy:
     def _send(self, jobs: Sequence[_Job]) -> bool:
         held_up = [job for job in jobs if self._settle_unmet(job)]
         stops = [job for job in jobs if job.stage is Stage.WAITS_TO_STOP and self._may_stop(job)]
-        self._request(stops, lambda backend, names: backend.stop(names), Stage.STOPPING)
         starts = [job for job in jobs if job.stage is Stage.WAITS_TO_START and self._may_start(job)]
+        held_up += self._refuse([job for job in (*stops, *starts) if self._not_begun(job)])
+        stops = [job for job in stops if job.stage is not Stage.OVER]
+        self._request(stops, lambda backend, names: backend.stop(names), Stage.STOPPING)
+        starts = [job for job in starts if job.stage is not Stage.OVER]
         taken_up = [job for job in starts if job.step.act in (Act.CREATE, Act.RECREATE)]
         self._request(taken_up, lambda backend, names: backend.add(names), Stage.WAITS_TO_START)
         starts = [job for job in starts if job.stage is Stage.WAITS_TO_START]
         self._request(starts, lambda backend, names: backend.start(names), Stage.STARTING)
         return bool(held_up or stops or starts)
+
+    def _refuse(self, beginning: Sequence[_Job]) -> list[_Job]:
+        """What has changed since the plan was made is looked at just before each step, however long it had to wait."""
+        refused = self.refused([job.step for job in beginning]) if beginning else {}
+        ended = [job for job in beginning if job.step.id in refused]
+        for job in ended:
+            result = refused[job.step.id]
+            self._end(job, result.status, result.message)
+        return ended
 
     def _settle_unmet(self, job: _Job) -> bool:
         """End a job that can no longer go on: something that it needs failed, or the pass was asked to stop."""
@@ -153,10 +167,10 @@ class Convoy:
         return ""
 
     def _did_not_start(self, service: str) -> bool:
-        """Its start failed here, or was refused before it came here."""
+        """Its start failed here, or was held up before it came here."""
         job = self.starts.get(service)
-        refused = (self.earlier.get(f"{verb}:{service}") for verb in ("start", "restart"))
-        return (job is not None and job.failed) or any(result and result.status is Status.FAILED for result in refused)
+        earlier = (self.earlier.get(f"{verb}:{service}") for verb in ("start", "restart"))
+        return (job is not None and job.failed) or any(result and not result.is_so for result in earlier)
 
     def _needs_over(self, job: _Job) -> bool:
         return all(self.jobs[need].stage is Stage.OVER for need in job.step.needs if need in self.jobs)

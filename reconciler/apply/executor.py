@@ -10,7 +10,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from reconciler.apply.convoy import Convoy
-from reconciler.apply.ground import Ground, absent, check_ground
+from reconciler.apply.ground import Finding, Ground, absent, check_ground
 from reconciler.apply.preflight import find_program
 from reconciler.core.change import Running
 from reconciler.core.model import Compiled, File, Install, Process, Role, Service, Unit
@@ -113,6 +113,8 @@ class Executor:
         unmet = next((need for need in step.needs if self._failed(need)), "")
         if unmet:
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet} {self.results[unmet].status.value}"))
+        elif step.phase is Phase.CLEAN and any(map(self._failed, self.results)):
+            self._end(StepResult(step.id, Status.BLOCKED, 0.0, "not all before it went well"))
         elif self.asked_to_stop():
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, ASKED_TO_STOP))
         return step.id in self.results
@@ -154,9 +156,18 @@ class Executor:
             if step.launcher in self.backends and not step.service:
                 self.backends[step.launcher].stop_daemon(step.running.pid, self._longest_stop())
                 return DONE
-            service = self.services.get(step.service)
-            return _stop_process(step.running, service.stop_seconds if service else 10.0)
+            return self._stop_stray(step, step.running)
         return self._daemon(step)
+
+    def _stop_stray(self, step: Step, running: Running) -> Ending:
+        """A process that no launcher keeps; its launcher is asked once more, it may have started it meanwhile."""
+        backend = self.backends.get(step.launcher)
+        if backend is not None and step.unit is not None:
+            unit = backend.units([step.unit.name]).get(step.unit.name)
+            if unit is not None and unit.pid == running.pid:
+                return Ending(Status.SKIPPED, f"{step.launcher} keeps it by now")
+        service = self.services.get(step.service)
+        return _stop_process(running, service.stop_seconds if service else 10.0)
 
     def _reload(self, step: Step) -> Ending:
         self.backends[step.launcher].reload()
@@ -205,13 +216,15 @@ class Executor:
             return DONE
         if now.digest != step.before:
             return Ending(Status.FAILED, "was changed since the plan was made", "the next pass looks again")
+        if step.foreign and not _says_ours(step.path):
+            _keep_aside(step.path)
         files.make_folder(os.path.dirname(step.path), 0o700 if file.role is not Role.CONFIG else 0o750)
         files.write(step.path, self.contents[step.path], file.mode)
         return DONE
 
     def _convoy(self, steps: Sequence[Step]) -> None:
         convoy = Convoy(
-            self._on_firm_ground([step for step in steps if not self._held_up(step)]),
+            [step for step in steps if not self._held_up(step)],
             self.services,
             self.backends,
             self.results,
@@ -220,6 +233,7 @@ class Executor:
             begins=self.watcher.begins,
             waits=self.watcher.waits,
             wrong=self._wrong,
+            refused=self._refused,
         )
         convoy.drive()
         for service, unit in convoy.up.items():
@@ -240,27 +254,27 @@ class Executor:
             "another description there has the same name"
         )
 
-    def _on_firm_ground(self, steps: Sequence[Step]) -> list[Step]:
-        """Each unit is looked at again, all in one question for each launcher."""
-        firm = []
+    def _refused(self, steps: Sequence[Step]) -> dict[str, StepResult]:
+        """Of some steps, those whose unit is not as the plan found it. One question for each launcher."""
+        refused: dict[str, StepResult] = {}
         for launcher, group in groupby(sorted(steps, key=_launcher), key=_launcher):
             members = list(group)
             try:
                 units = self.backends[launcher].units([step.unit.name for step in members if step.unit])
             except BackendError as error:
-                for step in members:
-                    self._end(StepResult(step.id, Status.FAILED, 0.0, str(error)))
+                refused |= {step.id: StepResult(step.id, Status.FAILED, 0.0, str(error)) for step in members}
                 continue
             for step in members:
-                unit = units.get(step.unit.name if step.unit else "") or absent(step)
-                process = proc.look(unit.pid) if unit.pid else None
-                finding = check_ground(step, self.services.get(step.service), unit, process, self.desired.id)
-                if finding.ground is Ground.FIRM:
-                    firm.append(step)
-                else:
+                finding = self._ground(step, units)
+                if finding.ground is not Ground.FIRM:
                     status = Status.SKIPPED if finding.ground is Ground.ALREADY else Status.FAILED
-                    self._end(StepResult(step.id, status, 0.0, finding.message))
-        return firm
+                    refused[step.id] = StepResult(step.id, status, 0.0, finding.message)
+        return refused
+
+    def _ground(self, step: Step, units: Mapping[str, Unit]) -> Finding:
+        unit = units.get(step.unit.name if step.unit else "") or absent(step)
+        process = proc.look(unit.pid) if unit.pid else None
+        return check_ground(step, self.services.get(step.service), unit, process, self.desired.id)
 
 
 def _stage(step: Step) -> Phase:
@@ -279,6 +293,22 @@ def _stop_process(running: Running, seconds: float) -> Ending:
     return Ending(
         Status.FAILED, f"pid {running.pid} outlives SIGKILL", "it may hang in a file system; see `ps -o stat,wchan`"
     )
+
+
+def _says_ours(path: str) -> bool:
+    """The header of generated files; the inventory that would say so may be lost."""
+    with suppress(OSError):
+        return b"managed by reconcile" in files.read(path)[:1024]
+    return False
+
+
+def _keep_aside(path: str) -> None:
+    """Put somebody else's file beside its place, under the first name that is free. Raises `OSError`."""
+    number, kept = 1, f"{path}.orig"
+    while os.path.lexists(kept):
+        number, kept = number + 1, f"{path}.orig.{number}"
+    with suppress(FileNotFoundError):
+        os.rename(path, kept)
 
 
 def _os_hint(error: OSError) -> str:

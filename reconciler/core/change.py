@@ -113,6 +113,7 @@ class FileChange(NamedTuple):
     before: FileState
     why: str
     by_hand: bool  # drift, not a commit
+    foreign: bool = False  # as far as the inventory tells: the file itself may say that it is ours
 
     @property
     def content_differs(self) -> bool:

@@ -39,6 +39,12 @@ def retire_daemons(view: View, changes: Sequence[Change]) -> tuple[DaemonChange,
     )
 
 
+def kept_daemons(view: View, retired: Sequence[DaemonChange]) -> tuple[Daemon, ...]:
+    """Daemons of ours that go on without being wanted."""
+    going = {change.launcher for change in retired}
+    return tuple(daemon for daemon, state in _unwanted_daemons(view) if state.running and daemon.launcher not in going)
+
+
 def ended_daemons(view: View) -> tuple[str, ...]:
     return tuple(daemon.launcher for daemon, state in _unwanted_daemons(view) if not state.running)
 

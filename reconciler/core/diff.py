@@ -21,11 +21,11 @@ from reconciler.core.change import (
     Running,
     UnitName,
 )
-from reconciler.core.daemons import ended_daemons, judge_daemon, retire_daemons, stray_daemons
+from reconciler.core.daemons import ended_daemons, judge_daemon, kept_daemons, retire_daemons, stray_daemons
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
 from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
 from reconciler.core.order import block_dependents
-from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unwanted
+from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unwanted, wait_for_held
 from reconciler.core.view import Fields, View
 from reconciler.core.why import down_reason, field_reasons
 
@@ -58,13 +58,17 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     changes = join_renames(view, changes)
     changes = hold_removals(view, changes)
     changes = block_dependents(view, changes)
+    strays = stray_daemons(view)
+    if strays:
+        changes = wait_for_held(changes)
+    retired = retire_daemons(view, changes)
     return Diff(
         changes=tuple(changes),
         files=writable(files, changes),
-        stale_files=stale_files(view, changes),
+        stale_files=stale_files(view, changes, kept_daemons(view, retired)),
         installs=_missing_installs(view, changes),
-        daemons=(*daemons, *retire_daemons(view, changes)),
-        stray_daemons=stray_daemons(view),
+        daemons=(*daemons, *retired),
+        stray_daemons=() if any(change.held for change in changes) else strays,
         ended_daemons=ended_daemons(view),
         gaps=tuple(sorted(observed.gaps)),
     )
@@ -122,7 +126,8 @@ def _change(case: _Case, verdict: Verdict, replaces: tuple[OldUnit, ...]) -> Cha
     strays = view.strays.get(service.name, ())
     if verdict.kind is Kind.BLOCKED:
         strays, replaces = (), ()
-    extra = [f"pid {stray.pid} of it runs outside of {service.launcher}" for stray in strays]
+    extra = [change.why for change in case.drift if change.foreign and change.why not in verdict.reasons]
+    extra += [f"pid {stray.pid} of it runs outside of {service.launcher}" for stray in strays]
     extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces]
     kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind
     return Change(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Change, FileChange, Kind
-from reconciler.core.model import File, FileState
+from reconciler.core.model import Daemon, File, FileState
 from reconciler.core.view import View
 
 
@@ -34,6 +34,9 @@ def _diff_file(file: File, before: FileState, written: str) -> FileChange | None
         return FileChange(file, before, f"{name} was deleted" if written else f"{name} is new", by_hand=bool(written))
     if written == file.digest or (written and written != before.digest):
         return FileChange(file, before, f"{name} was edited by hand", by_hand=True)
+    if not written:
+        why = f"{name} takes the place of a file that is not ours, which is kept as {name}.orig"
+        return FileChange(file, before, why, by_hand=False, foreign=True)
     return FileChange(file, before, f"{name} changes", by_hand=False)
 
 
@@ -55,22 +58,24 @@ def writable(files: Sequence[FileChange], changes: Sequence[Change]) -> tuple[Fi
     )
 
 
-def stale_files(view: View, changes: Sequence[Change]) -> tuple[str, ...]:
-    """Files of ours that git no longer wants, except those of services whose removal is held or blocked."""
+def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Daemon]) -> tuple[str, ...]:
+    """Files of ours that git no longer wants, as they were written, while nothing that is blocked may need them.
+
+    One that somebody has edited since is his by now: it is left, and forgotten. `kept_daemons` go on without
+    being wanted, because somebody else's programs are in them.
+    """
     wanted = {file.path for file in view.desired.files}
     claimed = {path: unit for unit, path in view.observed.claimed.items()}
-    held = {
-        unit
-        for change in changes
-        if change.kind is Kind.BLOCKED and not change.wanted
-        for unit in (change.unit, *(old.unit for old in change.replaces))
-    }
-    if held or view.blind:
-        return ()  # which of them the held services still read is not known
-    ours = set(view.inventory.files) | set(claimed)
-    return tuple(sorted(path for path in ours - wanted if _exists(view, path)))
+    blocked = any(change.kind is Kind.BLOCKED and change.service in view.inventory.services for change in changes)
+    if blocked or view.blind or view.forgetful:
+        return ()  # which of them the blocked services still read is not known
+    kept = {path for daemon in kept_daemons for path in dict(daemon.address).values()}
+    ours = {path for path, written in view.inventory.files.items() if written and _stands(view, path) == written}
+    ours |= {path for path in claimed if _stands(view, path)}
+    return tuple(sorted(ours - wanted - kept))
 
 
-def _exists(view: View, path: str) -> bool:
+def _stands(view: View, path: str) -> str:
+    """The digest of what is there now; empty for nothing, or what cannot be read."""
     state = view.observed.files.get(path)
-    return state is not None and bool(state.digest)
+    return state.digest if state is not None else ""

@@ -222,7 +222,7 @@ class DaemonState(NamedTuple):
 class Gap(NamedTuple):
     """Something that could not be observed. Unknown is never absent."""
 
-    scope: str  # "launcher", "process", "file", "install"
+    scope: str  # "launcher", "process", "file", "install", "inventory"
     subject: str  # the launcher's name, a service, a path, an install id
     message: str
 

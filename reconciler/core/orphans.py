@@ -105,14 +105,20 @@ def _likeness(fields: Mapping[str, object], service: str, unit: str) -> str:
 
 
 _NAMELESS = ("version", "name", "after")
+_OTHERS_NAMES = ("component", "group", "launcher", "install", "requirement", "image", "source")
 
 
 def _without_name(fields: Mapping[str, object], service: str, unit: str) -> Mapping[str, object]:
     """The effective values with the service's own names taken out, longest first."""
     kept = {key: value for key, value in fields.items() if key not in _NAMELESS and not key.startswith("file.")}
     for name in sorted({service, unit}, key=len, reverse=True):
-        kept = {key: value.replace(name, "\0") if isinstance(value, str) else value for key, value in kept.items()}
+        kept = {key: _blanked(key, value, name) for key, value in kept.items()}
     return kept
+
+
+def _blanked(key: str, value: object, name: str) -> object:
+    """A component may have the very name that its service has had."""
+    return value.replace(name, "\0") if isinstance(value, str) and key not in _OTHERS_NAMES else value
 
 
 def _renamed(old: Change, new: Change) -> Change:
@@ -142,12 +148,23 @@ def hold_removals(view: View, changes: Sequence[Change]) -> list[Change]:
         for change in changes
         if change.kind is Kind.REMOVE and change.service not in view.desired.disabled and _counts(change)
     }
+    if removals and view.forgetful:
+        why = f"{view.forgetful}: nothing is removed in this pass"
+        return [_held(change, why) if change.service in removals else change for change in changes]
     ours = sum(1 for change in changes if change.kind is not Kind.CREATE)
     limit = removal_limit(view, ours)
     if len(removals) <= limit:
         return list(changes)
     why = f"{len(removals)} removals at once, and policy.max_removals allows {limit}: held"
     return [_held(change, why) if change.service in removals else change for change in changes]
+
+
+def wait_for_held(changes: Sequence[Change]) -> list[Change]:
+    """Below an earlier root everything hangs on one daemon: while a removal there is held, all of it stays as it is."""
+    if not any(change.held for change in changes):
+        return list(changes)
+    why = "waits for the held removals: all of this runs below an earlier root"
+    return [_held(change, why)._replace(held=change.held) if change.acts else change for change in changes]
 
 
 def _counts(change: Change) -> bool:

@@ -43,7 +43,7 @@ class Phase(Enum):
     STOP = 6
     START = 7
     RETIRE = 8
-    CLEAN = 9
+    CLEAN = 9  # only where all before it went well: what failed may still need what git no longer has
 
 
 class Step(NamedTuple):
@@ -59,6 +59,7 @@ class Step(NamedTuple):
     act: Act = Act.NONE
     unit: UnitName | None = None
     path: str = ""
+    foreign: bool = False  # what stands at `path` may be somebody else's, and is kept beside it
     before: str = ""  # digest of the file that the plan found; empty: there was none
     running: Running | None = None
     launcher: str = ""
@@ -95,6 +96,11 @@ def _order(step: Step) -> tuple[int, int, str]:
     return (step.phase.value, wave, step.id)
 
 
+def _daemon_step(action: Action, launcher: str) -> str:
+    """An id that no step of a service can have: a name has no colon."""
+    return f"{action.value}:daemon:{launcher}"
+
+
 class _Planner:
     def __init__(self, desired: Deployment, diff: Diff) -> None:
         self.diff = diff
@@ -104,6 +110,8 @@ class _Planner:
         self.loading = {change.unit.launcher for change in diff.changes if change.act.loads}
         self.loading |= {unit.launcher for change in diff.changes for unit in change.replaces}
         self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act in _BEGINS}
+        self.starting = tuple(change.service for change in diff.changes if change.act.starts)
+        self._starting_names = frozenset(self.starting)
         self.renders = self._renders()
         self.rendered = self._rendered()
 
@@ -117,9 +125,8 @@ class _Planner:
         yield from self._reload_steps()
         for change in self.diff.changes:
             yield from self._service_steps(change)
-        removals = self._removals()
         for path in self.diff.stale_files:
-            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path, needs=removals)
+            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path)
 
     def _install_steps(self) -> Iterator[Step]:
         for name, step in self.installs.items():
@@ -143,7 +150,7 @@ class _Planner:
         return (step,) if step else ()
 
     def _renders(self) -> tuple[Step, ...]:
-        starting = {change.service for change in self.diff.changes if change.act.starts}
+        starting = set(self.starting)
         return tuple(
             Step(
                 f"render:{change.file.path}",
@@ -153,6 +160,7 @@ class _Planner:
                 Phase.RENDER,
                 needs=self._render_needs(change.file.services, starting),
                 path=change.file.path,
+                foreign=change.foreign,
                 before=change.before.digest,
             )
             for change in self.diff.files
@@ -183,27 +191,28 @@ class _Planner:
             for change, step in zip(self.diff.files, self.renders, strict=True)
             if change.file.role is Role.DAEMON
         )
+        ready = self._all_ready(daemon.launcher) if daemon.act is DaemonAct.RESTART else ()
         yield Step(
-            f"{action.value}:{daemon.launcher}",
+            _daemon_step(action, daemon.launcher),
             action,
             "",
             daemon.launcher,
             Phase.DAEMON,
-            needs=files,
+            needs=(*files, *ready),
             running=daemon.running,
             launcher=daemon.launcher,
         )
 
     def _daemon_needs(self, launcher: str) -> tuple[str, ...]:
         return tuple(
-            f"{_BEGINS[daemon.act].value}:{launcher}"
+            _daemon_step(_BEGINS[daemon.act], launcher)
             for daemon in self.diff.daemons
             if daemon.launcher == launcher and daemon.act in _BEGINS
         )
 
     def _retire_step(self, daemon: DaemonChange) -> Step:
         return Step(
-            f"stop:{daemon.launcher}",
+            _daemon_step(Action.STOP, daemon.launcher),
             Action.STOP,
             "",
             daemon.launcher,
@@ -216,7 +225,23 @@ class _Planner:
     def _stray_daemon_steps(self) -> Iterator[Step]:
         for running in self.diff.stray_daemons:
             target = f"daemon of an earlier root, pid {running.pid}"
-            yield Step(f"stop:daemon-{running.pid}", Action.STOP, "", target, Phase.STRAYS, running=running)
+            step = Step(f"stop:daemon-{running.pid}", Action.STOP, "", target, Phase.STRAYS, running=running)
+            yield step._replace(needs=self._all_ready(""))
+
+    def _all_ready(self, launcher: str) -> tuple[str, ...]:
+        """What must have gone well before a daemon is stopped whose services are to go on. Empty: of any launcher."""
+        return tuple(
+            step
+            for name in self.starting
+            if launcher in ("", self.services[name].launcher)
+            for step in self._ready(name)
+        )
+
+    def _ready(self, service: str) -> tuple[str, ...]:
+        """What must have gone well before anything is stopped that a service replaces."""
+        if service not in self._starting_names:
+            return ()
+        return (f"check:{service}", *self._install_of(service), *self.rendered.get(service, ()))
 
     def _reload_steps(self) -> Iterator[Step]:
         """One reading of the descriptions for all; a daemon that starts in this pass reads them anyway."""
@@ -239,11 +264,17 @@ class _Planner:
         for stray in change.strays:
             step = self._step(f"stop:pid-{stray.pid}", Action.STOP, change, f"pid {stray.pid}", Phase.STRAYS)
             stops.append(step.id)
-            yield step._replace(running=stray)
+            yield step._replace(running=stray, needs=self._ready(change.service))
         for old in change.gone:
             step = self._step(f"remove:{old.launcher}/{old.name}", Action.REMOVE, change, old.name, Phase.STOP)
             stops.append(step.id)
-            yield step._replace(act=Act.REMOVE, unit=old.unit, running=old.running, launcher=old.launcher)
+            yield step._replace(
+                act=Act.REMOVE,
+                unit=old.unit,
+                running=old.running,
+                launcher=old.launcher,
+                needs=self._ready(change.service),
+            )
         if change.act.starts:
             yield self._start_step(change, tuple(stops))
 
@@ -251,9 +282,7 @@ class _Planner:
         action = Action.RESTART if change.act.stops else Action.START
         service = self.services[change.service]
         needs = (
-            f"check:{change.service}",
-            *self._install_of(change.service),
-            *self.rendered.get(change.service, ()),
+            *self._ready(change.service),
             *self._daemon_needs(service.launcher),
             *((f"reload:{service.launcher}",) if change.act.loads and service.launcher not in self.restarted else ()),
             *stops,

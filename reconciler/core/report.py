@@ -24,6 +24,7 @@ class DeploymentReport(NamedTuple):
     results: tuple[StepResult, ...]  # empty where nothing was carried out
     applied: bool  # False: only a plan
     error: str = ""  # why nothing could be carried out at all
+    busy: bool = False  # another pass is at work in it
     seconds: float = 0.0  # that carrying it out took
 
     @property
@@ -72,6 +73,8 @@ class PassReport(NamedTuple):
             return 3
         if any(notice.failed for notice in self.notices) or any(map(_is_failure, self.deployments)):
             return 1
+        if any(report.busy for report in self.deployments):
+            return 75
         return 2 if self.stale or any(map(_differs, self.deployments)) else 0
 
     @property
@@ -83,7 +86,8 @@ class PassReport(NamedTuple):
 
 def _is_failure(report: DeploymentReport) -> bool:
     """A gap is one too: nobody can say that desired and observed agree."""
-    return bool(report.failed or report.unhealthy or report.error or report.plan.blocked or report.plan.diff.gaps)
+    wrong = report.error and not report.busy
+    return bool(report.failed or report.unhealthy or wrong or report.plan.blocked or report.plan.diff.gaps)
 
 
 def _differs(report: DeploymentReport) -> bool:

@@ -45,13 +45,15 @@ class View:
             gap.subject: gap.message for gap in observed.gaps if gap.scope in ("file", "install", "process")
         }
         self.closed = _closed(desired, self.unreadable)
+        self.forgetful = next((gap.message for gap in observed.gaps if gap.scope == "inventory"), "")
         self.kept = {unit.pid for unit in observed.units.values() if unit.pid}
         self.owned_units = {UnitName(owned.launcher, owned.unit): name for name, owned in inventory.services.items()}
         self.shims = {file.services[0]: file for file in desired.files if file.role is Role.SHIM and file.services}
         self.strays = _strays(observed, self.kept)
 
     def unit(self, name: UnitName) -> Unit:
-        return self.observed.units.get(name) or Unit(name.launcher, name.name, State.ABSENT)
+        unseen = State.UNKNOWN if name.launcher in self.blind else State.ABSENT
+        return self.observed.units.get(name) or Unit(name.launcher, name.name, unseen)
 
     def process(self, unit: Unit) -> Process | None:
         return self.observed.processes.get(unit.pid) if unit.pid else None

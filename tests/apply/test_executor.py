@@ -11,7 +11,8 @@ import pytest
 
 from reconciler.apply.executor import Executor
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Inventory, Observed
+from reconciler.core.digest import digest
+from reconciler.core.model import Compiled, Inventory, Observed, Role
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step, make_plan
 from reconciler.host import files
@@ -150,7 +151,7 @@ def test_what_is_no_longer_wanted_is_cleaned_and_nothing_else(tmp_path: Path) ->
     old, theirs = tmp_path / "bin" / "old", tmp_path / "bin" / "theirs"
     old.write_text("ours")
     theirs.write_text("theirs")
-    results, _ = carry_out(plan_of(compiled, Inventory(files={str(old): "digest"})), compiled)
+    results, _ = carry_out(plan_of(compiled, Inventory(files={str(old): digest(b"ours")})), compiled)
     assert {step: result.status for step, result in results.items()} == {f"clean:{old}": Status.DONE}
     assert (old.exists(), theirs.exists()) == (False, True)
 
@@ -160,7 +161,7 @@ def test_what_cannot_be_cleaned_is_told(tmp_path: Path) -> None:
     carry_out(plan_of(compiled), compiled)
     old = tmp_path / "bin" / "old"
     old.write_text("ours")
-    plan = plan_of(compiled, Inventory(files={str(old): "digest"}))
+    plan = plan_of(compiled, Inventory(files={str(old): digest(b"ours")}))
     old.unlink()
     old.mkdir()
     (result,) = carry_out(plan, compiled)[0].values()
@@ -174,3 +175,24 @@ def test_asked_to_stop_nothing_more_is_written(tmp_path: Path) -> None:
     assert {result.status for result in results.values()} == {Status.SKIPPED}
     assert not [line for line in watch.told if line.startswith("begins")]
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_somebody_elses_file_is_kept_beside_its_place(tmp_path: Path) -> None:
+    """What no pass has written, and does not say that it is ours, is replaced and not lost."""
+    compiled = deployment(tmp_path)
+    path = Path(next(file.path for file in compiled.deployment.files if file.role is Role.CONFIG))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("keep me")
+    carry_out(plan_of(compiled), compiled)
+    assert path.read_bytes() == compiled.contents[str(path)]
+    assert path.with_name(path.name + ".orig").read_text() == "keep me"
+
+
+def test_a_file_edited_since_it_was_written_is_left_when_git_drops_it(tmp_path: Path) -> None:
+    compiled = deployment(tmp_path)
+    carry_out(plan_of(compiled), compiled)
+    old = tmp_path / "bin" / "old"
+    old.write_text("edited")
+    results, _ = carry_out(plan_of(compiled, Inventory(files={str(old): digest(b"ours")})), compiled)
+    assert results == {}
+    assert old.read_text() == "edited"

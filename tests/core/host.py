@@ -582,7 +582,7 @@ class Agent:
         if plan.steps:
             before = self.inventory = book.before_apply(self.inventory, compiled.deployment, plan)
             self.results = self.host.apply(plan, compiled, before, asked_to_stop)
-        if plan.steps or not book.is_current(self.inventory, compiled.deployment):
+        if plan.steps or not book.is_current(self.inventory, compiled.deployment, processes):
             started = {**processes, **self.host.main()} if plan.steps else processes
             self.inventory = book.after_apply(before, compiled, plan, self.results, started)
         self.host.sleep(5.0)

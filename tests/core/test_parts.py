@@ -173,7 +173,12 @@ _FILE = File("/r/config/x.conf", 0o640, "new", Role.CONFIG, ("a",), "x.conf", se
         (FileState("old", 0o640), "old", "x.conf changes", False),
         (FileState("edited", 0o640), "new", "x.conf was edited by hand", True),
         (FileState("edited", 0o640), "old", "x.conf was edited by hand", True),
-        (FileState("found", 0o640), "", "x.conf changes", False),
+        (
+            FileState("found", 0o640),
+            "",
+            "x.conf takes the place of a file that is not ours, which is kept as x.conf.orig",
+            False,
+        ),
         (None, "new", "", False),
     ],
 )
@@ -182,7 +187,8 @@ def test_a_file(seen: FileState | None, written: str, why: str, by_hand: bool) -
     observed = Observed(1.0, {}, {}, {_FILE.path: seen} if seen else {}, {}, {}, {})
     inventory = Inventory(files={_FILE.path: written} if written else {})
     changes = diff_files(View(desired, observed, inventory, {}))
-    assert changes == ((FileChange(_FILE, seen, why, by_hand),) if why and seen else ())
+    foreign = "not ours" in why
+    assert changes == ((FileChange(_FILE, seen, why, by_hand, foreign),) if why and seen else ())
 
 
 def test_files_of_a_blocked_service_stay_as_they_are() -> None:
