@@ -99,6 +99,7 @@ def _site(repo: _Repo, site: str) -> dict[str, Made]:
     if not names:
         message = f"site `{site}` has no environment"
         problems.add(Origin(site_file(site), 0, 0), message, "add desired/environments/ENV.yaml")
+    layers.usable(site, names)
     layers.versioned(site, names)
     for environment in names:
         if not layers.readable(site, environment):

@@ -22,6 +22,7 @@ from reconciler.desired.templates import Templates
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
 _FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
+_OF_A_DAEMON = frozenset(("pidfile", "socket"))  # files that a daemon makes itself; two daemons at one end each other in turns
 _BELOW = 0o750  # folders inside of those, that some file needs
 
 
@@ -47,6 +48,7 @@ class _Run(NamedTuple):
     name: str
     rendering: Rendering
     port: Origin  # where the port of its daemon was written
+    socket: Origin  # where it was written where the daemon's socket goes
 
 
 class _Parts(NamedTuple):
@@ -113,7 +115,8 @@ def _render(ground: Ground, folders: dict[str, str], ready: Mapping[str, _Ready]
         own = [one for one in enabled if one.draft.launcher == name and _fits(ground, place, one)]
         if sound and _fits_place(ground, place, name):
             port = settings.get("port", Got("", _section(ground, name)))
-            runs.append(_Run(name, launcher.render(place, [one.spec for one in own]), port.origin))
+            socket = settings.get("socket", Got("", _run_folder(ground)))
+            runs.append(_Run(name, launcher.render(place, [one.spec for one in own]), port.origin, socket.origin))
     return runs
 
 
@@ -127,6 +130,11 @@ def _settings(ground: Ground, launcher: str) -> tuple[dict[str, Got], bool]:
 def _section(ground: Ground, launcher: str) -> Origin:
     node = ground.merged.get(launcher)
     return node.origin if node else ground.path_origin("root")
+
+
+def _run_folder(ground: Ground) -> Origin:
+    """Where it was written: of its own, or by the root that it is below."""
+    return ground.path_origin("run" if "run" in ground.merged.section("paths") else "root")
 
 
 def _fits(ground: Ground, place: Place, one: _Ready) -> bool:
@@ -165,6 +173,8 @@ def _uses(
             who = f"{made.role.value} of `{made.service}`" if made.service else f"launcher {run.name}"
             origin = services[made.service].origin if made.service in services else run.port
             paths.append(Use(made.path, who, origin, here))
+        address = dict(run.rendering.daemon.address) if run.rendering.daemon else {}
+        paths += [Use(address[key], f"{key} of {run.name}", run.socket, here) for key in _OF_A_DAEMON if key in address]
     roots = [Use(folders["root"], "root", ground.path_origin("root"), here)] if "root" in folders else []
     return Uses(ports, paths, roots)
 

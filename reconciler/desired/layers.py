@@ -15,6 +15,9 @@ from reconciler.desired.text import parse
 DEFAULTS = "desired/defaults.yaml"
 _ENVIRONMENT = re.compile(r"desired/environments/([A-Za-z0-9][A-Za-z0-9_-]*)\.yaml")
 _SITE = re.compile(r"desired/sites/([A-Za-z0-9][A-Za-z0-9_-]*)\.yaml")
+# What an agent keeps in its state directory beside the folders of sites, and beside those of environments.
+_OWN_OF_SITES = frozenset(("mirrors", "salt"))
+_OWN_OF_ENVIRONMENTS = frozenset(("lock",))
 _BOTH = re.compile(r"desired/sites/([A-Za-z0-9][A-Za-z0-9_-]*)\.([A-Za-z0-9][A-Za-z0-9_-]*)\.yaml")
 
 
@@ -56,6 +59,13 @@ class Layers:
                 hint = suggest(node.text, known, otherwise=f"add {environment_file(node.text[:40])}")
                 self._problems.add(node.origin, f"there is no environment `{node.text[:80]}`", hint)
         return sorted(set(found))
+
+    def usable(self, site: str, environments: Iterable[str]) -> None:
+        """Tell names that would meet something else in an agent's state directory."""
+        taken = [(site, site_file(site))] if site in _OWN_OF_SITES else []
+        taken += [(name, environment_file(name)) for name in environments if name in _OWN_OF_ENVIRONMENTS]
+        for name, path in taken:
+            self._problems.add(Origin(path, 0, 0), f"`{name}` is a name that reconcile uses itself", "call it otherwise")
 
     def layer(self, path: str) -> Entries | None:
         """What one file says; None where it is missing or cannot be read, which is told."""
