@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         return exit_.code if isinstance(exit_.code, int) else OK
     if options.command or options.once:
         gc.disable()  # it is over before collecting would pay
-    return _guarded(_command(options), options)
+    return _guarded(options)
 
 
 def _command(options: Namespace) -> Callable[[Namespace], int]:
@@ -60,9 +60,9 @@ def _command(options: Namespace) -> Callable[[Namespace], int]:
     return found
 
 
-def _guarded(command: Callable[[Namespace], int], options: Namespace) -> int:
+def _guarded(options: Namespace) -> int:
     try:
-        return command(options)
+        return _command(options)(options)
     except BrokenPipeError:
         return OK
     except KeyboardInterrupt:
