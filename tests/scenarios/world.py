@@ -80,6 +80,7 @@ class World:
             "LANG": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
             "COLUMNS": "80",
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         } | {f"GIT_{who}_{what}": "ann" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         if fresh_repo:
             self._make_repo()
