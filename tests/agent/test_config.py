@@ -1,0 +1,46 @@
+"""The agent's file: read the short way and the long way it means the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.agent.config import _read_simple, _read_yaml, seconds
+
+KEYS = ("repo", "branch", "site", "environments", "state_dir", "interval", "timeout", "max_staleness", "other")
+WORDS = st.one_of(
+    st.sampled_from(
+        ["main", "5m", "1e5", "0x1f", "null", "~", "yes", "true", "12", "1.5h", "a: b", "a:", "#x", "a #b", "-", "'q'"]
+        + ["git@git.example.org:jaws/deployment.git", "https://x/y.git", "/srv/repo", "[dev]", "{a: b}", "|", "*a", "&a", ""]
+    ),
+    st.text(st.sampled_from(list("ab:/.#-'\" ~5em@\t")), max_size=8),
+)
+LINES = st.lists(st.tuples(st.sampled_from(KEYS), WORDS), max_size=5)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(LINES)
+def test_the_short_way_is_taken_only_where_it_means_the_same(lines: list[tuple[str, str]]) -> None:
+    content = "".join(f"{key}: {word}\n" for key, word in lines).encode()
+    simple = _read_simple("agent.yaml", content)
+    if simple is not None:
+        assert (simple, []) == _read_yaml("agent.yaml", content)
+
+
+def test_an_ordinary_file_is_read_the_short_way(tmp_path: Path) -> None:
+    content = b"# what this host is\nrepo: git@git.example.org:jaws/deployment.git\nsite: aws\n\ninterval: 5m\n"
+    simple = _read_simple("agent.yaml", content)
+    assert simple is not None
+    assert {key: value for key, (value, _) in simple.items()} == {
+        "repo": "git@git.example.org:jaws/deployment.git",
+        "site": "aws",
+        "interval": "5m",
+    }
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90", 90.0), ("5m", 300.0), ("24h", 86400.0), ("7d", 604800.0), ("x", None)])
+def test_times(text: str, expected: float | None) -> None:
+    assert expected == seconds(text)
