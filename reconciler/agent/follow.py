@@ -74,6 +74,7 @@ def _gist(why: str) -> str:
 
 
 def _news(known: SourceState, mirror: Mirror, workspace: Workspace, *, accept_rewind: bool) -> Chosen:
+    workspace.warm_up()
     new = mirror.fetch()
     state = known._replace(contact=time.time())
     if known.head and not accept_rewind and not _follows(mirror, known.head, new):

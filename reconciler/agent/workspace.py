@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from reconciler.agent.config import Agent
@@ -48,6 +49,12 @@ class Workspace:
             )
         return self._results[commit]
 
+    def warm_up(self) -> None:
+        """Load what a pass with news will need, while it waits for git and for its services."""
+        from threading import Thread
+
+        Thread(target=_load, daemon=True).start()
+
     def keep(self, compiled: Compiled) -> None:
         """Save a compiled form for the passes to come. Raises `OSError`."""
         deployment = compiled.deployment
@@ -75,3 +82,12 @@ class Workspace:
         except OSError:
             return salt  # nothing can be kept here; then digests differ from pass to pass
         return salt
+
+
+def _load() -> None:
+    """In the order in which it is needed. What cannot be loaded says so when it is."""
+    from importlib import import_module
+
+    with suppress(ImportError):
+        for name in ("reconciler.desired.compiler", "jinja2.sandbox", "reconciler.apply.executor", "structlog"):
+            import_module(name)
