@@ -22,7 +22,7 @@ from reconciler.desired.templates import Templates
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
 _FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
-_OF_A_DAEMON = frozenset(("pidfile", "socket"))  # files that a daemon makes itself; two daemons at one end each other in turns
+_OF_A_DAEMON = frozenset(("pidfile", "socket"))  # that it makes itself: two daemons at one end each other
 _BELOW = 0o750  # folders inside of those, that some file needs
 
 

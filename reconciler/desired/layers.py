@@ -65,7 +65,8 @@ class Layers:
         taken = [(site, site_file(site))] if site in _OWN_OF_SITES else []
         taken += [(name, environment_file(name)) for name in environments if name in _OWN_OF_ENVIRONMENTS]
         for name, path in taken:
-            self._problems.add(Origin(path, 0, 0), f"`{name}` is a name that reconcile uses itself", "call it otherwise")
+            message = f"`{name}` is a name that reconcile uses itself"
+            self._problems.add(Origin(path, 0, 0), message, "give it another name")
 
     def layer(self, path: str) -> Entries | None:
         """What one file says; None where it is missing or cannot be read, which is told."""

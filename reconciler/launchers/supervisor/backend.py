@@ -53,8 +53,9 @@ class SupervisorBackend:
         claimed, gaps = self._claimed()
         if request is None:
             return self._unanswered(claimed, gaps, processes)
-        daemon = _daemon_state(request.peer.pid, processes)
-        problem = _stranger(request.peer)
+        peer = _process(request.peer.pid, processes)
+        problem = _stranger(request.peer) or self._other_owner(peer, processes)
+        daemon = DaemonState(running=False) if problem else _daemon_state(request.peer.pid, peer)
         try:
             units = {} if problem else self._units(request)
         except rpc.RpcError as error:
@@ -90,14 +91,14 @@ class SupervisorBackend:
         why = self._refused
         nobody = isinstance(why, FileNotFoundError | ConnectionRefusedError | NotADirectoryError)
         if pid and nobody and self._is_of_another_spec(processes[pid]):
-            return Look({}, claimed, reachable=True, daemon=_daemon_state(pid, processes), gaps=gaps)
+            return Look({}, claimed, reachable=True, daemon=_daemon_state(pid, processes[pid]), gaps=gaps)
         if pid:
             message = f"supervisord runs (pid {pid}) but does not answer at {self._socket}; if that stays so, end it"
         elif nobody:
             return Look({}, claimed, reachable=False, gaps=gaps)
         else:
             message = f"{self._socket} cannot be asked: {why.strerror if why else ''}"
-        daemon = _daemon_state(pid, processes) if pid else DaemonState(running=False)
+        daemon = _daemon_state(pid, processes[pid]) if pid else DaemonState(running=False)
         return Look({}, claimed, reachable=True, daemon=daemon, gaps=(*gaps, self._gap(message)))
 
     def _living_daemon(self, processes: Mapping[int, Process]) -> int:
@@ -128,6 +129,16 @@ class SupervisorBackend:
             self._address["root"],
             "",
         )
+
+    def _other_owner(self, daemon: Process | None, ours: Mapping[int, Process]) -> str:
+        """Whose the daemon is, where its mark says that it is not ours: two deployments name one socket.
+
+        One without a mark was started by hand, and one of `ours` may be of a root that the deployment had before.
+        """
+        mark = daemon.mark if daemon else None
+        if daemon is None or mark is None or not mark.deployment or daemon.pid in ours or self._is_daemon(daemon):
+            return ""
+        return f"it belongs to deployment {mark.deployment} in {mark.root}"
 
     def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[Gap, ...]]:
         """Units that a file of ours in the include folder names, with those files."""
@@ -245,11 +256,17 @@ class SupervisorBackend:
 
     def _answers(self) -> bool:
         try:
-            return bool(rpc.call(self._socket, self._seconds, "supervisor.getState"))
+            request = rpc.Request(self._socket, rpc.dumps("supervisor.getState"), self._seconds)
         except OSError:
             return False
+        try:
+            rpc.loads(request.read())
         except (rpc.RpcError, rpc.Fault) as error:
             raise BackendError(f"{self._socket} is in use, but no supervisord can be asked there: {error}") from None
+        owner = self._other_owner(_process(request.peer.pid, {}), {})
+        if owner:
+            raise BackendError(f"supervisord (pid {request.peer.pid}) at {self._socket}: {owner}; it was left alone")
+        return True
 
     def _refuse_second(self) -> None:
         processes, _ = proc.scan(self._address["deployment"])
@@ -292,7 +309,9 @@ class SupervisorBackend:
         daemon = proc.look(pid)
         if daemon is None:
             return
-        if not self._is_daemon(daemon) and self._peer() != pid:
+        mark = daemon.mark
+        others = mark is not None and mark.deployment not in ("", self._address["deployment"])
+        if others or (not self._is_daemon(daemon) and self._peer() != pid):
             raise BackendError(f"process {pid} is not the supervisord of {self._address['root']}: it was left alone")
         until = time.monotonic() + seconds
         self._stop_all(until)
@@ -356,12 +375,15 @@ class _told:  # noqa: N801 - reads as a word
 # ---------------------------------------------------------------- reading answers
 
 
-def _daemon_state(pid: int, processes: Mapping[int, Process]) -> DaemonState:
-    """The daemon that listens, marked or not: somebody may have started it by hand."""
-    process = processes.get(pid)
-    if process is None:
+def _process(pid: int, known: Mapping[int, Process]) -> Process | None:
+    """The process that listens, marked or not: somebody may have started it by hand."""
+    if pid not in known:
         with suppress(OSError):
-            process = proc.look(pid)
+            return proc.look(pid)
+    return known.get(pid)
+
+
+def _daemon_state(pid: int, process: Process | None) -> DaemonState:
     if process is None:
         return DaemonState(running=True, pid=pid)
     return DaemonState(running=True, pid=pid, started=process.started, spec=process.mark.spec if process.mark else "")
