@@ -51,7 +51,7 @@ def apply(options: Namespace) -> int:
 
 
 def status(options: Namespace) -> int:
-    from reconciler.report.data import is_healthy, status_data
+    from reconciler.report.data import status_data
 
     report = Pass(agent_of(options), Log(colour=likes_colour())).look()
     if hasattr(options, "json"):
@@ -60,8 +60,19 @@ def status(options: Namespace) -> int:
         from reconciler.report.text import status_text
 
         print(status_text(report, style()), end="")
+    return _standing(report)
+
+
+def _standing(report: PassReport) -> int:
+    """Of what runs: 1 where something is down or cannot be told, 2 where it is not what git wants."""
+    from reconciler.report.data import is_healthy
+
     changes = [change for deployment in report.deployments for change in deployment.plan.diff.changes]
-    return 0 if all(is_healthy(change) for change in changes if change.wanted) else 1
+    if report.problems:
+        return 3
+    if any(notice.failed for notice in report.notices) or not all(is_healthy(c) for c in changes if c.wanted):
+        return 1
+    return 2 if any(deployment.plan.steps or deployment.plan.held for deployment in report.deployments) else 0
 
 
 def loop(options: Namespace) -> int:

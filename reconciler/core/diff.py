@@ -126,7 +126,11 @@ def _change(case: _Case, verdict: Verdict, replaces: tuple[OldUnit, ...]) -> Cha
     strays = view.strays.get(service.name, ())
     if verdict.kind is Kind.BLOCKED:
         strays, replaces = (), ()
-    extra = [change.why for change in case.drift if change.foreign and change.why not in verdict.reasons]
+    extra = [
+        change.why
+        for change in case.drift
+        if change.foreign and change.file.role is Role.CONFIG and change.why not in verdict.reasons
+    ]
     extra += [f"pid {stray.pid} of it runs outside of {service.launcher}" for stray in strays]
     extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces]
     kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Change, FileChange, Kind
-from reconciler.core.model import Daemon, File, FileState
+from reconciler.core.model import Daemon, File, FileState, Role
 from reconciler.core.view import View
 
 
@@ -34,6 +34,8 @@ def _diff_file(file: File, before: FileState, written: str) -> FileChange | None
         return FileChange(file, before, f"{name} was deleted" if written else f"{name} is new", by_hand=bool(written))
     if written == file.digest or (written and written != before.digest):
         return FileChange(file, before, f"{name} was edited by hand", by_hand=True)
+    if not written and file.role is not Role.CONFIG:  # a generated file says itself whose it is
+        return FileChange(file, before, f"{name} changes", by_hand=False, foreign=True)
     if not written:
         why = f"{name} takes the place of a file that is not ours, which is kept as {name}.orig"
         return FileChange(file, before, why, by_hand=False, foreign=True)

@@ -21,6 +21,12 @@ class Style(NamedTuple):
 
     def fold(self, text: str, indent: str) -> Iterator[str]:
         """The text in lines that fit; those after the first begin with `indent`. Colour takes no width."""
+        first, *others = text.split("\n")
+        yield from self._fold(first, indent)
+        for line in others:
+            yield from self._fold(indent + line.strip(), indent)
+
+    def _fold(self, text: str, indent: str) -> Iterator[str]:
         if not self.width or _length(text) <= self.width:
             yield text
             return

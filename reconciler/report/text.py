@@ -18,6 +18,7 @@ _SILENT = StepResult("", Status.DONE)
 _SHOWN_ALIKE = 12  # services with one and the same reason that get a line each; more are told together
 _SHOWN_VERSIONS = 3
 _WIDEST_VERSIONS = 24  # characters
+_WIDEST_NAME = 28
 _SHOWN_CLEANED = 3  # files that get a line each
 _SHOWN_KEPT = 12  # unchanged services that get a line each; more are counted
 
@@ -77,9 +78,12 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     changes = deployment.plan.diff.changes
     acting = [change for change in changes if change.kind is not Kind.KEEP]
     kept = [change for change in changes if change.kind is Kind.KEEP]
-    width = max((len(change.service) for change in changes), default=0)
+    width = min(max((len(change.service) for change in changes), default=0), _WIDEST_NAME)
     versions = min(max((len(_versions(change)) for change in acting), default=0), _WIDEST_VERSIONS)
     talkative = {step.service for step in deployment.plan.steps if results.get(step.id, _SILENT).message}
+    shared = steps.get("", ())
+    broken = [step for step in shared if results.get(step.id, _SILENT).status is Status.FAILED]
+    yield from _shared_lines(broken, results, deployment.desired.root, style)
     for alike in _alike(acting, talkative):
         if len(alike) > _SHOWN_ALIKE:
             yield from _together(alike, style)
@@ -88,7 +92,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
             yield from _change_lines(change, width, versions, style)
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
-    yield from _shared_lines(steps.get("", ()), results, deployment.desired.root, style)
+    yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
     for gap in deployment.plan.diff.gaps:
         yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
     if deployment.error:
@@ -111,6 +115,8 @@ def _by_service(steps: Iterable[Step]) -> dict[str, list[Step]]:
 def _change_lines(change: Change, width: int, versions: int, style: Style) -> Iterator[str]:
     sign = style.paint(change.kind.sign, _COLOURS[change.kind])
     first, *more = [*_shortened(change), ""] if change.reasons else [""]
+    if change.kind is Kind.UPDATE and not change.acts:
+        first += " (mended; no restart)"
     head = f"  {sign} {change.service:<{width}}  {_versions(change):<{versions}}"
     indent = " " * (width + 6)
     yield from style.fold(f"{head}  {first}".rstrip(), indent=indent)
@@ -177,6 +183,7 @@ def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], sty
     for step, result in found:
         if result.status is Status.DONE or (failed and result.status is Status.BLOCKED):
             continue  # what a failure holds up of the same service goes without saying
+        failed = failed or result.status is Status.BLOCKED
         colour = "dim" if result.status is Status.SKIPPED else "red"
         lines = result.message.splitlines()
         yield from style.fold(
@@ -280,7 +287,11 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
 def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
     since = span(now - unit.since) if unit and unit.since else "-"
     pid = str(unit.pid) if unit and unit.pid else "-"
-    return (change.service, change.state.value, running_version(change) or "-", change.wanted or "-", pid, since)
+    name = change.service if len(change.service) <= _WIDEST_NAME else change.service[: _WIDEST_NAME - 1] + "…"
+    state = change.state.value
+    if change.strays and change.state is State.ABSENT:
+        state, pid = "stray", str(change.strays[0].pid)
+    return (name, state, running_version(change) or "-", change.wanted or "-", pid, since)
 
 
 def _columns(row: Sequence[str], widths: Sequence[int]) -> str:
