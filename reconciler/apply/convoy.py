@@ -85,6 +85,7 @@ class Convoy:
         begins: Callable[[Step], None] = lambda _: None,
         waits: Callable[[], None] = lambda: None,
         wrong: Callable[[Service, Unit], str] = lambda _service, _unit: "",
+        last_words: Callable[[str, str], str] = lambda _service, _log: "",
         refused: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
     ) -> None:
         self.clock = clock or SystemClock()
@@ -95,6 +96,7 @@ class Convoy:
         self.begins = begins
         self.waits = waits
         self.refused = refused  # by step, those that no longer stand on the ground that they were planned on
+        self.last_words = last_words  # what a service that did not start has written, of its name and log
         self.wrong = wrong  # what stands against a unit that is up being the one that was to be started
         self.jobs = {step.id: _Job(step, services.get(step.service), self.clock.now()) for step in steps}
         self.starts = {job.step.service: job for job in self.jobs.values() if job.step.act.starts}
@@ -280,7 +282,8 @@ class Convoy:
     def _fail_start(self, job: _Job, unit: Unit) -> None:
         log = self.backends[job.unit.launcher].log_path(job.unit.name)
         said = f"did not start: {unit.state.value.upper()}" + (f" ({unit.detail})" if unit.detail else "")
-        self._end(job, Status.FAILED, said, f"see {log}" if log else "")
+        words = self.last_words(job.step.service, log) if log else ""
+        self._end(job, Status.FAILED, f"{said}\n{words}" if words else said, f"see {log}" if log else "")
 
     def _end(self, job: _Job, status: Status, message: str = "", hint: str = "") -> None:
         job.end(status, self.clock.now(), message, hint)

@@ -23,6 +23,9 @@ from reconciler.install.base import InstallError
 from reconciler.launchers.base import Backend, BackendError
 
 
+_LAST_BYTES, _LAST_LINES = 2048, 4  # of the log of a service that did not start
+
+
 class Watcher(Protocol):
     """Is told what happens while it happens. Tests end the pass from here, at every boundary."""
 
@@ -61,6 +64,7 @@ class Executor:
         self.plan = plan
         self.desired = compiled.deployment
         self.contents = compiled.contents
+        self.fields = compiled.fields
         self.backends = backends
         self.watcher = watcher
         self.asked_to_stop = asked_to_stop
@@ -234,6 +238,7 @@ class Executor:
             waits=self.watcher.waits,
             wrong=self._wrong,
             refused=self._refused,
+            last_words=self._last_words,
         )
         convoy.drive()
         for service, unit in convoy.up.items():
@@ -253,6 +258,15 @@ class Executor:
             f"{service.launcher} has started something else under the name {unit.name} (pid {unit.pid}, {other}): "
             "another description there has the same name"
         )
+
+    def _last_words(self, service: str, log: str) -> str:
+        """The end of a service's log; of one that was given a secret only its owner may say what it wrote."""
+        if any(field.secret for field in self.fields.get(service, {}).values()):
+            return ""
+        try:
+            return "\n".join(files.tail(log, _LAST_BYTES).decode(errors="replace").splitlines()[-_LAST_LINES:])
+        except OSError:
+            return ""
 
     def _refused(self, steps: Sequence[Step]) -> dict[str, StepResult]:
         """Of some steps, those whose unit is not as the plan found it. One question for each launcher."""

@@ -26,6 +26,16 @@ def read(path: str) -> bytes:
         os.close(descriptor)
 
 
+def tail(path: str, size: int) -> bytes:
+    """The last bytes of a file, at most so many. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        end = os.fstat(descriptor).st_size
+        return os.pread(descriptor, size, max(end - size, 0))
+    finally:
+        os.close(descriptor)
+
+
 def state(path: str) -> FileState:
     """What stands at a path. Raises `OSError` where that cannot be told: unreadable is not missing.
 
