@@ -64,14 +64,13 @@ def look(pid: int) -> Process | None:
 
     Its `mark` is None where the environment cannot be read or was overwritten (setproctitle), and
     `FOREIGN` where it was read and nothing in it is ours. One that has only just begun is waited for
-    some milliseconds, as in `scan`. Raises `OSError` where nothing can be told.
+    some milliseconds, as in `scan`, and one that a launcher has forked until its program begins.
+    Raises `OSError` where nothing can be told.
     """
-    process = _look(pid)
-    for _ in range(_RETRIES):
-        if process is None or not _is_unsettled(process):
-            break
+    process, tries = _look(pid), 0
+    while process is not None and _is_unsettled(process) and (tries < _RETRIES or _has_not_begun(process)):
         time.sleep(_RETRY)
-        process = _look(pid)
+        process, tries = _look(pid), tries + 1
     return process
 
 
@@ -127,6 +126,21 @@ def _is_unsettled(process: Process) -> bool:
     if mark is None or time.time() - process.started > _YOUNG:
         return False
     return not mark.spec if mark.service else mark.pid == process.parent != 0
+
+
+def _has_not_begun(process: Process) -> bool:
+    """Between fork and exec, which takes its time on a busy host: it still has its parent's arguments."""
+    if process.mark is None or process.mark.pid != process.parent:
+        return False
+    try:
+        return _arguments(process.pid) == _arguments(process.parent)
+    except OSError:
+        return False
+
+
+def _arguments(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
 
 
 def _is_main(process: Process) -> bool:

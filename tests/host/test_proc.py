@@ -129,6 +129,32 @@ def test_a_daemon_is_known_by_its_own_pid(deployment: str, start: Start) -> None
     assert (mark.service, mark.spec) == ("", "spec-1")
 
 
+_SLOW_LAUNCHER = """
+import os, sys, time
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    time.sleep(0.4)  # a busy host: it is some time until the program begins
+    os.execve("/bin/sleep", ["sleep", "1000"], os.environ | {"RECONCILE_SERVICE": "rpc", "RECONCILE_SPEC": "spec-1"})
+print(child, flush=True)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_child_that_has_not_begun_is_waited_for(deployment: str, start: Start) -> None:
+    """Until its program begins it shows the launcher's mark; that must not be taken for its own."""
+    marks = {"RECONCILE_ROOT": "/srv/jaws", "RECONCILE_DAEMON": "supervisor", "RECONCILE_SPEC": "conf-1"}
+    argv = ("/bin/sh", "-c", 'export RECONCILE_PID=$$; exec "$@"', "sh", sys.executable, "-c", _SLOW_LAUNCHER)
+    launcher = start("", marks, *argv)
+    assert launcher.stdout
+    child = int(launcher.stdout.readline())
+    process = proc.look(child)
+    assert process is not None
+    assert process.mark is not None
+    assert (process.mark.service, process.mark.spec) == ("rpc", "spec-1")
+    os.kill(child, signal.SIGKILL)
+
+
 def test_other_deployments_do_not_count(deployment: str, start: Start) -> None:
     process = start(BECOME, MARKS | {"RECONCILE_DEPLOYMENT": deployment + "2"})
     until(runs(process.pid, b"sleep"))
