@@ -83,7 +83,8 @@ def converges(world: World, before: Mapping[str, bytes], where: str) -> None:
             assert content in (before.get(path), after.get(path)), (where, path, content)
     assert temporary(after) == [], where
     inventories = [path for path, _ in everything_below(world.root) if path.name == "inventory.json"]
-    assert all(json.loads(path.read_bytes()) for path in inventories)
+    assert inventories
+    assert all(json.loads(line) for path in inventories for line in path.read_text().splitlines())
     world.idle()
     assert world.files() == after, where
 
