@@ -10,7 +10,7 @@ from reconciler.agent.store import SourceState
 from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Origin, Problem
 from reconciler.core.report import Notice
-from reconciler.source import BadTree, Mirror, Poll, SourceError, UnknownCommit, Unreachable
+from reconciler.source import BadTree, Mirror, Poll, SourceError, Stopped, UnknownCommit, Unreachable
 
 
 class Chosen(NamedTuple):
@@ -39,17 +39,17 @@ def choose(
         return Chosen(known.valid, known._replace(contact=time.time()))
     except Unreachable as error:
         return _unreachable(agent, known, str(error))
+    except Stopped as error:
+        return _held(known, f"{error} before it was known what the branch says")
     except SourceError as error:
-        return _held(known, str(error))
+        return _held(known, "the branch cannot be followed", f":\n{error}")
     except OSError as error:  # of the mirror's folder
-        return _held(known, f"{error.filename or mirror.folder}: {error.strerror or error}")
+        return _held(known, "the branch cannot be followed", f":\n{error.filename or mirror.folder}: {error.strerror}")
 
 
-def _held(known: SourceState, why: str) -> Chosen:
+def _held(known: SourceState, what: str, why: str = "") -> Chosen:
     holding = f"holding to {known.valid[:8]}" if known.valid else "no commit is known yet"
-    return Chosen(
-        known.valid, known, notices=(Notice(f"the branch cannot be followed; {holding}:\n{why}", failed=True),)
-    )
+    return Chosen(known.valid, known, notices=(Notice(f"{what}; {holding}{why}", failed=True),))
 
 
 def _unreachable(agent: Agent, known: SourceState, why: str) -> Chosen:

@@ -63,7 +63,9 @@ class Pass:
         self.observer = observer
         self.asked_to_stop = asked_to_stop
         self.store = Store(agent.state_dir, agent.site)
-        self.mirror = Mirror(agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout)
+        self.mirror = Mirror(
+            agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout, self._must_stop
+        )
         self.workspace = Workspace(agent, self.store, self.mirror, host.name, host.account)
         self.id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
         self.enforcer = Enforcer(self.id, self.store, self.workspace, observer, self._must_stop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from typing import NamedTuple
 _SIGKILL, _SIGPIPE, _SIGTERM = 9, 13, 15
 _CHUNK = 1 << 16
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL: git removes its locks
+_SLICE = 0.2  # seconds of waiting, after which whoever waits may have a reason not to go on
 
 
 class Ended(NamedTuple):
@@ -28,10 +29,15 @@ class Ended(NamedTuple):
 
 
 class Child:
-    """A running program. Whoever starts one must call `finish` or `end`."""
+    """A running program. Whoever starts one must call `finish` or `end`.
 
-    def __init__(self, pid: int, out: int, err: int, feed: int) -> None:
+    `heed` is called time and again while the program lets us wait, and raises where that is to be given up.
+    A program that answers at once is read to its end in any case.
+    """
+
+    def __init__(self, pid: int, out: int, err: int, feed: int, heed: Callable[[], None]) -> None:
         self.pid, self._out, self._err, self._feed = pid, out, err, feed
+        self._heed = heed
         self._code: int | None = None
         self._said = b""  # what was read from standard error
         self._rest = b""  # read from standard output, not yet asked for
@@ -43,7 +49,7 @@ class Child:
         try:
             while chunk := self._receive(deadline):
                 chunks.append(chunk)
-            late = chunk is None or not self._reap(deadline)
+            late = chunk is None or not self._await(deadline)
         finally:
             self.end()  # also when we are interrupted: a terminal's ^C does not reach another session
         return Ended(self._code or 0, b"".join(chunks), self._said, late)
@@ -86,9 +92,12 @@ class Child:
         waiter.register(self._out, select.POLLIN)
         waiter.register(self._err, select.POLLIN)
         while True:
-            ready = waiter.poll(max(0.0, (deadline - monotonic()) * 1000))
+            left = max(0.0, deadline - monotonic())
+            ready = waiter.poll(min(left, _SLICE) * 1000)
             if not ready:
-                return None
+                if left <= _SLICE:
+                    return None
+                self._heed()
             for descriptor, _ in ready:
                 if descriptor == self._out:
                     return os.read(self._out, _CHUNK)
@@ -96,6 +105,14 @@ class Child:
                 self._said += said
                 if not said:
                     waiter.unregister(self._err)
+
+    def _await(self, deadline: float) -> bool:
+        """Whether the program has ended by `deadline`."""
+        while not self._reap(min(deadline, monotonic() + _SLICE)):
+            if monotonic() >= deadline:
+                return False
+            self._heed()
+        return True
 
     def _reap(self, deadline: float) -> bool:
         """Whether the program has ended by `deadline`."""
@@ -149,7 +166,11 @@ class Child:
         return self._said
 
 
-def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False) -> Child:
+def _patient() -> None:
+    """There is no reason not to wait."""
+
+
+def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False, heed: Callable[[], None] = _patient) -> Child:
     """Start a program found on the PATH; `feed` gives it a pipe as standard input. Raises `OSError`."""
     out, out_end = os.pipe()
     err, err_end = os.pipe()
@@ -170,4 +191,4 @@ def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False) -> Chi
         for descriptor in (out_end, err_end, given):
             if descriptor >= 0:
                 os.close(descriptor)
-    return Child(pid, out, err, ours)
+    return Child(pid, out, err, ours, heed)

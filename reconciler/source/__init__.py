@@ -13,7 +13,7 @@ Nothing here asks a question, and no credential of an address reaches a command 
 """
 
 from reconciler.source.address import check_branch, check_url, is_local
-from reconciler.source.errors import BadTree, Damaged, NoBranch, SourceError, UnknownCommit, Unreachable
+from reconciler.source.errors import BadTree, Damaged, NoBranch, SourceError, Stopped, UnknownCommit, Unreachable
 from reconciler.source.local import tree_at
 from reconciler.source.mirror import Mirror, Poll
 from reconciler.source.objects import CommitInfo
@@ -27,6 +27,7 @@ __all__ = [
     "NoBranch",
     "Poll",
     "SourceError",
+    "Stopped",
     "UnknownCommit",
     "Unreachable",
     "branch_head",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
 from reconciler.host import child
 from reconciler.host.child import Child, Ended
 from reconciler.source.address import Address, is_local, is_ssh, take_apart
-from reconciler.source.errors import NoBranch, SourceError, Unreachable, hint
+from reconciler.source.errors import NoBranch, SourceError, Stopped, Unreachable, hint
 
 # what a hook or an alias that calls us would pass on: `git rev-parse --local-env-vars`, and a few more
 STRAY = (
@@ -57,10 +57,22 @@ _CREDENTIALS = (
 _TRUSTING = "git -c 'safe.directory=*' upload-pack"
 
 
-def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False) -> Child:
-    """Start git, or what it is run by. Raises `SourceError`."""
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def start(
+    argv: list[str], env: Mapping[str, str], *, feed: bool = False, asked_to_stop: Callable[[], bool] = never
+) -> Child:
+    """Start git, or what it is run by. Raises `SourceError`; waiting for it raises `Stopped` when that is asked for."""
+
+    def heed() -> None:
+        if asked_to_stop():
+            raise Stopped
+
     try:
-        return child.start(argv, env, feed=feed)
+        return child.start(argv, env, feed=feed, heed=heed)
     except OSError as error:
         raise SourceError(f"{argv[0]} could not be started: {error.strerror or error}") from error
 
@@ -82,9 +94,23 @@ class Remote(NamedTuple):
     address: Address
     options: tuple[str, ...]  # for ls-remote and fetch
     env: dict[str, str]
+    asked_to_stop: Callable[[], bool]
+
+    def start(self, argv: list[str], *, feed: bool = False) -> Child:
+        """Start git in this environment. Raises `SourceError`, and `Stopped` while it is waited for."""
+        return start(argv, self.env, feed=feed, asked_to_stop=self.asked_to_stop)
+
+    def run(self, argv: list[str], timeout: float) -> bytes:
+        """Run git to its end and give its output. Raises `SourceError`; `Unreachable` when it took too long."""
+        ended = self.start(argv).finish(monotonic() + timeout)
+        if ended.late:
+            raise Unreachable(describe(argv, ended, timeout, self.address))
+        if ended.code:
+            raise SourceError(describe(argv, ended, timeout, self.address))
+        return ended.out
 
 
-def remote(repo: str, timeout: float) -> Remote:
+def remote(repo: str, timeout: float, asked_to_stop: Callable[[], bool] = never) -> Remote:
     """Prepare to call a repository. `timeout` in seconds bounds ssh's connecting."""
     address, env = take_apart(repo), environment()
     if address.user:
@@ -93,7 +119,7 @@ def remote(repo: str, timeout: float) -> Remote:
         _silence_ssh(env, timeout)
     # who names a path in the agent's file trusts it; its owner may be another account
     options = (f"--upload-pack={_TRUSTING}",) if is_local(repo) else ()
-    return Remote(address, options, env)
+    return Remote(address, options, env, asked_to_stop)
 
 
 def _give_credentials(env: dict[str, str], address: Address) -> None:
@@ -133,7 +159,7 @@ def _configured_ssh(env: dict[str, str]) -> str:
 
 def ask(source: Remote, branch: str) -> Child:
     """Start asking for a branch. The mirror is left out of it: it may be damaged."""
-    return start(_asking(source, branch), source.env)
+    return source.start(_asking(source, branch))
 
 
 def _asking(source: Remote, branch: str) -> list[str]:
@@ -177,16 +203,6 @@ def _brief(argv: Sequence[str]) -> list[str]:
         for at, word in enumerate(argv)
         if word != "-c" and at not in settings and not word.startswith("--upload-pack=")
     ]
-
-
-def run(argv: list[str], env: dict[str, str], timeout: float, address: Address | None = None) -> bytes:
-    """Run git to its end and give its output. Raises `SourceError`; `Unreachable` when it took too long."""
-    ended = start(argv, env).finish(monotonic() + timeout)
-    if ended.late:
-        raise Unreachable(describe(argv, ended, timeout, address))
-    if ended.code:
-        raise SourceError(describe(argv, ended, timeout, address))
-    return ended.out
 
 
 def is_commit(text: str) -> bool:

@@ -27,6 +27,13 @@ class Damaged(SourceError):  # noqa: N818 - the word that callers read
     """Objects or refs of the mirror cannot be read, and a rebuild was not possible."""
 
 
+class Stopped(SourceError):  # noqa: N818 - the word that callers read
+    """The pass was asked to stop while git let it wait. Nothing that follows a failure may follow from it."""
+
+    def __init__(self) -> None:
+        super().__init__("the pass was asked to stop")
+
+
 _HINTS = (
     ("Host key verification failed", "add the server's key to known_hosts, for example with ssh-keyscan"),
     ("Permission denied (", "the server refused the ssh key: give the account a deploy key that may read it"),

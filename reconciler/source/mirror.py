@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import os.path
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import monotonic
+from types import TracebackType
 from typing import TypeVar
 
 from reconciler.host.child import Child
 from reconciler.source import mend, refs
 from reconciler.source.address import check_branch, check_url, is_local
-from reconciler.source.command import Remote, answer, ask, describe, is_commit, no_branch, remote, run, start
-from reconciler.source.errors import Damaged, SourceError, UnknownCommit, Unreachable
+from reconciler.source.command import Remote, answer, ask, describe, is_commit, never, no_branch, remote
+from reconciler.source.errors import Damaged, SourceError, Stopped, UnknownCommit, Unreachable
 from reconciler.source.local import check_rev
 from reconciler.source.objects import CommitInfo, Reader
 
@@ -65,15 +65,18 @@ class Mirror:
     The caller holds the lock of the state directory while it calls `fetch` or `pin`, or anything that
     may have to repair (`tree`, `commit_info`): two that repair one mirror at a time would be in each
     other's way. `poll` needs no lock. Raises `SourceError` for an address or branch that is not taken.
+    Whatever waits for git raises `Stopped` soon after `asked_to_stop` has become true.
     """
 
-    def __init__(self, repo: str, branch: str, folder: str, timeout: float = 60.0) -> None:
+    def __init__(
+        self, repo: str, branch: str, folder: str, timeout: float = 60.0, asked_to_stop: Callable[[], bool] = never
+    ) -> None:
         wrong = check_url(repo) or check_branch(branch)
         if wrong:
             raise SourceError(wrong)
         self.branch, self.folder, self.timeout = branch, os.path.abspath(folder), timeout
         self._path = is_local(repo)
-        self._source = remote(repo, timeout)
+        self._source = remote(repo, timeout, asked_to_stop)
 
     @property
     def address(self) -> str:
@@ -104,7 +107,7 @@ class Mirror:
         mend.leftovers(self.folder)
         try:
             commit = self._fetch_into(self.folder)
-        except Unreachable:
+        except (Unreachable, Stopped):
             raise
         except SourceError as error:
             # git's words do not tell whose fault it was; asking the remote without the mirror does
@@ -114,7 +117,7 @@ class Mirror:
         return commit
 
     def _fetch_mended(self, head: str) -> str:
-        with suppress(SourceError):
+        with _NoMatter():
             mend.skeleton(self.folder)
             return self._fetch_into(self.folder)
         return self._rebuild(head)
@@ -129,7 +132,7 @@ class Mirror:
     def _transfer(self, folder: str, url: str, refspec: str) -> str:
         argv = self._git(folder, *_FETCH, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules")
         argv += [*self._source.options, "--", url, refspec]
-        ended = start(argv, self._source.env).finish(monotonic() + self.timeout)
+        ended = self._source.start(argv).finish(monotonic() + self.timeout)
         if ended.late:
             raise Unreachable(describe(argv, ended, self.timeout, self._source.address))
         if b"couldn't find remote ref" in ended.err:
@@ -171,12 +174,12 @@ class Mirror:
 
     def _carry(self, aside: str, name: str, pinned: str) -> None:
         """Have a pinned commit in the new mirror: it came with the branch, or the old one has it, or the remote."""
-        with suppress(SourceError):
+        with _NoMatter():
             self._run(aside, "update-ref", name, pinned)
             self._run(aside, "rev-list", "--objects", "--quiet", pinned)
             return
         for url, wanted in ((self.folder, name), (self.address, pinned)):
-            with suppress(SourceError):
+            with _NoMatter():
                 self._run(aside, "update-ref", "-d", name)
                 self._transfer(aside, url, f"+{wanted}:{name}")
                 return
@@ -185,6 +188,8 @@ class Mirror:
         """Rebuild after reading failed. Raises `Damaged` where the remote is of no help now."""
         try:
             self._rebuild(Poll(self._source, self.branch, self.timeout, "").head())
+        except Stopped:
+            raise
         except (SourceError, OSError) as error:
             raise Damaged(f"{because}\n{self.folder} is damaged and cannot be rebuilt now: {error}") from error
 
@@ -226,7 +231,7 @@ class Mirror:
             return
         from reconciler.source import library
 
-        with suppress(SourceError):
+        with _NoMatter():
             library.pack(self.folder, self.timeout)
 
     # ------------------------------------------------------------ what it holds
@@ -236,6 +241,8 @@ class Mirror:
         try:
             with self._reader(self.folder) as reader:
                 return reader.commit(_full(commit)).sha == commit
+        except Stopped:
+            raise
         except SourceError:
             return False
 
@@ -257,7 +264,7 @@ class Mirror:
 
     def _follows(self, old: str, new: str) -> bool | SourceError:
         argv = self._git(self.folder, "merge-base", "--is-ancestor", old, new)
-        ended = start(argv, self._source.env).finish(monotonic() + self.timeout)
+        ended = self._source.start(argv).finish(monotonic() + self.timeout)
         if ended.code in (0, 1) and not ended.late:
             return ended.code == 0
         if not self._must_have(old) and self.has(new) and not self.has(old):
@@ -316,10 +323,22 @@ class Mirror:
         return ["git", f"--git-dir={folder}", *words]
 
     def _run(self, folder: str, *words: str) -> bytes:
-        return run(self._git(folder, *words), self._source.env, self.timeout, self._source.address)
+        return self._source.run(self._git(folder, *words), self.timeout)
 
     def _reader(self, folder: str) -> Reader:
-        return Reader(self._git(folder), self._source.env, self.timeout)
+        return Reader(self._git(folder), self._source.env, self.timeout, self._source.asked_to_stop)
+
+
+class _NoMatter:
+    """What fails in this block is done in another way, or another time; an end that was asked for ends it all."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return isinstance(error, SourceError) and not isinstance(error, Stopped)
 
 
 def _full(commit: str) -> str:

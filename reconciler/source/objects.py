@@ -6,12 +6,12 @@ attributes (export-subst, line ends), so that other bytes arrive than were commi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from reconciler.source.command import describe, is_commit, start
+from reconciler.source.command import describe, is_commit, never, start
 from reconciler.source.errors import BadTree, Damaged, UnknownCommit
 
 FOLDERS = ("desired", "templates")
@@ -39,10 +39,12 @@ class _Entry(NamedTuple):
 class Reader:
     """Objects of one repository, for the length of a `with`. `seconds` bound all that is read in it."""
 
-    def __init__(self, git: list[str], env: dict[str, str], seconds: float) -> None:
+    def __init__(
+        self, git: list[str], env: dict[str, str], seconds: float, asked_to_stop: Callable[[], bool] = never
+    ) -> None:
         self._argv, self._seconds = [*git, "cat-file", "--batch"], seconds
         self._deadline = monotonic() + seconds
-        self._child = start(self._argv, env, feed=True)
+        self._child = start(self._argv, env, feed=True, asked_to_stop=asked_to_stop)
 
     def __enter__(self) -> Self:
         return self

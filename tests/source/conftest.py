@@ -76,8 +76,10 @@ def upstream(tmp_path: Path) -> Upstream:
 
 @pytest.fixture
 def mirror_of(tmp_path: Path) -> Callable[..., Mirror]:
-    def make(repo: object, branch: str = "main", timeout: float = 60.0) -> Mirror:
-        return Mirror(str(repo), branch, str(tmp_path / "state" / "mirror"), timeout)
+    def make(
+        repo: object, branch: str = "main", timeout: float = 60.0, asked_to_stop: Callable[[], bool] = lambda: False
+    ) -> Mirror:
+        return Mirror(str(repo), branch, str(tmp_path / "state" / "mirror"), timeout, asked_to_stop)
 
     return make
 

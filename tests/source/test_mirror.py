@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.source import BadTree, Mirror, NoBranch, SourceError, UnknownCommit, Unreachable, refs, tree_at
+from reconciler.source import BadTree, Mirror, NoBranch, SourceError, Stopped, UnknownCommit, Unreachable, refs, tree_at
 from reconciler.source.command import answer, ask, remote
 from reconciler.source.objects import MAX_FILE
 from tests.source.conftest import Ssh, Upstream
@@ -491,3 +492,60 @@ def test_a_pass_without_news_opens_and_leaves_nothing(upstream: Upstream, mirror
     assert len(os.listdir("/proc/self/fd")) == len(before)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+# ---------------------------------------------------------------- asked to stop
+
+
+@pytest.mark.parametrize("scheme", ["git", "http", "ssh"])
+@pytest.mark.parametrize("how", ["poll", "fetch"])
+def test_who_asks_to_stop_need_not_wait_for_git(
+    scheme: str, how: str, silent_port: int, upstream: Upstream, mirror_of: MakeMirror
+) -> None:
+    """A server that takes the connection and says nothing; git and its helpers are gone afterwards."""
+    mirror_of(upstream.path).fetch()
+    asked = threading.Event()
+    mirror = mirror_of(f"{scheme}://127.0.0.1:{silent_port}/x", asked_to_stop=asked.is_set)
+    timer = threading.Timer(0.5, asked.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(Stopped, match="the pass was asked to stop"):
+        mirror.fetch() if how == "fetch" else mirror.poll().head()
+    assert time.monotonic() - began < 4
+    timer.join()
+    assert mirror_of(upstream.path).tree(upstream.first) == FILES
+    assert not [line for line in _all_command_lines() if f":{silent_port}/x" in line]
+
+
+def _all_command_lines() -> list[str]:
+    listed = subprocess.run(["ps", "-ww", "-e", "-o", "args="], capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
+def test_what_is_answered_at_once_is_read_though_the_pass_ends(upstream: Upstream, mirror_of: MakeMirror) -> None:
+    """A pass that ends still says what it has done, and reads the commit for that."""
+    mirror_of(upstream.path).fetch()
+    mirror = mirror_of(upstream.path, asked_to_stop=lambda: True)
+    assert mirror.tree(upstream.first) == FILES
+    assert mirror.commit_info(upstream.first).subject == "first"
+
+
+def test_a_rebuild_that_is_given_up_leaves_the_old_mirror(
+    upstream: Upstream, mirror_of: MakeMirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a rebuild does for each failure, it must not do for an end: a pin would be left behind."""
+    first = mirror_of(upstream.path)
+    first.fetch()
+    first.pin("valid", upstream.first)
+    real = shutil.which("git")
+    (tmp_path / "bin").mkdir()
+    slow = f'#!/bin/sh\ncase "$*" in *"--quiet {upstream.first}") sleep 60;; esac\nexec {real} "$@"\n'
+    (tmp_path / "bin" / "git").write_text(slow)
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    began = time.monotonic()
+    mirror = mirror_of(upstream.path, asked_to_stop=lambda: time.monotonic() - began > 1.5)
+    with pytest.raises(Stopped):
+        mirror._rebuild(upstream.first)
+    assert mirror.pinned("valid") == upstream.first
+    assert mirror_of(upstream.path).fetch() == upstream.first
