@@ -120,7 +120,8 @@ class Lock:
                 self._numbered = mine
                 self._clear(last + 1)
                 return None
-            os.unlink(mine)
+            with suppress(FileNotFoundError):  # whoever has a higher one may have cleared it away
+                os.unlink(mine)
 
     def _numbers(self) -> list[int]:
         folder, name = os.path.split(os.path.abspath(self.path))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.host import lock as lock_module
 from reconciler.host.lock import Holder, Lock, _boot, _record, _started
 
 ROOT = Path(__file__).parents[2]
@@ -235,6 +236,24 @@ def test_only_a_provably_dead_holder_is_passed_over(change: dict[str, object], f
 def test_a_numbered_record_that_cannot_be_read_is_held(tmp_path: Path) -> None:
     (tmp_path / "lock.3").write_text("")
     assert Lock(str(tmp_path / "lock"), refused).acquire() is not None
+
+
+def test_a_number_that_others_have_passed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between our look and our file, somebody has taken a higher number and cleared ours away."""
+    holder, really = _me(), lock_module._make
+    taken = tmp_path / "lock.9"
+
+    def passed(path: str, text: str) -> bool:
+        made = really(path, text)
+        taken.write_text(_record(holder))
+        os.unlink(path)
+        return made
+
+    monkeypatch.setattr(lock_module, "_make", passed)
+    answer = Lock(str(tmp_path / "lock"), refused).acquire()
+    assert answer
+    assert answer.pid == holder.pid
+    assert sorted(os.listdir(tmp_path)) == ["lock", "lock.9"]
 
 
 @WAYS
