@@ -15,23 +15,32 @@ from reconciler.desired import Facts, Tree, compile_site, sites
 def compare(
     before: tuple[str, Tree], after: tuple[str, Tree], facts: Facts, *, site: str = "", environments: Sequence[str] = ()
 ) -> Comparison:
-    """Every deployment of either commit, or only those of a site or of some environments."""
+    """Every deployment of either commit, or only those of a site or of some environments.
+
+    A site that is not valid at one of them is not compared: all of it would be told as new, or as gone.
+    """
     reports: list[PassReport] = []
     problems: list[Problem] = []
     compared = 0
     known = set(sites(before[1])) | set(sites(after[1]))
     for name in sorted(known & {site} if site else known):
-        old = compile_site(before[1], name, None, facts, before[0]).compiled
+        old = compile_site(before[1], name, None, facts, before[0]) if name in sites(before[1]) else None
         new = compile_site(after[1], name, None, facts, after[0]) if name in sites(after[1]) else None
         problems += new.problems if new else ()
-        if new and new.problems:
+        problems += _of_commit(before[0], old.problems) if old and not (new and new.problems) else ()
+        if any(side and side.problems for side in (old, new)):
             continue
-        pairs = _pairs(old, new.compiled if new else {}, environments)
+        pairs = _pairs(old.compiled if old else {}, new.compiled if new else {}, environments)
         compared += len(pairs)
         deployments = tuple(report for report in map(_report, pairs) if _differs(report))
         if deployments:
             reports.append(PassReport(name, after[0], "", "", "", deployments))
     return Comparison(before[0], after[0], tuple(reports), compared, tuple(dict.fromkeys(problems)))
+
+
+def _of_commit(commit: str, problems: Sequence[Problem]) -> list[Problem]:
+    """Placed as git writes it, COMMIT:FILE, to tell them from those of the later commit."""
+    return [p._replace(origin=p.origin._replace(file=f"{commit[:8]}:{p.origin.file}")) for p in problems]
 
 
 _Pair = tuple[Compiled | None, Compiled | None]

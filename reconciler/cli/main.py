@@ -27,6 +27,7 @@ _COMMANDS = {
 
 def run() -> None:
     """The entry point. Does not return."""
+    _bear_any_output()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -35,6 +36,16 @@ def run() -> None:
     # What is left to tear down is memory; the kernel does that faster.
     sys.stderr.flush()
     os._exit(code)
+
+
+def _bear_any_output() -> None:
+    """What a terminal's encoding cannot show is written as an escape, and nobody may be listening at all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
+        else:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(argv: Sequence[str]) -> int:

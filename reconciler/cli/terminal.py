@@ -28,4 +28,5 @@ def likes_colour() -> bool:
 def print_json(data: Any) -> None:
     from json import dumps
 
-    print(dumps(data, indent=2, ensure_ascii=False))
+    # Elsewhere a character may be written as Python does, which JSON does not read.
+    print(dumps(data, indent=2, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))

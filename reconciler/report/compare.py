@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from reconciler.core.report import Comparison
@@ -13,11 +14,22 @@ from reconciler.report.text import pass_text, problem_lines
 def compare_text(comparison: Comparison, style: Style) -> str:
     range_ = f"{comparison.before[:8]}..{comparison.after[:8]}"
     blocks = [pass_text(report, style).rstrip() for report in comparison.reports]
-    if comparison.problems:
-        blocks.append("\n".join([f"{comparison.after[:8]} is not valid:", *problem_lines(comparison.problems, style)]))
+    blocks += _problem_blocks(comparison, style)
     changed = sum(len(report.deployments) for report in comparison.reports)
     blocks.append(f"{range_}: {changed} of {comparison.compared} deployments differ.")
     return "\n\n".join(blocks) + "\n"
+
+
+def _problem_blocks(comparison: Comparison, style: Style) -> Iterator[str]:
+    """Those of either commit; the earlier one's carry its name in their place."""
+    before = f"{comparison.before[:8]}:"
+    earlier = [problem for problem in comparison.problems if problem.origin.file.startswith(before)]
+    later = [problem for problem in comparison.problems if problem not in earlier]
+    if earlier:
+        heading = f"{comparison.before[:8]} is not valid, so nothing can be compared with it:"
+        yield "\n".join([heading, *problem_lines(earlier, style)])
+    if later:
+        yield "\n".join([f"{comparison.after[:8]} is not valid:", *problem_lines(later, style)])
 
 
 def compare_data(comparison: Comparison) -> dict[str, Any]:
