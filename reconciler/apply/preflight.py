@@ -13,6 +13,7 @@ from reconciler.install import method
 # The search path of a service: what its manager gives it, not what the caller happens to have.
 SERVICE_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PROLOGUE_SECONDS = 120.0
+_LAST_WORDS = 'set -o pipefail; /bin/bash -c "$1" 2>&1 | tail -c 16384'  # it may print for as long as it runs
 _OF_THE_SHELL = frozenset("~$`*?[{(<>")  # what a word means that has one of these, only a shell can tell
 
 
@@ -45,9 +46,11 @@ def _ask_shell(service: Service, program: str) -> tuple[str, str] | None:
     script = f"{prologue_script(service.prologue)}command -v -- {quote(program)}\n"
     env = {"HOME": os.environ.get("HOME", "/"), "PATH": SERVICE_PATH}
     try:
-        run(["/bin/bash", "-c", script], timeout=_PROLOGUE_SECONDS, env=env, cwd="/")
+        run(["/bin/bash", "-c", _LAST_WORDS, "bash", script], timeout=_PROLOGUE_SECONDS, env=env, cwd="/")
     except CommandFailed as error:
         printed = tail(error.err) or tail(error.out)
-        message = f"command not found after the prologue: {program}" + (f"\n{printed}" if printed else "")
+        late = error.why.startswith("took longer")
+        message = f"the prologue {error.why}" if late else f"command not found after the prologue: {program}"
+        message += f"\n{printed}" if printed else ""
         return message, f"prologue: {service.prologue.strip()}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 
@@ -54,3 +55,20 @@ def test_a_talkative_prologue_is_cut(tmp_path: Path) -> None:
     assert missing[0].startswith("command not found after the prologue: nosuch\n")
     assert missing[0].endswith("\n300000")
     assert len(missing[0]) < 5000
+
+
+def test_a_prologue_before_a_program_that_is_there(tmp_path: Path) -> None:
+    assert find_program(service("tool", f"PATH=$PATH:{tmp_path}; yes | head -n 100000"), None, "/") is not None
+    (tmp_path / "tool").write_text("")
+    (tmp_path / "tool").chmod(0o755)
+    assert find_program(service("tool", f"PATH=$PATH:{tmp_path}; yes | head -n 100000"), None, "/") is None
+
+
+def test_what_an_endless_prologue_prints_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended when its time is over, and until then it fills nobody's memory."""
+    monkeypatch.setattr("reconciler.apply.preflight._PROLOGUE_SECONDS", 2.0)
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    missing = find_program(service("tool", "yes"), None, str(tmp_path))
+    assert missing
+    assert "the prologue took longer than 2 s" in missing[0]
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
