@@ -138,7 +138,7 @@ class SupervisorBackend:
         mark = daemon.mark if daemon else None
         if daemon is None or mark is None or not mark.deployment or daemon.pid in ours or self._is_daemon(daemon):
             return ""
-        return f"it belongs to deployment {mark.deployment} in {mark.root}"
+        return f"it belongs to deployment {mark.deployment} in {mark.root}; give one of them another `paths.run`"
 
     def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[Gap, ...]]:
         """Units that a file of ours in the include folder names, with those files."""
