@@ -136,7 +136,7 @@ class Executor:
         chosen = method(install.method)
         if chosen.complete(install):
             return Ending(Status.SKIPPED, "is in place since the plan was made")
-        chosen.build(install, lambda line: self.watcher.progress(step, line))
+        chosen.build(install, lambda line: self.watcher.progress(step, line), self.asked_to_stop)
         return DONE
 
     def _check(self, step: Step) -> Ending:

@@ -24,6 +24,18 @@ class InstallError(Exception):
     """A build failed. The text has what was run, what it printed, and what to do."""
 
 
+class BuildStopped(InstallError):  # noqa: N818 - the word that callers read
+    """It was ended because the pass was asked to stop. Nothing of it is left."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was not built: the pass was asked to stop")
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
 class Method(Protocol):
     name: str
     required: tuple[str, ...]  # keys of a component that this method cannot do without
@@ -40,8 +52,11 @@ class Method(Protocol):
     def complete(self, install: Install) -> bool:
         """Whether this very build is in place and finished. Starts no process. Raises `OSError`: it cannot be told."""
 
-    def build(self, install: Install, progress: Callable[[str], None]) -> None:
-        """Build it aside and move it into place, whole or not at all. Raises `InstallError`."""
+    def build(
+        self, install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool] = never
+    ) -> None:
+        """Build it aside and move it into place, whole or not at all. Raises `InstallError`, and soon after
+        `asked_to_stop` has become true: a build takes minutes, and whoever asks kills what does not end."""
 
     def find_program(self, install: Install, program: str) -> str:
         """Where a bare command name is found inside the finished thing; empty where it is not there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from reconciler.core.model import Install
-from reconciler.install.base import ComponentSpec
+from reconciler.install.base import ComponentSpec, never
 
 
 class _None:
@@ -26,7 +26,9 @@ class _None:
     def complete(self, install: Install) -> bool:  # noqa: ARG002
         return True
 
-    def build(self, install: Install, progress: Callable[[str], None]) -> None:
+    def build(
+        self, install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool] = never
+    ) -> None:
         pass
 
     def find_program(self, install: Install, program: str) -> str:  # noqa: ARG002

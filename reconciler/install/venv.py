@@ -33,7 +33,7 @@ from time import monotonic, sleep
 
 from reconciler.core.digest import digest
 from reconciler.core.model import Install
-from reconciler.install.base import ComponentSpec, InstallError
+from reconciler.install.base import BuildStopped, ComponentSpec, InstallError, never
 
 _STORE = ".store"
 _COMPLETE = ".complete"  # written last; its first line is the digest
@@ -75,15 +75,17 @@ class _Venv:
     def complete(self, install: Install) -> bool:
         return _is_finished(install.path, install.digest) and _link_target(_link(install)) == _relative(install)
 
-    def build(self, install: Install, progress: Callable[[str], None]) -> None:
+    def build(
+        self, install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool] = never
+    ) -> None:
         from reconciler.install.workbench import hint
 
         try:
             os.makedirs(os.path.dirname(install.path), exist_ok=True)
-            with _alone(install, progress):
+            with _alone(install, progress, asked_to_stop):
                 _remove_unfinished(install)
                 if not _is_finished(install.path, install.digest):
-                    _make(install, progress)
+                    _make(install, progress, asked_to_stop)
                 _put_into_place(install)
         except OSError as error:
             advice = hint(error.strerror or "")
@@ -174,7 +176,7 @@ def _folders(install: Install) -> Iterator[str]:
 
 
 @contextmanager
-def _alone(install: Install, progress: Callable[[str], None]) -> Iterator[None]:
+def _alone(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[None]:
     """No other pass builds this component and version meanwhile: another deployment may share the folder."""
     from reconciler.host.lock import Lock
 
@@ -182,6 +184,8 @@ def _alone(install: Install, progress: Callable[[str], None]) -> Iterator[None]:
     until = monotonic() + _PATIENCE
     told = False
     while (holder := lock.acquire()) is not None:
+        if asked_to_stop():
+            raise BuildStopped(install.id)
         if monotonic() > until:
             raise InstallError(f"{install.id} was not built: {lock.path} is held by {holder}")
         if not told:
@@ -205,7 +209,7 @@ def _remove_unfinished(install: Install) -> None:
             rmtree(folder)
 
 
-def _make(install: Install, progress: Callable[[str], None]) -> None:
+def _make(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
     """Make the folder, or leave things as they were."""
     from shutil import rmtree
 
@@ -215,7 +219,7 @@ def _make(install: Install, progress: Callable[[str], None]) -> None:
         os.rename(install.path, former)
     try:
         os.mkdir(install.path)
-        _fill(install, progress)
+        _fill(install, progress, asked_to_stop)
     except BaseException:
         rmtree(install.path, ignore_errors=True)
         if os.path.exists(former) and not os.path.exists(install.path):
@@ -224,7 +228,7 @@ def _make(install: Install, progress: Callable[[str], None]) -> None:
     rmtree(former, ignore_errors=True)
 
 
-def _fill(install: Install, progress: Callable[[str], None]) -> None:
+def _fill(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
     from shutil import rmtree
 
     from reconciler.host import files
@@ -238,7 +242,9 @@ def _fill(install: Install, progress: Callable[[str], None]) -> None:
         raise InstallError(f"{install.id} could not be built: its requirement is {shown!r}, but {error}") from error
     scratch = os.path.join(install.path, _SCRATCH)
     os.mkdir(scratch, 0o700)
-    bench = Workbench(install.id, install.path, scratch, install.python, install.prologue, parsed, progress)
+    bench = Workbench(
+        install.id, install.path, scratch, install.python, install.prologue, parsed, progress, asked_to_stop
+    )
     bench.make_environment()
     # No `pip check` afterwards: the resolver has refused conflicts, and who says --no-deps wants them.
     bench.install(install.source)

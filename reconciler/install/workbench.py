@@ -18,11 +18,12 @@ from typing import NamedTuple
 from reconciler.core.prologue import prologue_script
 from reconciler.host import files
 from reconciler.host.run import CommandFailed, Finished, run
-from reconciler.install.base import InstallError
+from reconciler.install.base import BuildStopped, InstallError
 from reconciler.install.requirement import Parsed, redact
 
 TIME_LIMIT = 1800.0  # seconds, of one command
 _MARK = "RECONCILE_BUILD"
+_SLICE = 0.2  # seconds between two looks at how a command gets on
 _TAIL = 15  # lines of output that an error shows
 
 # What would send pip elsewhere, or would show the new interpreter somebody else's packages.
@@ -103,6 +104,7 @@ class Workbench(NamedTuple):
     prologue: str
     parsed: Parsed
     progress: Callable[[str], None]
+    asked_to_stop: Callable[[], bool]
 
     def make_environment(self) -> None:
         self.progress(f"{self.id}: makes an environment with {self.python}")
@@ -134,8 +136,15 @@ class Workbench(NamedTuple):
     def _do(self, argv: Sequence[str], shown: str) -> None:
         """Run one command to its end. Raises `InstallError`, in which `shown` stands for the command."""
         log = os.path.join(self.scratch, "pip.log")
+        reader = _Reader(log, self._tell)
+
+        def meanwhile() -> None:
+            if self.asked_to_stop():
+                raise BuildStopped(self.id)
+            reader.tell()
+
         try:
-            _watched(self._wrapped(argv), self._environment(log), self.folder, _Reader(log, self._tell))
+            _watched(self._wrapped(argv), self._environment(log), self.folder, self.scratch, meanwhile)
         except CommandFailed as error:
             raise InstallError(self._explain(shown or " ".join(argv), error)) from error
 
@@ -209,15 +218,18 @@ def _carrying(mark: bytes) -> list[int]:
     return pids
 
 
-def _watched(argv: Sequence[str], env: Mapping[str, str], folder: str, reader: _Reader) -> Finished:
-    """Run a program and tell how it gets on; whatever interrupts the telling ends the program."""
+def _watched(
+    argv: Sequence[str], env: Mapping[str, str], folder: str, cwd: str, meanwhile: Callable[[], None]
+) -> Finished:
+    """Run a program, and `meanwhile` time and again; what that raises ends the program."""
     results: list[Finished | CommandFailed] = []
-    thread = Thread(target=_run_into, args=(results, argv, env, os.path.dirname(reader.path)), daemon=True)
+    thread = Thread(target=_run_into, args=(results, argv, env, cwd), daemon=True)
+    meanwhile()
     thread.start()
     try:
         while thread.is_alive():
-            thread.join(0.5)
-            reader.tell()
+            thread.join(_SLICE)
+            meanwhile()
     except BaseException:
         end_processes(folder)
         thread.join(5)

@@ -303,6 +303,34 @@ def test_interrupted(describe: Describe, index: Index) -> None:
     assert (store(install), at_work(install)) == ([], [])
 
 
+@pytest.mark.parametrize("when", ["before", "while pip works"])
+def test_asked_to_stop(when: str, describe: Describe, index: Index) -> None:
+    """The build is given up, its processes are ended, and the next one begins anew."""
+    install = describe("1.0", f"-i {index.url()} hello==1.0")
+    index.go_on.clear()
+    asked = index.asked.is_set if when == "while pip works" else lambda: True
+    with pytest.raises(InstallError, match=r"hello-1\.0 was not built: the pass was asked to stop"):
+        METHOD.build(install, silent, asked)
+    assert (store(install), at_work(install)) == ([], [])
+    index.go_on.set()
+    METHOD.build(install, silent)
+    assert output(install) == "1.0"
+
+
+def test_asked_to_stop_while_another_builds(describe: Describe, index: Index) -> None:
+    install = describe("1.0", f"-i {index.url()} hello==1.0")
+    index.go_on.clear()
+    first = Thread(target=METHOD.build, args=(install, silent))
+    first.start()
+    assert index.asked.wait(60)
+    told: list[str] = []
+    with pytest.raises(InstallError, match="the pass was asked to stop"):
+        METHOD.build(install, told.append, lambda: bool(told))
+    index.go_on.set()
+    first.join(60)
+    assert METHOD.complete(install) is True
+
+
 # ---------------------------------------------------------------- what was complete once
 
 

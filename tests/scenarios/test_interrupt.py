@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 
+from tests.install.packages import write_wheel
 from tests.scenarios.world import World, a_world, finish, until  # noqa: F401
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
@@ -70,3 +71,38 @@ def test_a_loop_that_waits_for_git(number: int, world: World) -> None:
     assert (done.code, "Traceback" in done.err) == (0, False), done.said
     assert not runs(int(told.read_text()))
     assert world.pids() == before
+
+
+@pytest.mark.slow
+@SIGNALS
+def test_a_pass_that_builds(number: int, world: World) -> None:
+    """The build is ended and nothing of it stays; the old version runs on, and the next pass begins anew."""
+    world.commit(world.services("one"))
+    world.once()
+    before, begun, wheels = world.pids(), world.folder / "begun", world.folder / "wheels"
+    wheels.mkdir()
+    write_wheel(wheels, "hello", "1.0")
+    slow = f"echo $$ > {begun}.new; mv {begun}.new {begun}; while [ ! -e {world.folder}/go ]; do sleep 0.1; done"
+    component = f'{{install: venv, requirement: "--no-index -f {wheels} hello", prologue: "{slow}"}}'
+    world.commit(
+        {
+            "desired/environments/dev.yaml": world.services("one")["desired/environments/dev.yaml"]
+            + f"components: {{app: {component}}}\n"
+        }
+    )
+    process = world.start("--once")
+    until(begun.exists)
+    began = monotonic()
+    process.send_signal(number)
+    done = finish(process)
+    assert monotonic() - began < 5
+    assert done.code in (1, 2), done.said
+    assert "the pass was asked to stop" in done.out
+    assert "Traceback" not in done.err
+    assert not runs(int(begun.read_text()))
+    assert [path for path in (world.root / "venvs/.store").iterdir() if path.is_dir()] == []
+    assert world.pids() == before
+    (world.folder / "go").touch()
+    world.once()
+    world.idle()
+    assert world.pids()["one"] != before["one"]
