@@ -286,7 +286,7 @@ def test_killed_while_an_environment_is_built(world: World) -> None:
         if version == "1.0":
             assert world.pids() == kept
             status: Done = world.run("status", "--json")
-            assert status.code == 0, status.said
+            assert status.code in (0, 2), status.said
             assert status.json()["deployments"][0]["services"][0]["version"] == "1.0"
     world.once()
     served(world, "one")
