@@ -137,7 +137,9 @@ def _read_simple(path: str, content: bytes) -> _Values | None:
 def _is_plain(word: str) -> bool:
     """A word that YAML reads as the text that it is: no number, no truth value, no null, nothing with a meaning."""
     starts = word[:1] in _LETTERS or (word[:1].isdigit() and word[-1:] in "smhd")
-    return starts and _PLAIN.issuperset(word) and not word.endswith(":") and word.lower() not in ("null", "true", "false")
+    return (
+        starts and _PLAIN.issuperset(word) and not word.endswith(":") and word.lower() not in ("null", "true", "false")
+    )
 
 
 def _read_yaml(path: str, content: bytes) -> tuple[_Values, list[Problem]]:
