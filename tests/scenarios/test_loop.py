@@ -275,13 +275,22 @@ def test_its_memory_stays_level(two: World, loop: Start) -> None:
         two.commit({"desired/environments/prod.yaml": f"vars: {{a: {turn}}}\n"} | two.versions(f"2.{turn}"))
         until(lambda wanted=turn: f"app = 2.{wanted}\n" in level(two))  # type: ignore[misc]
         sizes.append(_resident(process.pid))
-        opened.append(len(os.listdir(f"/proc/{process.pid}/fd")))
+        opened.append(_opened(process.pid))
     grown = sum(sizes[-5:]) / 5 - sum(sizes[8:13]) / 5
     assert grown < 4 * 2**20, [size >> 10 for size in sizes]
-    assert min(opened[-8:]) <= min(opened[8:16]), opened  # some are open only for a moment
+    assert min(opened[-8:]) <= min(opened[8:16]), opened
     threads = len(os.listdir(f"/proc/{process.pid}/task"))
     assert threads < 12
     assert not _children(process.pid)
+
+
+def _opened(pid: int) -> int:
+    """The fewest within a moment: a pass at work has more open than one that rests."""
+    found = []
+    for _ in range(20):
+        found.append(len(os.listdir(f"/proc/{pid}/fd")))
+        sleep(0.01)
+    return min(found)
 
 
 def _resident(pid: int) -> int:
