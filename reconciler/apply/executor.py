@@ -19,9 +19,8 @@ from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.host import files, proc
 from reconciler.host.run import CommandFailed
 from reconciler.install import method
-from reconciler.install.base import InstallError
+from reconciler.install.base import BuildStopped, InstallError
 from reconciler.launchers.base import Backend, BackendError
-
 
 _LAST_BYTES, _LAST_LINES = 2048, 4  # of the log of a service that did not start
 
@@ -108,6 +107,8 @@ class Executor:
     def _guarded(self, step: Step) -> Ending:
         try:
             return self._ACTIONS[step.action](self, step)
+        except BuildStopped:
+            return Ending(Status.SKIPPED, ASKED_TO_STOP)
         except (BackendError, InstallError, CommandFailed) as error:
             return Ending(Status.FAILED, str(error))
         except OSError as error:

@@ -13,8 +13,33 @@ from reconciler.agent.config import _read_simple, _read_yaml, seconds
 KEYS = ("repo", "branch", "site", "environments", "state_dir", "interval", "timeout", "max_staleness", "other")
 WORDS = st.one_of(
     st.sampled_from(
-        ["main", "5m", "1e5", "0x1f", "null", "~", "yes", "true", "12", "1.5h", "a: b", "a:", "#x", "a #b", "-", "'q'"]
-        + ["git@git.example.org:jaws/deployment.git", "https://x/y.git", "/srv/repo", "[dev]", "{a: b}", "|", "*a", "&a", ""]
+        [
+            "main",
+            "5m",
+            "1e5",
+            "0x1f",
+            "null",
+            "~",
+            "yes",
+            "true",
+            "12",
+            "1.5h",
+            "a: b",
+            "a:",
+            "#x",
+            "a #b",
+            "-",
+            "'q'",
+            "git@git.example.org:jaws/deployment.git",
+            "https://x/y.git",
+            "/srv/repo",
+            "[dev]",
+            "{a: b}",
+            "|",
+            "*a",
+            "&a",
+            "",
+        ]
     ),
     st.text(st.sampled_from(list("ab:/.#-'\" ~5em@\t")), max_size=8),
 )
@@ -41,6 +66,8 @@ def test_an_ordinary_file_is_read_the_short_way(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("text", "expected"), [("90", 90.0), ("5m", 300.0), ("24h", 86400.0), ("7d", 604800.0), ("x", None)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90.0), ("5m", 300.0), ("24h", 86400.0), ("7d", 604800.0), ("x", None)]
+)
 def test_times(text: str, expected: float | None) -> None:
     assert expected == seconds(text)
