@@ -12,35 +12,9 @@ from reconciler.agent.config import _read_simple, _read_yaml, seconds
 
 KEYS = ("repo", "branch", "site", "environments", "state_dir", "interval", "timeout", "max_staleness", "other")
 WORDS = st.one_of(
-    st.sampled_from(
-        [
-            "main",
-            "5m",
-            "1e5",
-            "0x1f",
-            "null",
-            "~",
-            "yes",
-            "true",
-            "12",
-            "1.5h",
-            "a: b",
-            "a:",
-            "#x",
-            "a #b",
-            "-",
-            "'q'",
-            "git@git.example.org:jaws/deployment.git",
-            "https://x/y.git",
-            "/srv/repo",
-            "[dev]",
-            "{a: b}",
-            "|",
-            "*a",
-            "&a",
-            "",
-        ]
-    ),
+    st.sampled_from(["main", "5m", "1e5", "0x1f", "null", "~", "yes", "true", "12", "1.5h", "a: b", "a:", "#x"]),
+    st.sampled_from(["-", "'q'", "git@git.example.org:x/y.git", "https://x/y.git", "/srv/repo", "[dev]", "{a: b}"]),
+    st.sampled_from(["*a", "&a", "", "a #b", "|"]),
     st.text(st.sampled_from(list("ab:/.#-'\" ~5em@\t")), max_size=8),
 )
 LINES = st.lists(st.tuples(st.sampled_from(KEYS), WORDS), max_size=5)
