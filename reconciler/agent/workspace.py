@@ -85,9 +85,9 @@ class Workspace:
 
 
 def _load() -> None:
-    """In the order in which it is needed. What cannot be loaded says so when it is."""
+    """In the order in which it is needed. What cannot be loaded says so when it is. Jinja2 only some states need."""
     from importlib import import_module
 
     with suppress(ImportError):
-        for name in ("reconciler.desired.compiler", "jinja2.sandbox", "reconciler.apply.executor", "structlog"):
+        for name in ("reconciler.desired.compiler", "ruamel.yaml", "reconciler.apply.executor", "structlog"):
             import_module(name)
