@@ -152,7 +152,7 @@ class Enforcer:
 
         entry = {
             "run": self.run,
-            "at": time.time(),
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "commit": plan.commit,
             "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
             "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],

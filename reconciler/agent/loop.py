@@ -46,6 +46,8 @@ class Loop:
 
     def run(self) -> int:
         """Returns 0 when SIGTERM or SIGINT asked for the end; the pass at work ends between two steps."""
+        self.observer.event("info", "the loop begins", site=self.agent.site, interval=self.agent.interval)
+        self.observer.flush()
         with self._alarmed():
             try:
                 while not self._ending:

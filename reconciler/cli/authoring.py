@@ -32,8 +32,12 @@ def check(options: Namespace) -> int:
         print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
     else:
         count = sum(len(environments(tree, site)) for site in names)
-        print(f"valid: {len(names)} sites, {count} deployments")
+        print(f"valid: {_counted(len(names), 'site')}, {_counted(count, 'deployment')}")
     return 3 if problems else 0
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")
 
 
 def _problems(problems: tuple[Problem, ...]) -> list[dict[str, object]]:

@@ -85,8 +85,10 @@ def _guarded(options: Namespace) -> int:
 def _explained(error: Exception) -> int:
     from reconciler.agent.config import InvalidInput
     from reconciler.agent.run import Busy
-    from reconciler.source import SourceError
+    from reconciler.source import SourceError, UnknownCommit
 
+    if isinstance(error, UnknownCommit):
+        return _fail(INVALID, str(error))
     if isinstance(error, InvalidInput):
         return _fail(INVALID, "\n".join(map(str, error.problems)))
     if isinstance(error, Busy):

@@ -98,8 +98,10 @@ def _compiled() -> bool:
 def _advice(problem: str) -> str:
     if "another document" in problem:
         return "keep one document in the file; take the second `---` out"
-    if "start any token" in problem or "mapping values" in problem:
-        return "put the value in quotes"
+    if "start any token" in problem:
+        return "YAML indents with spaces, never with tabs; a value that begins with a special character needs quotes"
+    if "mapping values" in problem:
+        return "look at the indentation; a value with `: ` in it needs quotes"
     return "look at the indentation, the colons and the quotes of this line and the one before"
 
 

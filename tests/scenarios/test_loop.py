@@ -150,7 +150,7 @@ def test_a_push_during_a_pass_is_not_lost(first: bool, world: World, loop: Start
 
 
 _STRESS = """
-import faulthandler, itertools, os, signal, sys
+import faulthandler, io, os, signal, sys
 from reconciler.agent.config import Agent
 from reconciler.agent.loop import Loop
 from reconciler.report.log import Log
@@ -165,7 +165,7 @@ def asked(*_):
 faulthandler.dump_traceback_later(40, exit=True)
 signal.signal(signal.SIGALRM, asked)
 for turn in range(int(sys.argv[1])):
-    assert Busy(Agent("git://nowhere/x", "here", interval=0.00005), Log(), print).run() == 0
+    assert Busy(Agent("git://nowhere/x", "here", interval=0.00005), Log(io.StringIO()), print).run() == 0
     signal.setitimer(signal.ITIMER_REAL, 0)
 """
 
