@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,12 +11,11 @@ from reconciler.core.model import Daemon, DaemonState, Gap, Process, State, Unit
 from reconciler.host import proc
 from reconciler.launchers.base import BackendError, Look, Outcome
 from reconciler.launchers.shim import owner_of
-from reconciler.launchers.supervisor import rpc
+from reconciler.launchers.supervisor import rpc, starting
 
 NAME = "supervisor"
 
 _ANSWER = 10.0  # seconds to wait for an answer
-_START = 15.0  # seconds for supervisord to come up
 _POLL = 0.02  # seconds between two looks
 _FEW = 100  # up to so many units are asked by name; supervisord describes 1000 slower than by the number
 _HEADER = 1024  # bytes of a file that hold its header
@@ -116,7 +114,7 @@ class SupervisorBackend:
 
     def _is_starting(self, daemon: Process) -> bool:
         """It writes its pid file when it listens; the one of an earlier daemon was removed before it was started."""
-        young = time.time() - daemon.started < _START
+        young = time.time() - daemon.started < starting.SECONDS
         return young and proc.alive(daemon.pid, daemon.started) and not os.path.exists(self._address["pidfile"])
 
     def _is_of_another_spec(self, daemon: Process) -> bool:
@@ -251,7 +249,7 @@ class SupervisorBackend:
         self._refuse_second()
         self._clear_stale()
         progress("starting supervisord")
-        pid = _spawn(self._address, self._spec)
+        pid = starting.spawn(self._address, self._spec)
         self._await(pid)
 
     def _answers(self) -> bool:
@@ -281,7 +279,7 @@ class SupervisorBackend:
         folder = os.path.dirname(self._socket)
         try:
             if folder != os.path.dirname(self._address["pidfile"]):
-                _private_folder(folder)
+                starting.private_folder(folder)
             for path in (self._socket, self._address["pidfile"]):
                 with suppress(FileNotFoundError):
                     os.unlink(path)
@@ -289,17 +287,19 @@ class SupervisorBackend:
             raise BackendError(f"{error.filename}: {error.strerror}, so supervisord cannot be started") from error
 
     def _await(self, pid: int) -> None:
-        until = time.monotonic() + _START
+        until = time.monotonic() + starting.SECONDS
         while not self._answers():
             if proc.look(pid) is None:
                 raise BackendError(f"supervisord ended while it started:\n{self._last_words()}")
             if time.monotonic() > until:
-                raise BackendError(f"supervisord (pid {pid}) does not answer after {_START:g} s:\n{self._last_words()}")
+                raise BackendError(
+                    f"supervisord (pid {pid}) does not answer after {starting.SECONDS:g} s:\n{self._last_words()}"
+                )
             time.sleep(_POLL)
 
     def _last_words(self) -> str:
         """What it wrote: to its standard error before it has a log, then to the log."""
-        tails = [_tail(path) for path in (_errors(self._address), self._address["log"])]
+        tails = [starting.last_lines(path) for path in (starting.errors_path(self._address), self._address["log"])]
         return "\n".join(tail for tail in tails if tail) or f"it wrote nothing; see {self._address['log']}"
 
     def stop_daemon(self, pid: int, seconds: float) -> None:
@@ -444,75 +444,3 @@ def _head(path: str) -> str:
         return os.read(descriptor, _HEADER).decode(errors="surrogateescape")
     finally:
         os.close(descriptor)
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - 4096, 0))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-15:])
-    except OSError:
-        return ""
-
-
-# ---------------------------------------------------------------- starting
-
-
-def _errors(address: Mapping[str, str]) -> str:
-    """Where its standard error goes, which is all that tells of a configuration that it does not read."""
-    return f"{address['logs']}/supervisord.err"
-
-
-def _private_folder(path: str) -> None:
-    """Make a folder that only this account may enter, and refuse one that another has prepared. Raises `OSError`."""
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    info = os.lstat(path)
-    if info.st_uid != os.geteuid() or info.st_mode & 0o170022 != 0o040000:
-        raise PermissionError(1, "is not a folder that only this account may write to", path)
-
-
-def _environment(address: Mapping[str, str], spec: str) -> dict[str, str]:
-    """Everything that supervisord, and so each service, begins with; the same from cron and from a login."""
-    import pwd
-
-    try:
-        account = pwd.getpwuid(os.getuid())
-        name, home, shell = account.pw_name, account.pw_dir, account.pw_shell or "/bin/sh"
-    except KeyError:  # an account that the directory service does not know just now
-        name, home, shell = os.environ.get("USER", str(os.getuid())), os.environ.get("HOME", "/"), "/bin/sh"
-    return {
-        "HOME": home,
-        "LOGNAME": name,
-        "USER": name,
-        "SHELL": shell,
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "RECONCILE_DEPLOYMENT": address["deployment"],
-        "RECONCILE_ROOT": address["root"],
-        "RECONCILE_SERVICE": "",
-        "RECONCILE_DAEMON": NAME,
-        "RECONCILE_SPEC": spec,
-    }
-
-
-# $1: umask, $2: where errors go, then the program. The outer shell ends at once, so that init is the
-# parent of what it leaves behind and a loop that runs for weeks collects no remains.
-_DETACH = """
-umask "$1" || exit
-: >"$2" && errors=$2
-shift 2
-/bin/sh -c 'export RECONCILE_PID=$$; exec "$@"' sh "$@" </dev/null >/dev/null 2>>"${errors:-/dev/null}" &
-echo "$!"
-"""
-
-
-def _spawn(address: Mapping[str, str], spec: str) -> int:
-    """Start supervisord in a session of its own; its pid. Raises `CommandFailed`."""
-    from reconciler.host.run import run
-
-    # -P: a module in the current folder must not stand in for one of supervisor's.
-    argv = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", address["conf"]]
-    shell = ["/bin/sh", "-c", _DETACH, "sh", address["umask"], _errors(address), *argv]
-    finished = run(shell, timeout=_START, env=_environment(address, spec), cwd=address["root"])
-    return int(finished.out)
