@@ -108,9 +108,10 @@ def test_the_marks_are_there_while_the_prologue_works(site: Site) -> None:
 
 
 def test_a_shim_replaced_in_its_prologue_runs_as_what_it_was(site: Site) -> None:
-    slow = service("rpc", prologue=f"while [ ! -e {site.root}/go ]; do sleep 0.05; done")
+    slow = service("rpc", prologue=f"touch {site.root}/here; while [ ! -e {site.root}/go ]; do sleep 0.05; done")
     site.up(slow)
     first = until(lambda: site.process("rpc"))
+    until((site.root / "here").exists)  # by now its shell reads the first shim, and no other
     site.render(slow._replace(version="2.9.0", spec="spec-2"))
     (site.root / "go").touch()
     until(lambda: Path(f"/proc/{first.pid}/cmdline").read_bytes() == b"sleep\x001000\x00")
