@@ -147,14 +147,16 @@ class Store:
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""
-        data = {"inventory": encode_inventory(inventory)}
-        self._write(self._path(environment, "inventory.json"), data)
-        files.make_folder(os.path.dirname(_copy_path(root)), 0o700)
-        self._write(_copy_path(root), data)
+        sealed = _seal({"inventory": encode_inventory(inventory)})
+        for path in (self._path(environment, "inventory.json"), _copy_path(root)):
+            self._put(path, sealed)
 
     def _write(self, path: str, data: Mapping[str, Any]) -> None:
+        self._put(path, _seal(data))
+
+    def _put(self, path: str, sealed: bytes) -> None:
         files.make_folder(os.path.dirname(path), 0o700)
-        files.write(path, _seal(data), 0o600)
+        files.write(path, sealed, 0o600)
 
 
 def _seal(data: Mapping[str, Any]) -> bytes:

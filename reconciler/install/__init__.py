@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ _MODULES = {
 NAMES = tuple(_MODULES)
 
 
+@cache
 def method(name: str) -> Method:
     """The install method of this name; a `KeyError` for any that is not in `NAMES`."""
     return cast("Method", import_module(_MODULES[name]).METHOD)

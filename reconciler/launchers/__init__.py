@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,7 @@ _MODULES = {
 NAMES = tuple(_MODULES)
 
 
+@cache
 def launcher(name: str) -> Launcher:
     """The launcher of this name; a `KeyError` for any that is not in `NAMES`."""
     return cast("Launcher", import_module(_MODULES[name]).LAUNCHER)
