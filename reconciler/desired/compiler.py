@@ -12,7 +12,8 @@ from reconciler.desired.folder import Tree
 from reconciler.desired.ground import Facts, Wanted
 from reconciler.desired.layers import Layers, site_file
 from reconciler.desired.problems import Problems, suggest
-from reconciler.desired.templates import Broken, Templates
+from reconciler.desired.rendering import Broken
+from reconciler.desired.templates import Templates
 
 
 class Result(NamedTuple):

@@ -12,10 +12,11 @@ from reconciler.core.model import Origin
 from reconciler.desired.layers import site_file
 from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.problems import Failed, Problems, suggest
+from reconciler.desired.rendering import FOLDER
 from reconciler.desired.schema import FOLDERS, MODE, NAME, VERSION
 from reconciler.desired.scope import Evaluator, Lazy, Scope, Table
 from reconciler.desired.shape import is_template
-from reconciler.desired.templates import FOLDER, Templates
+from reconciler.desired.templates import Templates
 from reconciler.desired.text import forbidden
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from jinja2 import BaseLoader, StrictUndefined, Template
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateSyntaxError, UndefinedError
@@ -19,11 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from reconciler.desired.problems import Failed, suggest
-from reconciler.desired.scope import Table, plain
-from reconciler.desired.templates import FOLDER, MAX_RENDERED, Broken, Names
-
-if TYPE_CHECKING:
-    from reconciler.desired.templates import Templates
+from reconciler.desired.rendering import FOLDER, MAX_RENDERED, Broken, Names, Sources, plain
 
 _T = TypeVar("_T")
 
@@ -62,7 +58,7 @@ class _Context(Context):
 
 
 class _Loader(BaseLoader):
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Sources) -> None:
         self._templates = templates
 
     def get_source(self, environment: Any, template: str) -> tuple[str, str, Callable[[], bool]]:  # noqa: ARG002
@@ -81,7 +77,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A key of a mapping wins over a method of the same name: `vars` may well have `items`."""
-        if isinstance(obj, Table) and attribute in obj:
+        if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
@@ -98,7 +94,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 class Engine:
     """Compiles and renders. Whatever goes wrong in a template comes out as `Broken`."""
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Sources) -> None:
         self._templates = templates
         self._strings: dict[str, Template] = {}
         self._rounds = 0
@@ -225,5 +221,5 @@ def _undefined(error: _UndefinedNameError, names: Names | None, file: str, line:
         )
     if isinstance(error.owner, Undefined):
         return Broken(str(error.message), "", file, line)
-    keys = [str(key) for key in error.owner] if isinstance(error.owner, Table) else []
+    keys = [str(key) for key in error.owner] if isinstance(error.owner, Mapping) else []
     return Broken(f"there is no `{name}` in it", suggest(name, keys), file, line)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from reconciler.core.model import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import Failed, Problems
+from reconciler.desired.rendering import Broken, plain
 from reconciler.desired.shape import is_secret_name, is_template
-from reconciler.desired.templates import Broken, Templates
+from reconciler.desired.templates import Templates
 
 MAX_CHAIN = 40  # values that need one another
 
@@ -87,15 +88,6 @@ class Table(Mapping[str, object]):
 
     def __repr__(self) -> str:
         return repr(plain(self))
-
-
-def plain(value: object) -> object:
-    """A value without anything lazy left in it."""
-    if isinstance(value, Mapping):
-        return {key: plain(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [plain(part) for part in value]
-    return value
 
 
 class Scope:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
+
+from reconciler.desired.rendering import FOLDER, MAX_RENDERED, Broken, Names
 
 if TYPE_CHECKING:
     from reconciler.desired.jinja import Engine
-
-FOLDER = "templates/"
-MAX_RENDERED = 4 << 20  # characters
 
 _NAMED = re.compile(
     r"""\{\{[ ]*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\['[^'\\{}\n]*'\]|\["[^"\\{}\n]*"\])*)[ ]*\}\}"""
@@ -44,29 +43,6 @@ _WORDS = frozenset(
         "kwargs",
     ]
 )
-
-
-class Names(Protocol):
-    """What a template may use, see `scope.Scope`."""
-
-    def find(self, name: str, default: object = None) -> object: ...
-
-    def names(self) -> set[str]: ...
-
-
-class Broken(Exception):  # noqa: N818 - it says what became of the template
-    """A template that does not parse or cannot be rendered. `file` is empty for a string of a layer.
-
-    `quotes`: the message may repeat values that the template used.
-    """
-
-    def __init__(self, message: str, hint: str = "", file: str = "", line: int = 0, *, quotes: bool = True) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.file = file
-        self.line = line
-        self.quotes = quotes
 
 
 class _Plain(NamedTuple):

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from reconciler.desired.templates import Broken, Templates
+from reconciler.desired.rendering import Broken
+from reconciler.desired.templates import Templates
 
 VALUES: dict[str, object] = {
     "a": "text",
