@@ -67,8 +67,13 @@ def look(pid: int) -> Process | None:
     some milliseconds, as in `scan`, and one that a launcher has forked until its program begins.
     Raises `OSError` where nothing can be told.
     """
-    process, tries = _look(pid), 0
-    while process is not None and _is_unsettled(process) and (tries < _RETRIES or _has_not_begun(process)):
+    process, tries, waited = _look(pid), 0, False
+    while process is not None and _is_unsettled(process):
+        waits = _has_not_begun(process)
+        if tries >= _RETRIES and not waits and not waited:
+            break
+        # One that has begun since its environment was read is read once more.
+        waited = waits
         time.sleep(_RETRY)
         process, tries = _look(pid), tries + 1
     return process
