@@ -148,11 +148,13 @@ def test_a_child_that_has_not_begun_is_waited_for(deployment: str, start: Start)
     launcher = start("", marks, *argv)
     assert launcher.stdout
     child = int(launcher.stdout.readline())
-    process = proc.look(child)
+    try:
+        process = proc.look(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
     assert process is not None
     assert process.mark is not None
     assert (process.mark.service, process.mark.spec) == ("rpc", "spec-1")
-    os.kill(child, signal.SIGKILL)
 
 
 def test_other_deployments_do_not_count(deployment: str, start: Start) -> None:
