@@ -14,18 +14,11 @@ _TEXTS = (16 << 10, 4 << 10, 1 << 10, 256, 64)  # characters that texts are cut 
 
 
 def append(path: str, entry: Mapping[str, object]) -> None:
-    """Add an entry. Raises `OSError`. A line cut short by a crash is ended first, so that it spoils no other."""
+    """Add an entry. Raises `OSError`."""
     files.make_folder(os.path.dirname(path), 0o700)
     line = _line(entry)
     _rotate(path, len(line))
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+    files.append_line(path, line, 0o600)
 
 
 def _line(entry: Mapping[str, object]) -> bytes:

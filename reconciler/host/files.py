@@ -1,4 +1,7 @@
-"""The one place that writes files: a temporary file beside it, fsync, rename. Never half a file."""
+"""The one place that writes files: a temporary file beside it, fsync, rename. Never half a file.
+
+What grows by a line at a time, the journal alone, is added to instead.
+"""
 
 from __future__ import annotations
 
@@ -96,6 +99,21 @@ def write(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
         if isinstance(error, OSError) and error.filename is None:  # a descriptor has no name to tell
             raise OSError(error.errno, error.strerror, path) from error
         raise
+
+
+def append_line(path: str, line: bytes, mode: int) -> None:
+    """Add a line, which has its end, to a file that grows. Raises `OSError`.
+
+    A line before it that a crash cut short is ended first, so that it spoils no other.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
 
 
 def _fill(descriptor: int, content: bytes, mode: int, *, sync: bool) -> None:

@@ -1,4 +1,4 @@
-"""The one place that runs programs: argument lists, time limits, both outputs kept."""
+"""Runs programs: argument lists, time limits, both outputs kept. What every pass may need runs by `host.child`."""
 
 from __future__ import annotations
 
