@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.model import (
-    Daemon,
     Deployment,
     File,
     Install,
     Inventory,
+    Manager,
     Origin,
     Owned,
     Policy,
@@ -54,7 +54,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         services=tuple(map(_service, data["services"])),
         files=tuple(map(_file, data["files"])),
         installs=tuple(Install(*row) for row in data["installs"]),
-        daemons=tuple(map(_daemon, data["daemons"])),
+        managers=tuple(map(_manager, data["managers"])),
         disabled={name: Origin(*row) for name, row in data["disabled"].items()},
         policy=Policy(*data["policy"]),
     )
@@ -70,9 +70,9 @@ def _file(row: list[Any]) -> File:
     return File(path, mode, digest, _ROLES[role], tuple(services), name, secret)
 
 
-def _daemon(row: list[Any]) -> Daemon:
+def _manager(row: list[Any]) -> Manager:
     launcher, spec, address = row
-    return Daemon(launcher, spec, tuple((key, value) for key, value in address))
+    return Manager(launcher, spec, tuple((key, value) for key, value in address))
 
 
 def encode_inventory(inventory: Inventory) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def decode_inventory(data: Mapping[str, Any]) -> Inventory:
     return Inventory(
         services={name: Owned(**row) for name, row in data["services"].items()},
         files=dict(data["files"]),
-        daemons=tuple(map(_daemon, data["daemons"])),
+        managers=tuple(map(_manager, data["managers"])),
         roots=tuple(data["roots"]),
         pending={name: (pid, started) for name, (pid, started) in data["pending"].items()},
     )

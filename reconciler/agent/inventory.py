@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.core.change import Act, Change, Kind
-from reconciler.core.model import Compiled, Daemon, Deployment, Field, Inventory, Owned, Process, Service
+from reconciler.core.model import Compiled, Deployment, Field, Inventory, Manager, Owned, Process, Service
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
 
@@ -29,7 +29,7 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
     return Inventory(
         services=services,
         files={**files, **old.files},
-        daemons=_daemons(old, desired),
+        managers=_managers(old, desired),
         roots=_roots(old, desired.root),
         pending=pending,
     )
@@ -58,17 +58,20 @@ def after_apply(
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
-        daemons=tuple(daemon for daemon in _daemons(before, desired) if _may_run(daemon, desired, plan, done)),
+        managers=tuple(one for one in _managers(before, desired) if _may_run(one, desired, plan, done)),
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
     )
 
 
-def _may_run(daemon: Daemon, desired: Deployment, plan: Plan, done: set[str]) -> bool:
-    """It is wanted, or nobody has seen its end yet."""
-    if daemon in desired.daemons:
+def _may_run(manager: Manager, desired: Deployment, plan: Plan, done: set[str]) -> bool:
+    """It is wanted, or nobody has seen its end yet: that of the daemon, or of the last unit of ours there."""
+    if manager in desired.managers:
         return True
-    return daemon.launcher not in plan.diff.ended_daemons and f"stop:daemon:{daemon.launcher}" not in done
+    if f"stop:daemon:{manager.launcher}" in done:
+        return False
+    removals = {step.id for step in plan.steps if step.id.startswith(f"remove:{manager.launcher}/")}
+    return manager.launcher not in plan.diff.ended_managers or not removals <= done
 
 
 def _untouched(plan: Plan) -> set[str]:
@@ -89,7 +92,7 @@ def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str
             (owned := inventory.services[s.name]).spec == s.spec and owned.launch == s.launch for s in desired.services
         )
         and inventory.files == {file.path: file.digest for file in desired.files}
-        and inventory.daemons == desired.daemons
+        and inventory.managers == desired.managers
         and inventory.roots == (desired.root,)
         and not inventory.pending
     )
@@ -158,8 +161,8 @@ def _restarted(change: Change | None, done: set[str]) -> bool:
     return change is None or f"restart:{change.service}" in done or change.kind is Kind.KEEP
 
 
-def _daemons(old: Inventory, desired: Deployment) -> tuple[Daemon, ...]:
-    known = {daemon.launcher: daemon for daemon in (*old.daemons, *desired.daemons)}
+def _managers(old: Inventory, desired: Deployment) -> tuple[Manager, ...]:
+    known = {manager.launcher: manager for manager in (*old.managers, *desired.managers)}
     return tuple(known[name] for name in sorted(known))
 
 

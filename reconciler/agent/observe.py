@@ -8,12 +8,11 @@ from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from reconciler.core.model import (
-    Daemon,
-    DaemonState,
     Deployment,
     FileState,
     Gap,
     Inventory,
+    Manager,
     Mark,
     Observed,
     Owned,
@@ -36,9 +35,9 @@ class Observation:
         self.damage = damage
         self.desired = desired
         self.inventory = inventory
-        known = [daemon for daemon in _daemons(desired, inventory) if daemon.launcher in NAMES]
-        self.unknown = [daemon.launcher for daemon in inventory.daemons if daemon.launcher not in NAMES]
-        self.backends: Mapping[str, Backend] = {d.launcher: launcher(d.launcher).backend(d) for d in known}
+        known = [manager for manager in _managers(desired, inventory) if manager.launcher in NAMES]
+        self.unknown = [manager.launcher for manager in inventory.managers if manager.launcher not in NAMES]
+        self.backends: Mapping[str, Backend] = {one.launcher: launcher(one.launcher).backend(one) for one in known}
         for backend in self.backends.values():
             backend.ask()
 
@@ -58,13 +57,14 @@ class Observation:
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)
         extra, missed = _read_all(path for path in claimed.values() if path not in disk.files)
+        outdated, hidden = _outdated(self.desired, units, processes)
         return Observed(
             now=time.time(),
             units=units,
             processes={**processes, **unseen},
             files={**disk.files, **extra},
             installs=disk.installs,
-            daemons={name: _daemon_state(look) for name, look in answers.items()},
+            daemons={name: look.daemon for name, look in answers.items()},
             claimed=claimed,
             gaps=(
                 *self._own_gaps(),
@@ -72,8 +72,11 @@ class Observation:
                 *disk.gaps,
                 *more,
                 *missed,
+                *hidden,
                 *(gap for look in answers.values() for gap in look.gaps),
             ),
+            outdated=outdated,
+            warnings=tuple(warning for look in answers.values() for warning in look.warnings),
         )
 
     def _own_gaps(self) -> tuple[Gap, ...]:
@@ -127,14 +130,10 @@ class _Disk(NamedTuple):
     gaps: tuple[Gap, ...]
 
 
-def _daemons(desired: Deployment, inventory: Inventory) -> tuple[Daemon, ...]:
+def _managers(desired: Deployment, inventory: Inventory) -> tuple[Manager, ...]:
     """Those that git wants, and those that may still run something of ours."""
-    wanted = {daemon.launcher for daemon in desired.daemons}
-    return (*desired.daemons, *(daemon for daemon in inventory.daemons if daemon.launcher not in wanted))
-
-
-def _daemon_state(look: Look) -> DaemonState:
-    return look.daemon if look.reachable else DaemonState(running=False)
+    wanted = {manager.launcher for manager in desired.managers}
+    return (*desired.managers, *(manager for manager in inventory.managers if manager.launcher not in wanted))
 
 
 def _disk(desired: Deployment, inventory: Inventory) -> _Disk:
@@ -165,6 +164,29 @@ def _installs(desired: Deployment) -> tuple[dict[str, bool], tuple[Gap, ...]]:
             found[install.id] = method(install.method).complete(install)
         except OSError as error:
             gaps.append(Gap("install", install.id, f"{install.path}: {error.strerror or error}"))
+    return found, tuple(gaps)
+
+
+def _outdated(
+    desired: Deployment, units: Mapping[tuple[str, str], Unit], processes: Mapping[int, Process]
+) -> tuple[dict[int, str], tuple[Gap, ...]]:
+    """By pid, why a service does not run from what stands in the place of its install."""
+    from reconciler.install import method
+
+    installs = {install.id: install for install in desired.installs if method(install.method).is_image}
+    found, gaps = {}, []
+    for service in desired.services:
+        install, unit = installs.get(service.install), units.get((service.launcher, service.unit))
+        process = processes.get(unit.pid) if unit and unit.pid else None
+        if install is None or process is None:
+            continue
+        try:
+            why = method(install.method).outdated(install, process.pid, process.parent)
+        except OSError as error:
+            gaps.append(Gap("process", service.name, f"what pid {process.pid} holds open: {error.strerror or error}"))
+            continue
+        if why:
+            found[process.pid] = why
     return found, tuple(gaps)
 
 

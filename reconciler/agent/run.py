@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from reconciler.agent.config import Agent
 from reconciler.agent.enforce import Busy, Enforcer, Observer, alone
 from reconciler.agent.follow import Chosen, choose
+from reconciler.agent.here import Host, this_host
 from reconciler.agent.observe import Observation
 from reconciler.agent.saved import SavedPlan
 from reconciler.agent.store import DamagedError, SourceState, Store
@@ -19,24 +19,7 @@ from reconciler.core.model import Deployment, Policy, Problem, without_services
 from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.source import Mirror, SourceError
 
-__all__ = ["Busy", "Host", "Observer", "Pass", "this_host"]
-
-
-class Host(NamedTuple):
-    """Who and where this pass is."""
-
-    name: str
-    account: str
-
-
-def this_host() -> Host:
-    import pwd
-
-    try:
-        account = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        account = str(os.geteuid())
-    return Host(os.uname().nodename.partition(".")[0], account)
+__all__ = ["Busy", "Observer", "Pass"]
 
 
 class InvalidCommit(Exception):  # noqa: N818 - it says what is so
@@ -66,7 +49,7 @@ class Pass:
         self.mirror = Mirror(
             agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout, self._must_stop
         )
-        self.workspace = Workspace(agent, self.store, self.mirror, host.name, host.account)
+        self.workspace = Workspace(agent, self.store, self.mirror, host)
         self.id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
         self.enforcer = Enforcer(self.id, self.store, self.workspace, observer, self._must_stop)
 

@@ -27,7 +27,7 @@ from reconciler.core.digest import digest
 from reconciler.core.model import Deployment, Inventory
 from reconciler.host import files
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class DamagedError(Exception):

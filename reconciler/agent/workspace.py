@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from reconciler.agent.config import Agent
+from reconciler.agent.here import Host
 from reconciler.agent.store import Store, tool_identity
 from reconciler.core.model import Compiled, Deployment
 from reconciler.host import files
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 class Workspace:
     """One site's desired state on this host. Nothing is parsed before it is needed, and each commit once."""
 
-    def __init__(self, agent: Agent, store: Store, mirror: Mirror, host: str, account: str) -> None:
+    def __init__(self, agent: Agent, store: Store, mirror: Mirror, host: Host) -> None:
         self.agent = agent
         self.store = store
         self.mirror = mirror
         self.host = host
-        self.account = account
         self._results: dict[str, Result] = {}
 
     def kept(self, commit: str, environments: tuple[str, ...]) -> dict[str, Deployment]:
@@ -62,12 +62,12 @@ class Workspace:
         self.store.save_compiled(deployment.environment, key, deployment)
 
     def _key(self, commit: str, environment: str) -> str:
-        return f"{tool_identity()}|{commit}|{self.agent.site}|{environment}|{self.host}|{self.account}"
+        return "|".join((tool_identity(), commit, self.agent.site, environment, *self.host))
 
     def _facts(self) -> Facts:
         from reconciler.desired import Facts
 
-        return Facts(host=self.host, account=self.account, salt=self._salt())
+        return Facts(host=self.host.name, account=self.host.account, salt=self._salt(), home=self.host.home)
 
     def _salt(self) -> str:
         """Makes the digests of secrets that people see useless for guessing them. Kept, so that changes show."""

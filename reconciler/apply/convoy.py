@@ -17,7 +17,7 @@ from reconciler.core.change import Act, UnitName
 from reconciler.core.model import Service, State, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Step
-from reconciler.launchers.base import Backend, BackendError, Outcome
+from reconciler.launchers.base import Backend, BackendError, Log, Outcome
 
 # Seconds that a unit may take beyond what it declares before its step counts as failed. A launcher
 # tries a start several times, with pauses; a stop ends with SIGKILL when the declared time is over.
@@ -85,7 +85,7 @@ class Convoy:
         begins: Callable[[Step], None] = lambda _: None,
         waits: Callable[[], None] = lambda: None,
         wrong: Callable[[Service, Unit], str] = lambda _service, _unit: "",
-        last_words: Callable[[str, str], str] = lambda _service, _log: "",
+        last_words: Callable[[str, Log], str] = lambda _service, _log: "",
         refused: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
     ) -> None:
         self.clock = clock or SystemClock()
@@ -127,8 +127,11 @@ class Convoy:
         stops = [job for job in stops if job.stage is not Stage.OVER]
         self._request(stops, lambda backend, names: backend.stop(names), Stage.STOPPING)
         starts = [job for job in starts if job.stage is not Stage.OVER]
-        taken_up = [job for job in starts if job.step.act in (Act.CREATE, Act.RECREATE)]
+        taken_up = [job for job in starts if job.step.act.loads]
         self._request(taken_up, lambda backend, names: backend.add(names), Stage.WAITS_TO_START)
+        for job in taken_up:
+            if job.step.act is Act.LOAD and job.stage is not Stage.OVER:
+                self._end(job, Status.DONE)
         starts = [job for job in starts if job.stage is Stage.WAITS_TO_START]
         self._request(starts, lambda backend, names: backend.start(names), Stage.STARTING)
         return bool(held_up or stops or starts)
@@ -280,10 +283,10 @@ class Convoy:
         return job.stage is Stage.OVER
 
     def _fail_start(self, job: _Job, unit: Unit) -> None:
-        log = self.backends[job.unit.launcher].log_path(job.unit.name)
+        log = self.backends[job.unit.launcher].log(job.unit.name)
         said = f"did not start: {unit.state.value.upper()}" + (f" ({unit.detail})" if unit.detail else "")
-        words = self.last_words(job.step.service, log) if log else ""
-        self._end(job, Status.FAILED, f"{said}\n{words}" if words else said, f"see {log}" if log else "")
+        words = self.last_words(job.step.service, log)
+        self._end(job, Status.FAILED, f"{said}\n{words}" if words else said, f"see {log}" if str(log) else "")
 
     def _end(self, job: _Job, status: Status, message: str = "", hint: str = "") -> None:
         job.end(status, self.clock.now(), message, hint)

@@ -20,7 +20,7 @@ from reconciler.host import files, proc
 from reconciler.host.run import CommandFailed
 from reconciler.install import method
 from reconciler.install.base import BuildStopped, InstallError
-from reconciler.launchers.base import Backend, BackendError
+from reconciler.launchers.base import Backend, BackendError, Log
 
 _LAST_BYTES, _LAST_LINES = 2048, 4  # of the log of a service that did not start
 
@@ -147,10 +147,12 @@ class Executor:
         return Ending(Status.FAILED, *missing) if missing else DONE
 
     def _daemon(self, step: Step) -> Ending:
-        backend = self.backends[step.launcher]
+        daemon = self.backends[step.launcher].daemon
+        if daemon is None:  # the plan has such steps for daemons only
+            return Ending(Status.FAILED, f"{step.launcher} has no daemon that could be started")
         if step.action is Action.RESTART and step.running is not None:
-            backend.stop_daemon(step.running.pid, self._longest_stop())
-        backend.start_daemon(lambda line: self.watcher.progress(step, line))
+            daemon.stop_daemon(step.running.pid, self._longest_stop())
+        daemon.start_daemon(lambda line: self.watcher.progress(step, line))
         return DONE
 
     def _longest_stop(self) -> float:
@@ -158,8 +160,9 @@ class Executor:
 
     def _start_or_stop(self, step: Step) -> Ending:
         if step.action is Action.STOP and step.running is not None:
-            if step.launcher in self.backends and not step.service:
-                self.backends[step.launcher].stop_daemon(step.running.pid, self._longest_stop())
+            backend = self.backends.get(step.launcher)
+            if backend is not None and backend.daemon is not None and not step.service:
+                backend.daemon.stop_daemon(step.running.pid, self._longest_stop())
                 return DONE
             return self._stop_stray(step, step.running)
         return self._daemon(step)
@@ -260,14 +263,12 @@ class Executor:
             "another description there has the same name"
         )
 
-    def _last_words(self, service: str, log: str) -> str:
+    def _last_words(self, service: str, log: Log) -> str:
         """The end of a service's log; of one that was given a secret only its owner may say what it wrote."""
         if any(field.secret for field in self.fields.get(service, {}).values()):
             return ""
-        try:
-            return "\n".join(files.tail(log, _LAST_BYTES).decode(errors="replace").splitlines()[-_LAST_LINES:])
-        except OSError:
-            return ""
+        lines = _printed(log) if log.command else [line for path in log.files for line in _tail(path)]
+        return "\n".join(lines[-_LAST_LINES:])
 
     def _refused(self, steps: Sequence[Step]) -> dict[str, StepResult]:
         """Of some steps, those whose unit is not as the plan found it. One question for each launcher."""
@@ -308,6 +309,25 @@ def _stop_process(running: Running, seconds: float) -> Ending:
     return Ending(
         Status.FAILED, f"pid {running.pid} outlives SIGKILL", "it may hang in a file system; see `ps -o stat,wchan`"
     )
+
+
+def _tail(path: str) -> list[str]:
+    try:
+        return files.tail(path, _LAST_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _printed(log: Log) -> list[str]:
+    """What a journal ends with. It may have nothing, or not let this account read it."""
+    from reconciler.host.run import run
+
+    try:
+        shown = run([*log.command, "--lines", str(_LAST_LINES), "--no-pager", "--output", "cat"], timeout=5.0)
+    except CommandFailed:
+        return []
+    lines = shown.out.decode(errors="replace").splitlines()
+    return [line for line in lines if not line.startswith("-- ")]
 
 
 def _says_ours(path: str) -> bool:

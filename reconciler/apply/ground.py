@@ -29,6 +29,8 @@ def check_ground(step: Step, service: Service | None, unit: Unit, process: Proce
     """Compare what a step was planned from with what is there now."""
     if unit.state.alive and process is not None and _is_foreign(process, deployment):
         return Finding(Ground.GONE, f"{unit.name} is now a process that is not ours (pid {process.pid})")
+    if step.act is Act.LOAD:
+        return FIRM  # no process is touched
     if step.act is Act.REMOVE and unit.state is State.ABSENT:
         return Finding(Ground.ALREADY, f"{unit.name} is gone already")
     if step.act is Act.REMOVE:

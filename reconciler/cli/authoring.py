@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 
 from reconciler.agent.config import Agent, InvalidInput
-from reconciler.agent.run import this_host
+from reconciler.agent.here import this_host
 from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
 from reconciler.core.model import Field, Origin, Problem

@@ -36,6 +36,7 @@ class Act(Enum):
     CREATE = "create"  # the launcher takes it up, then start
     RECREATE = "recreate"  # stop, forget, take up anew, start: the description itself changes
     REMOVE = "remove"  # stop, forget
+    LOAD = "load"  # the launcher takes its description up anew; the process goes on
 
     @property
     def starts(self) -> bool:
@@ -48,7 +49,7 @@ class Act(Enum):
     @property
     def loads(self) -> bool:
         """The launcher must read its descriptions anew."""
-        return self in (Act.CREATE, Act.RECREATE, Act.REMOVE)
+        return self in (Act.CREATE, Act.RECREATE, Act.REMOVE, Act.LOAD)
 
 
 class UnitName(NamedTuple):
@@ -143,8 +144,10 @@ class Diff(NamedTuple):
     installs: tuple[str, ...]  # ids that are not in place
     daemons: tuple[DaemonChange, ...]
     stray_daemons: tuple[Running, ...]
-    ended_daemons: tuple[str, ...]  # launchers whose daemon is no longer wanted, and is gone
+    ended_managers: tuple[str, ...]  # launchers that are no longer wanted, and keep nothing of ours after the plan
     gaps: tuple[Gap, ...]
+    describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
+    warnings: tuple[str, ...] = ()
 
     def counts(self) -> Mapping[str, int]:
         counted = dict.fromkeys((kind.value for kind in Kind), 0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Running, UnitName
-from reconciler.core.model import Daemon, DaemonState, Role
+from reconciler.core.model import DaemonState, Manager, Role
 from reconciler.core.view import READ_MARGIN, View
 
 
-def judge_daemon(view: View, daemon: Daemon, files: tuple[FileChange, ...]) -> DaemonChange:
+def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> DaemonChange:
     """What must happen to one daemon, and why. A daemon that cannot be seen is left alone."""
     state = view.observed.daemons.get(daemon.launcher, DaemonState(running=False))
     running = Running(state.pid, state.started) if state.running else None
@@ -39,31 +39,48 @@ def retire_daemons(view: View, changes: Sequence[Change]) -> tuple[DaemonChange,
     )
 
 
-def kept_daemons(view: View, retired: Sequence[DaemonChange]) -> tuple[Daemon, ...]:
+def kept_daemons(view: View, retired: Sequence[DaemonChange]) -> tuple[Manager, ...]:
     """Daemons of ours that go on without being wanted."""
     going = {change.launcher for change in retired}
     return tuple(daemon for daemon, state in _unwanted_daemons(view) if state.running and daemon.launcher not in going)
 
 
-def ended_daemons(view: View) -> tuple[str, ...]:
-    return tuple(daemon.launcher for daemon, state in _unwanted_daemons(view) if not state.running)
+def ended_managers(view: View, changes: Sequence[Change]) -> tuple[str, ...]:
+    """Launchers that git no longer needs: their daemon is gone, or, of one without, the last of our units goes."""
+    return tuple(
+        manager.launcher
+        for manager in view.unwanted_managers()
+        if not _runs_on(view, manager, changes) and manager.launcher not in view.blind
+    )
 
 
-def _unwanted_daemons(view: View) -> Iterator[tuple[Daemon, DaemonState]]:
-    wanted = {daemon.launcher for daemon in view.desired.daemons}
-    for daemon in view.inventory.daemons:
-        state = view.observed.daemons.get(daemon.launcher)
-        if daemon.launcher not in wanted and daemon.launcher not in view.blind and state is not None:
-            yield daemon, state
+def _runs_on(view: View, manager: Manager, changes: Sequence[Change]) -> bool:
+    if not manager.is_daemon:
+        return any(not view.is_foreign(view.unit(name)) for name in _staying(view, manager.launcher, changes))
+    state = view.observed.daemons.get(manager.launcher)
+    return state is None or state.running
+
+
+def _unwanted_daemons(view: View) -> Iterator[tuple[Manager, DaemonState]]:
+    for manager in view.unwanted_managers():
+        state = view.observed.daemons.get(manager.launcher)
+        if manager.is_daemon and manager.launcher not in view.blind and state is not None:
+            yield manager, state
 
 
 def _still_needed(view: View, launcher: str, changes: Sequence[Change]) -> bool:
+    return any(True for _ in _staying(view, launcher, changes))
+
+
+def _staying(view: View, launcher: str, changes: Sequence[Change]) -> Iterator[UnitName]:
+    """The units of a launcher that no change takes away from it."""
     going = {change.unit for change in changes if change.act is Act.REMOVE}
     going |= {replaced.unit for change in changes for replaced in change.replaces}
-    return any(name[0] == launcher and UnitName(*name) not in going for name in view.observed.units)
+    names = (UnitName(*name) for name in view.observed.units)
+    yield from (name for name in names if name.launcher == launcher and name not in going)
 
 
-def _conf_was_read(daemon: Daemon, state: DaemonState, files: tuple[FileChange, ...]) -> bool:
+def _conf_was_read(daemon: Manager, state: DaemonState, files: tuple[FileChange, ...]) -> bool:
     conf = dict(daemon.address).get("conf", "")
     return any(
         change.file.role is Role.DAEMON

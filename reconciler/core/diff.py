@@ -21,7 +21,7 @@ from reconciler.core.change import (
     Running,
     UnitName,
 )
-from reconciler.core.daemons import ended_daemons, judge_daemon, kept_daemons, retire_daemons, stray_daemons
+from reconciler.core.daemons import ended_managers, judge_daemon, kept_daemons, retire_daemons, stray_daemons
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
 from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
 from reconciler.core.order import block_dependents
@@ -52,7 +52,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     """What differs. `fields` are the effective values, for reasons; without them the reasons are less exact."""
     view = View(desired, observed, inventory, fields or {})
     files = diff_files(view)
-    daemons = tuple(judge_daemon(view, daemon, files) for daemon in sorted(desired.daemons))
+    daemons = tuple(judge_daemon(view, manager, files) for manager in sorted(desired.managers) if manager.is_daemon)
     orphans = find_orphans(view)
     changes = sorted([*_wanted(view, files, daemons, orphans), *unwanted(view, orphans)], key=_service)
     changes = join_renames(view, changes)
@@ -66,12 +66,21 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         changes=tuple(changes),
         files=writable(files, changes),
         stale_files=stale_files(view, changes, kept_daemons(view, retired)),
+        describing=_describing(view),
         installs=_missing_installs(view, changes),
         daemons=(*daemons, *retired),
         stray_daemons=() if any(change.held for change in changes) else strays,
-        ended_daemons=ended_daemons(view),
+        ended_managers=ended_managers(view, changes),
         gaps=tuple(sorted(observed.gaps)),
+        warnings=observed.warnings,
     )
+
+
+def _describing(view: View) -> frozenset[str]:
+    """Launchers that read descriptions of their units from files."""
+    launcher_of = {service.name: service.launcher for service in view.desired.services}
+    wanted = {launcher_of[name] for file in view.desired.files if file.role is Role.UNIT for name in file.services}
+    return frozenset(wanted | {launcher for launcher, _ in view.observed.claimed})
 
 
 def _service(change: Change) -> str:
@@ -258,6 +267,19 @@ def _read_drift(case: _Case) -> Verdict | None:
     return Verdict(Kind.RESTART, act, _drift_reasons(case))
 
 
+def _outdated(case: _Case) -> Verdict | None:
+    """What it runs from was replaced: an image that changed under the same name."""
+    why = case.view.observed.outdated.get(case.process.pid) if case.process else None
+    return Verdict(Kind.RESTART, Act.RESTART, (why,)) if why else None
+
+
+def _kept_otherwise(case: _Case) -> Verdict | None:
+    """Somebody told its launcher something else than git says, in a way that its process may have been started by."""
+    if case.process is None or not any(drift.restarts for drift in case.unit.drift):
+        return None
+    return Verdict(Kind.RESTART, Act.RECREATE, tuple(drift.message for drift in case.unit.drift))
+
+
 def _stopping(case: _Case) -> Verdict | None:
     """Somebody else stops it at this moment."""
     if case.unit.state is not State.STOPPING:
@@ -270,18 +292,19 @@ def _down(case: _Case) -> Verdict | None:
     if not case.unit.state.down and not (case.unit.state is State.BACKOFF and case.drift):
         return None
     owned = case.view.inventory.services.get(case.service.name)
-    loaded_anew = owned is None or owned.launch != case.service.launch
+    loaded_anew = owned is None or owned.launch != case.service.launch or bool(case.unit.drift)
     if loaded_anew or any(change.file.role is Role.UNIT for change in case.drift):
         return _again(case, Act.RECREATE, down_reason(case.unit))
     return _again(case, Act.RESTART if case.unit.state is State.BACKOFF else Act.START, down_reason(case.unit))
 
 
 def _beside(case: _Case) -> Verdict | None:
-    """It goes on, while what lies beside it is mended: files that it has not read, an install that is gone."""
-    reasons = _drift_reasons(case)
+    """It goes on, while what lies beside it is mended: files that it has not read, an install that is gone, what
+    somebody told its launcher."""
+    reasons = (*_drift_reasons(case), *(drift.message for drift in case.unit.drift))
     if case.service.install and case.view.observed.installs.get(case.service.install) is False:
         reasons += (f"{case.service.install} is gone: it is built again",)
-    return Verdict(Kind.UPDATE, Act.NONE, reasons) if reasons else None
+    return Verdict(Kind.UPDATE, Act.LOAD if case.unit.drift else Act.NONE, reasons) if reasons else None
 
 
 _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
@@ -296,6 +319,8 @@ _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _other_launch,
     _decided_before,
     _read_drift,
+    _outdated,
+    _kept_otherwise,
     _stopping,
     _down,
     _beside,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Change, FileChange, Kind
-from reconciler.core.model import Daemon, File, FileState, Role
+from reconciler.core.model import File, FileState, Manager, Role
 from reconciler.core.view import View
 
 
@@ -60,7 +60,7 @@ def writable(files: Sequence[FileChange], changes: Sequence[Change]) -> tuple[Fi
     )
 
 
-def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Daemon]) -> tuple[str, ...]:
+def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Manager]) -> tuple[str, ...]:
     """Files of ours that git no longer wants, as they were written, while nothing that is blocked may need them.
 
     One that somebody has edited since is his by now: it is left, and forgotten. `kept_daemons` go on without

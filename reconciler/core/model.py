@@ -69,8 +69,9 @@ class Install(NamedTuple):
     digest: str  # identity of everything that goes into the build
     path: str  # where the finished thing is found; empty for method `none`
     source: str  # the requirement (venv) or the image's source
-    python: str
+    tool: str  # the program that builds it: a Python, an Apptainer
     prologue: str
+    sha256: str = ""  # that the finished file must have; empty: any
 
 
 class Service(NamedTuple):
@@ -92,12 +93,21 @@ class Service(NamedTuple):
     prologue: str
 
 
-class Daemon(NamedTuple):
-    """The manager process that a launcher needs on this host, such as supervisord."""
+class Manager(NamedTuple):
+    """What keeps a launcher's units on this host, and how it is reached.
+
+    It may be a daemon of the deployment's own (supervisord), which a pass starts and stops, or something that
+    the host has anyway (systemd's user manager) or needs no process at all (Apptainer's instances).
+    """
 
     launcher: str
-    spec: str  # digest of its configuration; the process carries it
+    spec: str  # digest of the daemon's configuration, which the process carries; empty: it is no daemon of ours
     address: tuple[tuple[str, str], ...]  # what the launcher needs to reach and to start it
+
+    @property
+    def is_daemon(self) -> bool:
+        """A process that passes start and stop."""
+        return bool(self.spec)
 
 
 class Policy(NamedTuple):
@@ -118,7 +128,7 @@ class Deployment(NamedTuple):
     services: tuple[Service, ...]
     files: tuple[File, ...]
     installs: tuple[Install, ...]
-    daemons: tuple[Daemon, ...]
+    managers: tuple[Manager, ...]
     disabled: Mapping[str, Origin]  # services with `enabled: false`
     policy: Policy
 
@@ -195,6 +205,13 @@ class Process(NamedTuple):
     parent: int = 0
 
 
+class Drift(NamedTuple):
+    """A hand-made difference between what a launcher was told of a unit and what it goes by."""
+
+    message: str  # reads after the service's name: "has a drop-in PATH", "is masked"
+    restarts: bool = False  # the process may have been started that way, so it restarts when that is mended
+
+
 class Unit(NamedTuple):
     """One name that a launcher knows."""
 
@@ -204,6 +221,7 @@ class Unit(NamedTuple):
     pid: int = 0
     since: float = 0.0  # seconds since the epoch, of the state
     detail: str = ""  # the launcher's own words: exit status, spawn error
+    drift: tuple[Drift, ...] = ()  # that taking its description up anew mends
 
 
 class FileState(NamedTuple):
@@ -236,6 +254,8 @@ class Observed(NamedTuple):
     daemons: Mapping[str, DaemonState]  # by launcher
     claimed: Mapping[tuple[str, str], str]  # units that a description of ours on disk names -> its path
     gaps: tuple[Gap, ...] = ()
+    outdated: Mapping[int, str] = {}  # by pid: why what it runs from is no longer what stands in its place
+    warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
 
 
 # ---------------------------------------------------------------- inventory
@@ -259,6 +279,6 @@ class Inventory(NamedTuple):
 
     services: Mapping[str, Owned] = {}
     files: Mapping[str, str] = {}  # path -> digest of what was written
-    daemons: tuple[Daemon, ...] = ()  # that may still run units of ours
+    managers: tuple[Manager, ...] = ()  # that may still run units of ours
     roots: tuple[str, ...] = ()  # every root this deployment had and may still have something in
     pending: Mapping[str, tuple[int, float]] = {}  # service -> (pid, started) that must still be restarted

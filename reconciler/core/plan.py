@@ -255,7 +255,7 @@ class _Planner:
             if change.file.role is Role.UNIT
             for name in change.file.services
         }
-        return (units | self.loading) - self.restarted - {""}
+        return (units | (self.loading & self.diff.describing)) - self.restarted - {""}
 
     def _service_steps(self, change: Change) -> Iterator[Step]:
         if not change.acts:
@@ -277,6 +277,8 @@ class _Planner:
             )
         if change.act.starts:
             yield self._start_step(change, tuple(stops))
+        if change.act is Act.LOAD:
+            yield self._load_step(change)
 
     def _start_step(self, change: Change, stops: tuple[str, ...]) -> Step:
         action = Action.RESTART if change.act.stops else Action.START
@@ -284,11 +286,19 @@ class _Planner:
         needs = (
             *self._ready(change.service),
             *self._daemon_needs(service.launcher),
-            *((f"reload:{service.launcher}",) if change.act.loads and service.launcher not in self.restarted else ()),
+            *(self._reload_of(service.launcher) if change.act.loads else ()),
             *stops,
         )
         step = self._step(f"{action.value}:{change.service}", action, change, change.unit.name, Phase.START)
         return step._replace(needs=needs, act=change.act, running=change.running, restarts=change.restarts)
+
+    def _load_step(self, change: Change) -> Step:
+        launcher, name = change.unit
+        step = self._step(f"reload:{launcher}/{name}", Action.RELOAD, change, name, Phase.START)
+        return step._replace(needs=self._reload_of(launcher), act=change.act, running=change.running)
+
+    def _reload_of(self, launcher: str) -> tuple[str, ...]:
+        return (f"reload:{launcher}",) if launcher in self._reloads() else ()
 
     def _step(self, identifier: str, action: Action, change: Change, target: str, phase: Phase) -> Step:
         return Step(

@@ -52,12 +52,12 @@ def as_applied(compiled: Compiled) -> Applied:
         installs={install.id: True for install in desired.installs},
         daemons={
             daemon.launcher: DaemonState(running=True, pid=1, started=0.0, spec=daemon.spec)
-            for daemon in desired.daemons
+            for daemon in desired.managers
         },
         claimed={},
     )
     files = {file.path: file.digest for file in desired.files}
-    return Applied(observed, Inventory(owned, files, desired.daemons, (desired.root,)))
+    return Applied(observed, Inventory(owned, files, desired.managers, (desired.root,)))
 
 
 def nothing(now: float = 2.0) -> Applied:

@@ -10,6 +10,7 @@ from reconciler.core.model import (
     Field,
     FileState,
     Inventory,
+    Manager,
     Mark,
     Observed,
     Process,
@@ -60,9 +61,16 @@ class View:
 
     def has_manager(self, launcher: str) -> bool:
         """Something knows this launcher's units, or will when it is started, or may, for all that can be seen."""
+        managers = [one for one in (*self.desired.managers, *self.inventory.managers) if one.launcher == launcher]
+        wanted = any(one.launcher == launcher for one in self.desired.managers)
         state = self.observed.daemons.get(launcher)
-        wanted = any(daemon.launcher == launcher for daemon in self.desired.daemons)
-        return wanted or launcher in self.blind or (state is not None and state.running)
+        always = any(not one.is_daemon for one in managers)
+        return wanted or always or launcher in self.blind or (state is not None and state.running)
+
+    def unwanted_managers(self) -> tuple[Manager, ...]:
+        """What kept units of ours before, and has none in git any more."""
+        wanted = {manager.launcher for manager in self.desired.managers}
+        return tuple(manager for manager in self.inventory.managers if manager.launcher not in wanted)
 
     def is_foreign(self, unit: Unit) -> bool:
         """Somebody else's: its process carries another owner's mark, or nothing at all says that it is ours.

@@ -26,6 +26,7 @@ class Uses(NamedTuple):
     ports: list[Use]
     paths: list[Use]
     roots: list[Use]
+    names: list[Use]
 
 
 def references(services: Mapping[str, Draft], files: Iterable[str], problems: Problems) -> None:
@@ -94,7 +95,7 @@ def names_on_host(services: Mapping[str, Draft], problems: Problems) -> set[str]
         other = seen.setdefault((draft.launcher, draft.unit), draft)
         if other is not draft:
             twice.add(draft.name)
-            origin, place = _later(_name_origin(draft), _name_origin(other))
+            origin, place = _later(name_origin(draft), name_origin(other))
             message = (
                 f"services `{other.name}` and `{draft.name}` have one name on the host: `{draft.unit}` (see {place})"
             )
@@ -102,7 +103,8 @@ def names_on_host(services: Mapping[str, Draft], problems: Problems) -> set[str]
     return twice
 
 
-def _name_origin(draft: Draft) -> Origin:
+def name_origin(draft: Draft) -> Origin:
+    """Where a service's name on the host was written; of a default one, where the service was."""
     return draft.got["name"].origin if draft.got["name"].origin.line else draft.origin
 
 
@@ -118,6 +120,8 @@ def on_host(uses: Iterable[Uses], problems: Problems) -> None:
     paths = [use for one in every for use in one.paths]
     _twice(ports, "port {} is used twice", "give one of them another port", problems)
     _twice(paths, "two files have one path, {}", "give one of them another path", problems)
+    names = [use for one in every for use in one.names]
+    _twice(names, "the name {} is used twice", "put {{ environment }} into it", problems)
     _roots([use for one in every for use in one.roots], problems)
 
 

@@ -14,8 +14,8 @@ from reconciler.desired.schema import LAYER, Key
 from reconciler.desired.scope import Got, Lazy
 from reconciler.install.base import ComponentSpec
 
-_DEFAULTS = {"requirement": "", "image": "", "source": "", "python": "python3", "prologue": ""}
-_SHOWN = ("requirement", "image", "source", "python")
+_DEFAULTS = {"requirement": "", "image": "", "source": "", "sha256": "", "python": "python3", "prologue": ""}
+_SHOWN = ("requirement", "image", "source", "sha256", "python")
 
 
 class Component(NamedTuple):
@@ -26,7 +26,9 @@ class Component(NamedTuple):
     method: Got
     install: Install | None
     exports: tuple[str, ...]
+    is_image: bool  # its services run inside of a container
     prologue: Node | None  # as written: a service evaluates it in its own scope
+    container: Node | None  # likewise
     shown: dict[str, Got]  # what `explain` tells of it
     sound: bool
 
@@ -68,12 +70,22 @@ class Components:
         wanted = self._version_of(name, version, reader)
         method = self._method(name, reader)
         shown = {key: reader.text(key, default) for key, default in _DEFAULTS.items()}
+        container = node.get("container")
         made = None
         if reader.sound and len(ground.folders()) == len(ground.paths):
             made = self._describe(name, wanted, method.text, shown, reader)
         exports = install.method(method.text).exports(made) if made else ()
         kept = {key: _kept(shown[key]) for key in _SHOWN if key in node.entries or self._uses(method.text, key)}
-        return Component(name, wanted, method, made, exports, node.get("prologue"), kept, reader.sound)
+        is_image = bool(method.value) and install.method(method.text).is_image
+        if container is not None and method.value and not is_image:
+            reader.tell(
+                container.origin,
+                f"component `{name}` has a `container`, but {method.text} installs no image",
+                "take it away, or install it by apptainer-sif or apptainer-docker",
+            )
+        return Component(
+            name, wanted, method, made, exports, is_image, node.get("prologue"), container, kept, reader.sound
+        )
 
     def _version_of(self, name: str, version: Lazy, reader: Reader) -> Got:
         node = self._ground.merged.section("versions").get(name)
@@ -99,11 +111,20 @@ class Components:
 
     def _describe(self, name: str, version: Got, method: str, said: dict[str, Got], reader: Reader) -> Install | None:
         texts = {key: got.text for key, got in said.items()}
-        spec = ComponentSpec(component=name, version=version.text, **texts)
+        spec = ComponentSpec(component=name, version=version.text, program=self._program(reader), **texts)
         wrong = install.method(method).check(spec)
         if wrong:
-            reader.tell(said["requirement"].origin, f"component `{name}` cannot be installed: {wrong}")
+            about = next((key for key in ("requirement", "source", "image") if key in reader.node.entries), "install")
+            reader.tell(reader.origin(about), f"component `{name}` cannot be installed: {wrong}")
         return install.method(method).describe(spec, self._ground.folders())
+
+    def _program(self, reader: Reader) -> str:
+        """Apptainer, as the component calls it; it builds the image before any service is looked at."""
+        node = reader.node.get("container")
+        if not isinstance(node, Entries):
+            return ""
+        inner = Reader(node, f"{reader.label}.container", reader.scope, *reader.tools)
+        return inner.text("program").text
 
     def _uses(self, method: str, key: str) -> bool:
         required = install.method(method).required if method else ()

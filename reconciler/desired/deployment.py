@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler import launchers
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Daemon, Deployment, File, Install, Origin, Policy, Role, Service
+from reconciler.core.model import Compiled, Deployment, File, Install, Origin, Policy, Role, Service
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
@@ -71,7 +71,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     checks.references(services, wanted.merged.section("files"), problems)
     twice = checks.names_on_host(services, problems)
     policy = _policy(ground)
-    ready = _ready({name: draft for name, draft in services.items() if name not in twice}, files)
+    ready = _ready(ground, {name: draft for name, draft in services.items() if name not in twice}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
     if not len(problems):
@@ -90,13 +90,16 @@ def _complete(ground: Ground, services: Mapping[str, Draft], ready: Mapping[str,
             ground.problems.add(ground.merged.section("services")[name].origin, f"service `{name}` cannot be compiled")
 
 
-def _ready(services: Mapping[str, Draft], files: Mapping[str, ConfigFile]) -> dict[str, _Ready]:
+def _ready(
+    ground: Ground, services: Mapping[str, Draft], files: Mapping[str, ConfigFile]
+) -> dict[str, _Ready]:
     """All sound services, disabled ones among them: they are told of like the others."""
     found = {}
     for name, draft in services.items():
         if draft.sound and draft.component and all(got.text in files for got in draft.files):
             own = [files[got.text] for got in draft.files]
-            found[name] = _Ready(draft, draft.component, own, spec_of(draft, draft.component, own))
+            spec = spec_of(draft, draft.component, own, ground.wanted.facts.home)
+            found[name] = _Ready(draft, draft.component, own, spec)
     return found
 
 
@@ -110,7 +113,7 @@ def _render(ground: Ground, folders: dict[str, str], ready: Mapping[str, _Ready]
     for name in sorted({one.draft.launcher for one in enabled}):
         settings, sound = _settings(ground, name)
         values = {key: got.value for key, got in settings.items()}
-        place = Place(ground.wanted.site, ground.wanted.environment, folders, values)
+        place = Place(ground.wanted.site, ground.wanted.environment, folders, values, ground.wanted.facts.home)
         launcher = launchers.launcher(name)
         own = [one for one in enabled if one.draft.launcher == name and _fits(ground, place, one)]
         if sound and _fits_place(ground, place, name):
@@ -173,10 +176,19 @@ def _uses(
             who = f"{made.role.value} of `{made.service}`" if made.service else f"launcher {run.name}"
             origin = services[made.service].origin if made.service in services else run.port
             paths.append(Use(made.path, who, origin, here))
-        address = dict(run.rendering.daemon.address) if run.rendering.daemon else {}
+        address = dict(run.rendering.manager.address)
         paths += [Use(address[key], f"{key} of {run.name}", run.socket, here) for key in _OF_A_DAEMON if key in address]
     roots = [Use(folders["root"], "root", ground.path_origin("root"), here)] if "root" in folders else []
-    return Uses(ports, paths, roots)
+    return Uses(ports, paths, roots, list(_names(enabled, here)))
+
+
+def _names(enabled: list[Draft], here: str) -> Iterator[Use]:
+    """Names that an account has once on a host, whatever the deployment: units, and instances of Apptainer."""
+    for draft in enabled:
+        if draft.launcher and launchers.launcher(draft.launcher).account_wide:
+            yield Use(f"{draft.launcher} {draft.unit}", f"`{draft.name}`", checks.name_origin(draft), here)
+        if draft.instance:
+            yield Use(f"instance {draft.instance}", f"`{draft.name}`", draft.origin, here)
 
 
 # ---------------------------------------------------------------- the result
@@ -209,7 +221,7 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         services=_services(enabled, runs),
         files=rendered,
         installs=_installs(enabled),
-        daemons=_daemons(runs),
+        managers=tuple(run.rendering.manager for run in runs),
         disabled={name: draft.got["enabled"].origin for name, draft in disabled.items()},
         policy=parts.policy,
     )
@@ -274,10 +286,6 @@ def _has_secret(draft: Draft) -> bool:
 def _installs(enabled: Mapping[str, _Ready]) -> tuple[Install, ...]:
     found = (one.component.install for one in enabled.values())
     return tuple(sorted({install for install in found if install is not None}))
-
-
-def _daemons(runs: list[_Run]) -> tuple[Daemon, ...]:
-    return tuple(run.rendering.daemon for run in runs if run.rendering.daemon is not None)
 
 
 def _folders(folders: Mapping[str, str], files: list[str]) -> tuple[tuple[str, int], ...]:

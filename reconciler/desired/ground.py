@@ -26,6 +26,7 @@ class Facts(NamedTuple):
     host: str
     account: str
     salt: str = ""
+    home: str = "~"  # of the account; so where it is not known
 
 
 class Wanted(NamedTuple):

@@ -159,6 +159,13 @@ class Reader:
                 found[name] = got
         return found
 
+    def texts(self, key: str) -> dict[str, Got]:
+        """Strings by names that the author chose."""
+        node = self.node.entries.get(key)
+        named = node.entries.items() if isinstance(node, Entries) else ()
+        found = {name: self.string(item, f"{key}.{name}") for name, item in named}
+        return {name: got for name, got in found.items() if got is not None}
+
     def env(self, key: str) -> dict[str, Got]:
         """Variables by name. Secrets may be among them."""
         node = self.node.entries.get(key)

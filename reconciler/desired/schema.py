@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from reconciler import install, launchers
-from reconciler.launchers.base import Option
+from reconciler.launchers.base import Mode, Option
 
 # A name ends up in paths, in the launchers' own files and on command lines.
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -71,12 +71,29 @@ def _options(which: str) -> dict[str, Key]:
     return {name: Key(Kind.OPTIONS, words, options=which) for name in launchers.NAMES}
 
 
+_CONTAINER = _closed(
+    "How the image of an install method apptainer-* is run; a service's own keys win over its component's",
+    mode=_text(
+        "run: in the foreground; instance: in the background. Default: what the launcher needs, else run",
+        choices=tuple(mode.value for mode in Mode),
+    ),
+    instance=_text("The name of the instance; default: the service's name on the host"),
+    program=_text("Apptainer; default apptainer, found on PATH"),
+    mounts=_open("What is mounted into it, by names of your choice", _text('As --mount takes it: "src=/a,dst=/b,ro"')),
+    options=Key(Kind.NAMES, 'Further options for Apptainer, each word one: ["--nv"]'),
+    home=Key(Kind.FLAG, "true: the account's home is visible inside; default false"),
+    cleanenv=Key(Kind.FLAG, "false: the environment outside is visible inside too; default true"),
+    configdir=_text("Where Apptainer keeps its records of instances; default ~/.apptainer"),
+)
+
 _COMPONENT = _closed(
     "Something with a version that is installed",
     install=_text("How a version gets onto the host", choices=install.NAMES, planned=PLANNED_METHODS),
     requirement=_text("venv: what pip installs"),
     image=_text("apptainer-sif, apptainer-docker: the file below paths.images"),
     source=_text("Where the image comes from: a path or an Apptainer URI"),
+    sha256=_text("apptainer-sif: what the image's SHA-256 must be"),
+    container=_CONTAINER,
     python=_text("The interpreter that makes the venv; default python3"),
     prologue=_text("Shell lines before the command and before the build"),
 )
@@ -107,6 +124,7 @@ _SERVICE_KEYS = {
     "enabled": Key(Kind.FLAG, "false: it is stopped and left alone; default true"),
     "ports": Key(Kind.PORTS, "The ports that it listens on", minimum=1),
     "stop": _STOP,
+    "container": _CONTAINER,
     **_options("service"),
 }
 

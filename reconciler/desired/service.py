@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from reconciler.core.digest import digest, digest_of
 from reconciler.core.model import Field, Origin
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground
-from reconciler.desired.nodes import Entries, Node, Scalar, empty
+from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
 from reconciler.desired.problems import ORIGIN_DEFAULT, suggest
 from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER, NAME, Key, launcher_options
 from reconciler.desired.scope import Got
 from reconciler.desired.shape import is_secret_name
-from reconciler.launchers.base import Option, ServiceSpec
+from reconciler.launchers import launcher as launcher_of
+from reconciler.launchers.base import Container, Mode, Option, ServiceSpec
+
+_RUN = Got(Mode.RUN.value, ORIGIN_DEFAULT)
 
 
 class Draft(NamedTuple):
@@ -32,6 +36,8 @@ class Draft(NamedTuple):
     named_ports: bool
     lists: dict[str, Origin]  # where files, after and ports were written
     options: dict[str, Got]
+    container: dict[str, Got]  # by key; a mount as `mounts.NAME`, an option as `options.NUMBER`; empty: none
+    unit: str  # its name on the host
     sound: bool
 
     @property
@@ -39,8 +45,9 @@ class Draft(NamedTuple):
         return bool(self.got["enabled"].value)
 
     @property
-    def unit(self) -> str:
-        return self.got["name"].text
+    def instance(self) -> str:
+        """The name of its Apptainer instance; empty where it is none."""
+        return self.container["instance"].text if self.container.get("mode", _RUN).text == Mode.INSTANCE.value else ""
 
     @property
     def launcher(self) -> str:
@@ -67,6 +74,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
     reader.sound = named and outer.sound and component is not None and component.sound
     got = {"component": belongs, **_read(name, belongs.text, reader, component)}
     launcher = got["launcher"].text
+    unit = _unit(name, got, ground.wanted.environment)
     return Draft(
         name=name,
         origin=node.origin,
@@ -79,6 +87,8 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         named_ports=isinstance(node.get("ports"), Entries),
         lists={key: reader.origin(key) for key in ("files", "after", "ports")},
         options=options(launcher, "service", node.get(launcher), reader) if launcher else {},
+        container=_container(unit, launcher, component, reader),
+        unit=unit,
         sound=reader.sound,
     )
 
@@ -99,12 +109,43 @@ def _read(name: str, component: str, reader: Reader, parent: Component | None) -
     return {
         "launcher": reader.word("launcher", _keys()["launcher"], "supervisor"),
         "group": reader.name("group", NAME, component),
-        "name": reader.name("name", NAME, name),
+        "name": reader.name("name", NAME, ""),
         "command": _command(name, reader),
         "prologue": _prologue(reader, parent.prologue if parent else None),
         "enabled": reader.flag("enabled", default=True),
         **_stop(reader),
     }
+
+
+def _unit(name: str, got: Mapping[str, Got], environment: str) -> str:
+    launcher = got["launcher"].text
+    return launcher_of(launcher).unit(name, environment, got["name"].text) if launcher else ""
+
+
+def _container(unit: str, launcher: str, component: Component | None, reader: Reader) -> dict[str, Got]:
+    """How the image of its component is run; its own keys win over the component's."""
+    own = reader.node.get("container")
+    if component is None or not component.is_image:
+        if own is not None and component is not None:
+            reader.tell(own.origin, f"{reader.label} has a `container`, but its component installs no image")
+        return {}
+    layers = [node for node in (component.container, own) if isinstance(node, Entries)]
+    inner = Reader(merge(layers), f"{reader.label}.container", reader.scope, *reader.tools)
+    only = launcher_of(launcher).mode if launcher else None
+    found = {
+        "mode": inner.word("mode", _keys()["container"].keys["mode"], (only or Mode.RUN).value),
+        "instance": inner.name("instance", NAME, unit.removesuffix(".service")),
+        "program": inner.text("program", "apptainer"),
+        "home": inner.flag("home", default=False),
+        "cleanenv": inner.flag("cleanenv", default=True),
+        "configdir": inner.text("configdir"),
+        **{f"mounts.{name}": got for name, got in sorted(inner.texts("mounts").items())},
+        **{f"options.{number}": got for number, got in enumerate(inner.names("options"))},
+    }
+    if only is not None and found["mode"].text not in ("", only.value):
+        inner.tell(found["mode"].origin, f"launcher {launcher} keeps containers in mode {only.value} only")
+    reader.sound = reader.sound and inner.sound
+    return found
 
 
 def _command(name: str, reader: Reader) -> Got:
@@ -172,13 +213,14 @@ def _keys() -> dict[str, Key]:
 # ---------------------------------------------------------------- compiled
 
 
-def spec_of(draft: Draft, component: Component, files: list[ConfigFile]) -> ServiceSpec:
+def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: str) -> ServiceSpec:
     """The service in the form that launchers render. Its digest says what the process was started from.
 
     It is made of what is meant, not of the text of a shim: another way to write the same restarts nothing.
     """
     env = tuple(sorted((name, got.text) for name, got in draft.env.items()))
-    meaning = {
+    container = _container_spec(draft, component, home)
+    meaning: dict[str, object] = {
         "command": draft.got["command"].text,
         "env": env,
         "prologue": draft.got["prologue"].text,
@@ -188,6 +230,8 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile]) -> Serv
         "exports": component.exports,
         "files": sorted([file.path, file.mode, file.digest] for file in files),
     }
+    if container is not None:
+        meaning["container"] = [container.mode.value, *container[1:]]
     return ServiceSpec(
         name=draft.name,
         unit=draft.unit,
@@ -198,6 +242,7 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile]) -> Serv
         env=env,
         prologue=draft.got["prologue"].text,
         exports=component.exports,
+        container=container,
         stop_signal=draft.got["stop.signal"].text,
         stop_seconds=float(draft.got["stop.grace"].text),
         options={key: got.value for key, got in draft.options.items()},
@@ -205,8 +250,27 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile]) -> Serv
     )
 
 
+def _container_spec(draft: Draft, component: Component, home: str) -> Container | None:
+    got = draft.container
+    if not got or component.install is None:
+        return None
+    return Container(
+        mode=Mode(got["mode"].text or Mode.RUN.value),
+        program=got["program"].text,
+        image=component.install.path,
+        instance=draft.instance,
+        mounts=tuple(value.text for key, value in got.items() if key.startswith("mounts.")),
+        options=tuple(value.text for key, value in got.items() if key.startswith("options.")),
+        home=bool(got["home"].value),
+        cleanenv=bool(got["cleanenv"].value),
+        configdir=got["configdir"].text or f"{home}/.apptainer",
+    )
+
+
 def program_to_check(spec: ServiceSpec) -> str:
     """What a preflight looks for; empty where only the service itself will find it, along a PATH of its own."""
+    if spec.container is not None:
+        return spec.container.program
     program = program_of(spec.command)
     return "" if "PATH" in dict(spec.env) and "/" not in program else program
 
@@ -230,6 +294,8 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
     values = {"version": component.version, "install": component.method, **component.shown, **draft.got}
     values |= {f"env.{name}": got for name, got in draft.env.items()}
     values |= {f"{draft.launcher}.{key}": got for key, got in draft.options.items()}
+    values |= {f"container.{key}": got for key, got in draft.container.items() if got.value != ""}
+    values["name"] = Got(draft.unit, draft.got["name"].origin)
     fields = {key: _field(got, salt) for key, got in values.items()}
     fields["after"] = Field([got.text for got in draft.after], draft.lists["after"])
     fields["files"] = Field([got.text for got in draft.files], draft.lists["files"])

@@ -7,22 +7,18 @@ there, but those of the program that it becomes with `exec` do.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from reconciler.core.model import Gap, Mark, Process
+from reconciler.core.model import Gap, Process
+from reconciler.host import marks, procfs
 
+FOREIGN = marks.FOREIGN
 SAME_START = 0.5  # seconds; a pid is not used again so quickly, and a clock may be set a little
-_READ = 1 << 13  # most environments are smaller, and a larger buffer costs more than a second read
-_MARKS = re.compile(rb"\0RECONCILE_([A-Z]+)=([^\0]*)")
-_TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds
 _YOUNG = 5.0  # seconds in which a start script should have come to its marks
 _RETRIES, _RETRY = 5, 0.003
 _POLL = 0.01
-
-FOREIGN = Mark("", "", "", "", "", "", "", 0)  # its environment could be read and has no mark of ours
 
 
 # ---------------------------------------------------------------- reading
@@ -35,8 +31,8 @@ def scan(deployment: str) -> tuple[dict[int, Process], tuple[Gap, ...]]:
     that its mark is unreadable. A main process whose start script has not got to its marks is looked at
     again for some milliseconds; after that its `spec` is empty.
     """
-    wanted = b"\0RECONCILE_DEPLOYMENT=" + os.fsencode(deployment) + b"\0"
-    boot, found, gaps, user = _boot(), {}, [], os.getuid()
+    wanted = marks.wanted(deployment)
+    boot, found, gaps, user = procfs.boot(), {}, [], os.getuid()
     try:
         names = os.listdir("/proc")
     except OSError as error:
@@ -45,8 +41,8 @@ def scan(deployment: str) -> tuple[dict[int, Process], tuple[Gap, ...]]:
         if not name.isdigit():
             continue
         try:
-            environ = _environ(name)
-            if wanted not in environ or (user == 0 and os.stat(f"/proc/{name}").st_uid != 0):
+            environ = procfs.environ(name)
+            if not wanted(environ) or (user == 0 and os.stat(f"/proc/{name}").st_uid != 0):
                 continue
             process = _process(int(name), environ, boot)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -81,13 +77,13 @@ def look(pid: int) -> Process | None:
 
 def _look(pid: int) -> Process | None:
     try:
-        environ: bytes | None = _environ(str(pid))
+        environ: bytes | None = procfs.environ(str(pid))
     except PermissionError:
         environ = None
     except (FileNotFoundError, ProcessLookupError):
         return None
     try:
-        return _process(pid, environ, _boot())
+        return _process(pid, environ, procfs.boot())
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -95,10 +91,34 @@ def _look(pid: int) -> Process | None:
 def alive(pid: int, started: float) -> bool:
     """Whether the process that began then still runs under this pid."""
     try:
-        stat = _stat(pid)
+        stat = procfs.read_stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.runs and abs(stat.started(_boot()) - started) < SAME_START
+    return stat.runs and abs(stat.started(procfs.boot()) - started) < SAME_START
+
+
+def instance(pid: int) -> marks.Instance | None:
+    """What Apptainer was told of the instance whose first process this is; None where it is no such process."""
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        if procfs.read_stat(pid).name == marks.INIT:
+            found = marks.read_instance(procfs.environ(str(pid)))
+            return found if found and found.name else None
+    return None
+
+
+def is_empty(pid: int) -> bool:
+    """Whether nothing is left in the instance whose first process this is, which outlives the service."""
+    return not procfs.has_children(pid)
+
+
+def keeper(pid: int) -> tuple[int, float] | None:
+    """The process that Apptainer leaves in front of an instance, and its start. When it has ended, the name is free."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        parent = procfs.read_stat(pid).parent
+        stat = procfs.read_stat(parent)
+        if stat.name.startswith(b"starter"):
+            return parent, stat.started(procfs.boot())
+    return None
 
 
 def boot_id() -> str:
@@ -138,92 +158,21 @@ def _has_not_begun(process: Process) -> bool:
     if process.mark is None or process.mark.pid != process.parent:
         return False
     try:
-        return _arguments(process.pid) == _arguments(process.parent)
+        return procfs.arguments(process.pid) == procfs.arguments(process.parent)
     except OSError:
         return False
-
-
-def _arguments(pid: int) -> bytes:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read()
 
 
 def _is_main(process: Process) -> bool:
     return process.mark is not None and process.mark.pid == process.pid
 
 
-def _environ(name: str) -> bytes:
-    """An environment, with a NUL before each entry."""
-    descriptor = os.open(f"/proc/{name}/environ", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        content = chunk = os.read(descriptor, _READ)
-        while len(chunk) == _READ:
-            chunk = os.read(descriptor, _READ)
-            content += chunk
-        return b"\0" + content
-    finally:
-        os.close(descriptor)
-
-
-class _Stat:
-    """The fields of /proc/PID/stat that matter. Raises `OSError`."""
-
-    __slots__ = ("group", "parent", "runs", "ticks")
-
-    def __init__(self, content: bytes) -> None:
-        # The name in parentheses may contain anything; fields count from the last one.
-        fields = content[content.rindex(b")") + 2 :].split()
-        self.runs = fields[0] not in (b"Z", b"X")
-        self.parent, self.group, self.ticks = int(fields[1]), int(fields[2]), int(fields[19])
-
-    def started(self, boot: float) -> float:
-        return round(boot + self.ticks * _TICK, 3)
-
-
-def _stat(pid: int) -> _Stat:
-    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _Stat(os.read(descriptor, 4096))
-    finally:
-        os.close(descriptor)
-
-
-def _boot() -> float:
-    """When this host booted, in seconds since the epoch. Being interrupted between the clocks makes it earlier."""
-    return max(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) for _ in range(3))
-
-
 def _process(pid: int, environ: bytes | None, boot: float) -> Process | None:
-    stat = _stat(pid)
+    stat = procfs.read_stat(pid)
     if not stat.runs:
         return None
-    mark = None if environ is None else _mark(environ, leads=pid if stat.group == pid else 0)
+    mark = None if environ is None else marks.read_mark(environ, pid, stat.name, leads=stat.group == pid)
     return Process(pid, stat.started(boot), mark, stat.parent)
-
-
-def _mark(environ: bytes, leads: int) -> Mark | None:
-    """The mark in an environment, or None where it is no environment any more.
-
-    `leads`: the process's pid where it leads its process group. A launcher makes every service's main
-    process such a leader, which tells it from its children until the start script has set its pid.
-    """
-    if len(environ) < 2 or b"\0\0" in environ or b"=" not in environ[1:].split(b"\0", 1)[0]:
-        return None
-    values = {key: value.decode(errors="surrogateescape") for key, value in _MARKS.findall(environ)}
-    if not values.get(b"DEPLOYMENT"):
-        return FOREIGN
-    get = values.get
-    service, pid = get(b"SERVICE", ""), get(b"PID", "")
-    return Mark(
-        deployment=values[b"DEPLOYMENT"],
-        root=get(b"ROOT", ""),
-        service=service,
-        spec=get(b"SPEC", ""),
-        launch=get(b"LAUNCH", ""),
-        version=get(b"VERSION", ""),
-        component=get(b"COMPONENT", ""),
-        pid=int(pid) if pid.isdecimal() else leads if service and not pid else 0,
-    )
 
 
 # ---------------------------------------------------------------- ending
@@ -268,12 +217,16 @@ def wait_gone(processes: Iterable[tuple[int, float]], seconds: float) -> bool:
 def kill_group(pid: int, started: float, seconds: float) -> bool:
     """End a stray process, with its process group where it leads one: SIGTERM, then after some seconds SIGKILL.
 
-    True when it is gone. Raises `PermissionError`.
+    An Apptainer instance ends whole, and its signal is the one that it is marked with. True when it is gone.
+    Raises `PermissionError`.
     """
     import signal
 
     if not alive(pid, started):
         return True
+    box = instance(pid)
+    if box is not None:
+        return _end_instance(pid, started, marks.stop_signal(box), seconds)
     leads = _leads(pid)
     _send(pid, started, signal.SIGTERM, as_group=leads)
     gone = wait_gone([(pid, started)], seconds)
@@ -283,16 +236,28 @@ def kill_group(pid: int, started: float, seconds: float) -> bool:
     return gone or wait_gone([(pid, started)], 5.0)
 
 
+def _end_instance(pid: int, started: float, number: int, seconds: float) -> bool:
+    """Its first process hands a signal on to the service, and outlives it: SIGKILL ends it and all that is inside."""
+    import signal
+
+    until, front = time.monotonic() + seconds, keeper(pid)
+    signal_process(pid, started, number)
+    while alive(pid, started) and not is_empty(pid) and time.monotonic() < until:
+        time.sleep(_POLL)
+    signal_process(pid, started, signal.SIGKILL)
+    return wait_gone([(pid, started), *([front] if front else ())], 5.0)
+
+
 def _leads(pid: int) -> bool:
     try:
-        return _stat(pid).group == pid
+        return procfs.read_stat(pid).group == pid
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
 def _runs(pid: int) -> bool:
     try:
-        return _stat(pid).runs
+        return procfs.read_stat(pid).runs
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -18,6 +18,8 @@ class ComponentSpec(NamedTuple):
     source: str
     python: str
     prologue: str
+    program: str = ""  # Apptainer, for what it builds
+    sha256: str = ""
 
 
 class InstallError(Exception):
@@ -39,6 +41,7 @@ def never() -> bool:
 class Method(Protocol):
     name: str
     required: tuple[str, ...]  # keys of a component that this method cannot do without
+    is_image: bool  # its services run inside of it, in a container
 
     def check(self, spec: ComponentSpec) -> str:
         """Pure: what stands against installing it, without any secret in it; or nothing."""
@@ -57,6 +60,10 @@ class Method(Protocol):
     ) -> None:
         """Build it aside and move it into place, whole or not at all. Raises `InstallError`, and soon after
         `asked_to_stop` has become true: a build takes minutes, and whoever asks kills what does not end."""
+
+    def outdated(self, install: Install, pid: int, parent: int) -> str:
+        """Why a process does not run from what stands in the install's place now, in words that follow the
+        service's name; empty where it does, or where nothing shows that. Starts no process. Raises `OSError`."""
 
     def find_program(self, install: Install, program: str) -> str:
         """Where a bare command name is found inside the finished thing; empty where it is not there."""

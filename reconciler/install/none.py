@@ -13,6 +13,7 @@ class _None:
 
     name: str = "none"
     required: tuple[str, ...] = ()
+    is_image: bool = False
 
     def check(self, spec: ComponentSpec) -> str:  # noqa: ARG002
         return ""
@@ -30,6 +31,9 @@ class _None:
         self, install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool] = never
     ) -> None:
         pass
+
+    def outdated(self, install: Install, pid: int, parent: int) -> str:  # noqa: ARG002
+        return ""
 
     def find_program(self, install: Install, program: str) -> str:  # noqa: ARG002
         return ""

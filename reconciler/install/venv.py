@@ -45,6 +45,7 @@ _PATIENCE = 3600.0  # seconds that another builder of the same version is waited
 class _Venv:
     name: str = "venv"
     required: tuple[str, ...] = ("requirement",)
+    is_image: bool = False
 
     def check(self, spec: ComponentSpec) -> str:
         from reconciler.install.requirement import problem, redact
@@ -93,6 +94,9 @@ class _Venv:
             raise InstallError(
                 f"{install.id} could not be built: {what}" + (f"\n{advice}" if advice else "")
             ) from error
+
+    def outdated(self, install: Install, pid: int, parent: int) -> str:  # noqa: ARG002
+        return ""  # a venv is never changed in its place: another build is another folder
 
     def find_program(self, install: Install, program: str) -> str:
         path = os.path.join(install.path, "bin", program)
@@ -243,7 +247,7 @@ def _fill(install: Install, progress: Callable[[str], None], asked_to_stop: Call
     scratch = os.path.join(install.path, _SCRATCH)
     os.mkdir(scratch, 0o700)
     bench = Workbench(
-        install.id, install.path, scratch, install.python, install.prologue, parsed, progress, asked_to_stop
+        install.id, install.path, scratch, install.tool, install.prologue, parsed, progress, asked_to_stop
     )
     bench.make_environment()
     # No `pip check` afterwards: the resolver has refused conflicts, and who says --no-deps wants them.

@@ -7,9 +7,10 @@ half (`Backend`) is made by `Launcher.backend` for one deployment on this host a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple, Protocol
 
-from reconciler.core.model import Daemon, DaemonState, Gap, Process, Role, Unit
+from reconciler.core.model import DaemonState, Gap, Manager, Process, Role, Unit
 
 
 class Option(NamedTuple):
@@ -20,6 +21,27 @@ class Option(NamedTuple):
     secret: bool = False
     choices: tuple[str, ...] = ()
     minimum: int | None = None
+
+
+class Mode(Enum):
+    """How a container holds its service."""
+
+    RUN = "run"  # in the foreground: the service is the launcher's child
+    INSTANCE = "instance"  # in the background, under a name of its own
+
+
+class Container(NamedTuple):
+    """The image that a service runs inside of. Its command is then what the image's start script is given."""
+
+    mode: Mode
+    program: str  # Apptainer: a name to be found on PATH, or a path
+    image: str  # absolute path
+    instance: str  # its name, one for each account and host; empty in mode RUN
+    mounts: tuple[str, ...]  # each as `--mount` takes it: "src=/a,dst=/b,ro"
+    options: tuple[str, ...]  # further words for Apptainer, such as "--nv"
+    configdir: str  # where Apptainer keeps the records of instances
+    home: bool  # the account's home is visible inside
+    cleanenv: bool  # nothing of the environment outside is visible inside but the service's own `env`
 
 
 class ServiceSpec(NamedTuple):
@@ -34,6 +56,7 @@ class ServiceSpec(NamedTuple):
     env: tuple[tuple[str, str], ...]  # without the marks
     prologue: str
     exports: tuple[str, ...]  # shell lines of the install method, put before the command (a venv's PATH)
+    container: Container | None  # None: the command runs on the host itself
     stop_signal: str
     stop_seconds: float
     options: Mapping[str, object]  # of this launcher
@@ -47,6 +70,7 @@ class Place(NamedTuple):
     environment: str
     paths: Mapping[str, str]  # root, bin, config, logs, run, images, venvs
     settings: Mapping[str, object]  # the top-level mapping named after the launcher
+    home: str  # of the account; "~" where that is not known, as a repo is checked on another machine
 
 
 class RenderedFile(NamedTuple):
@@ -64,7 +88,7 @@ class Rendering(NamedTuple):
     files: tuple[RenderedFile, ...]
     launch: Mapping[str, str]  # by service: digest of its description; another one where it must be loaded anew
     ready_seconds: Mapping[str, float]  # by service
-    daemon: Daemon | None
+    manager: Manager
     ports: tuple[int, ...] = ()  # that the daemon itself listens on
 
 
@@ -73,9 +97,9 @@ class Look(NamedTuple):
 
     units: Mapping[tuple[str, str], Unit] = {}
     claimed: Mapping[tuple[str, str], str] = {}  # unit named by a description of ours on disk -> that file
-    reachable: bool = True  # False: no daemon answers, and none is there
     daemon: DaemonState = DaemonState(running=False)  # stays so for a launcher without a daemon of its own
     gaps: tuple[Gap, ...] = ()
+    warnings: tuple[str, ...] = ()  # one sentence each, with the command that mends it
 
 
 class Outcome(NamedTuple):
@@ -85,8 +109,32 @@ class Outcome(NamedTuple):
     error: str = ""
 
 
+class Log(NamedTuple):
+    """Where a unit's output goes."""
+
+    files: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()  # that prints it, without options for how much: `journalctl --user -u NAME`
+
+    def __str__(self) -> str:
+        return " ".join(self.command) or ", ".join(self.files)
+
+
+class DaemonControl(Protocol):
+    """Starts and stops the daemon of a deployment's own, for launchers that have one."""
+
+    def start_daemon(self, progress: Callable[[str], None]) -> None:
+        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`."""
+
+    def stop_daemon(self, pid: int, seconds: float) -> None:
+        """Stop the manager process and all that it runs; returns when it is gone. Raises `BackendError`."""
+
+
 class Backend(Protocol):
     """Drives one launcher for one deployment. No verb waits for the effect: `units` tells it."""
+
+    @property
+    def daemon(self) -> DaemonControl | None:
+        """None for a launcher without a daemon of the deployment's own."""
 
     def ask(self) -> None:
         """Send the one question, so that its answer can be awaited while other work is done."""
@@ -97,12 +145,6 @@ class Backend(Protocol):
         The processes of this deployment tell a daemon that does not answer from one that is not there.
         """
 
-    def start_daemon(self, progress: Callable[[str], None]) -> None:
-        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`."""
-
-    def stop_daemon(self, pid: int, seconds: float) -> None:
-        """Stop the manager process and all that it runs; returns when it is gone. Raises `BackendError`."""
-
     def reload(self) -> frozenset[str]:
         """Make the backend read its descriptions. Raises `BackendError`.
 
@@ -110,7 +152,10 @@ class Backend(Protocol):
         """
 
     def add(self, units: Sequence[str]) -> Iterable[Outcome]:
-        """Take up new units, without starting them."""
+        """Take up units as their descriptions say, without starting or stopping them.
+
+        Of one that is known already, this mends what its `drift` tells.
+        """
 
     def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
         """Forget units that are down."""
@@ -124,8 +169,8 @@ class Backend(Protocol):
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         """The state of these units now; an absent one has `State.ABSENT`. Raises `BackendError`."""
 
-    def log_path(self, unit: str) -> str:
-        """Where a person reads why the unit failed; empty where there is none."""
+    def log(self, unit: str) -> Log:
+        """Where a person reads what the unit writes, and why it failed."""
 
     def close(self) -> None: ...
 
@@ -140,6 +185,11 @@ class Launcher(Protocol):
     name: str
     service_options: Mapping[str, Option]
     settings: Mapping[str, Option]
+    account_wide: bool  # its units have one name space for all deployments of an account on a host
+    mode: Mode | None  # the only one that it can keep containers in; None: as the service says
+
+    def unit(self, service: str, environment: str, name: str) -> str:
+        """What a service is called on the host; `name` is what git calls it there, if it says so."""
 
     def render(self, place: Place, services: Sequence[ServiceSpec]) -> Rendering: ...
 
@@ -149,4 +199,4 @@ class Launcher(Protocol):
     def check(self, place: Place, service: ServiceSpec) -> str:
         """What stands against running this service with this launcher, or nothing."""
 
-    def backend(self, daemon: Daemon) -> Backend: ...
+    def backend(self, manager: Manager) -> Backend: ...

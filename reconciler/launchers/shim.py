@@ -12,6 +12,9 @@ The marks in a process's environment, and who sets them:
     RECONCILE_LAUNCH      digest of that description        the launcher's description
     RECONCILE_PID         of the main process itself        the shim
     RECONCILE_SPEC, RECONCILE_VERSION, RECONCILE_COMPONENT  the shim
+
+Inside of a container they are seen too. The main process of an Apptainer instance is the first one of
+a process namespace of its own, so there RECONCILE_PID is 1, and it is set by the description.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from reconciler.core.prologue import prologue_script
+from reconciler.launchers.base import Container, Mode
 
 CONFIG_EXIT = 78  # EX_CONFIG of sysexits.h: what the service needs could not be set up
 
@@ -30,6 +34,10 @@ _SAFE = r"[A-Za-z0-9@%+=:,./_-]+"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = r"[A-Za-z_][A-Za-z0-9_]*\+?="
 _HEADER = re.compile(r"^[#;] managed by reconcile: deployment=(\S+) unit=(\S*) root=(.+)$", re.MULTILINE)
+_INNER = tuple(
+    f"RECONCILE_{name}"
+    for name in ("DEPLOYMENT", "ROOT", "SERVICE", "LAUNCH", "PID", "SPEC", "VERSION", "COMPONENT")
+)
 _OPERATORS = frozenset((";", ";;", "&", "&&", "|", "|&", "||", "\n"))
 
 
@@ -47,6 +55,8 @@ class Shim(NamedTuple):
     prologue: str
     exports: tuple[str, ...]  # shell lines of the install method
     env_file: str  # path of the file with the service's own variables
+    container: Container | None = None
+    pid_file: str = ""  # where an instance notes the pid of its main process; empty: nowhere
 
 
 class Owner(NamedTuple):
@@ -83,7 +93,8 @@ def render_shim(shim: Shim) -> str:
             _environment(shim),
             f"{_marks(shim)}\n",
             f"cd {quote(shim.root)} || exit {CONFIG_EXIT}\n",
-            f"exec {_without_exec(shim.command)}\n",
+            _inner_marks(shim),
+            f"exec {_outer_command(shim)}\n",
         )
     )
 
@@ -143,9 +154,39 @@ def _without_exec(command: str) -> str:
     return command.strip().removeprefix("exec ").lstrip()
 
 
+def _outer_command(shim: Shim) -> str:
+    """What the shim becomes: the service itself, or Apptainer with the service inside."""
+    command = _without_exec(shim.command)
+    box = shim.container
+    if box is None:
+        return command
+    words = ["run"] if box.mode is Mode.RUN else ["instance", "start"]
+    words += ["--cleanenv"] if box.cleanenv else []
+    words += [] if box.home else ["--no-home"]
+    words += ["--env-file", shim.env_file]
+    words += [word for mount in box.mounts for word in ("--mount", mount)]
+    words += box.options
+    if box.mode is Mode.INSTANCE:
+        words += ["--pid-file", shim.pid_file] if shim.pid_file else []
+        words += [box.image, box.instance]
+    else:
+        words.append(box.image)
+    return " ".join((quote(box.program), *map(quote, words), command))
+
+
+def _inner_marks(shim: Shim) -> str:
+    """Apptainer hands on what begins with its own prefix, also into a clean environment."""
+    if shim.container is None:
+        return ""
+    inner = " ".join(f'APPTAINERENV_{name}="${name}"' for name in _INNER)
+    where = f"export APPTAINER_CONFIGDIR={quote(shim.container.configdir)}\n"
+    return f"export {inner}\n" + (where if shim.container.mode is Mode.INSTANCE else "")
+
+
 def _marks(shim: Shim) -> str:
+    own = "" if _is_instance(shim) else "RECONCILE_PID=$$ "
     return (
-        f"export RECONCILE_PID=$$ RECONCILE_SPEC={quote(shim.spec)} "
+        f"export {own}RECONCILE_SPEC={quote(shim.spec)} "
         f"RECONCILE_VERSION={quote(shim.version)} RECONCILE_COMPONENT={quote(shim.component)}"
     )
 
@@ -159,7 +200,7 @@ def _prologue(shim: Shim) -> str:
         # A prologue may take long, and /proc shows the environment that a program began with: begin
         # once more with the marks in it. The specification is compared too, so that a shim replaced
         # between the two beginnings marks itself as what it is.
-        f'if [ "$RECONCILE_PID $RECONCILE_SPEC" != "$$ "{quote(shim.spec)} ]; then\n'
+        f'if [ "$RECONCILE_PID $RECONCILE_SPEC" != "{_own_pid(shim)} "{quote(shim.spec)} ]; then\n'
         f"  {_marks(shim)}\n"
         '  exec "$0" "$@"\n'
         "fi\n"
@@ -177,5 +218,17 @@ def _environment(shim: Shim) -> str:
     """The service's own variables, then the install method's lines, which may build on them."""
     path = quote(shim.env_file)
     failed = f"reconcile: {shim.service}: cannot read {shim.env_file}"
+    readable = f"[ -r {path} ] || {{ printf '%s\\n' {quote(failed)} >&2; exit {CONFIG_EXIT}; }}\n"
+    if shim.container is not None:  # they are meant for inside: Apptainer reads the file itself
+        return readable
     lines = "".join(f"{line}\n" for line in shim.exports)
-    return f"[ -r {path} ] || {{ printf '%s\\n' {quote(failed)} >&2; exit {CONFIG_EXIT}; }}\n. {path}\n{lines}"
+    return f"{readable}. {path}\n{lines}"
+
+
+def _is_instance(shim: Shim) -> bool:
+    return shim.container is not None and shim.container.mode is Mode.INSTANCE
+
+
+def _own_pid(shim: Shim) -> str:
+    """What RECONCILE_PID is to be. The shim of an instance is not its main process, and ends."""
+    return "1" if _is_instance(shim) else "$$"

@@ -37,6 +37,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "changes": [_change(change) for change in report.plan.diff.changes],
         "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
+        "warnings": list(report.plan.diff.warnings),
         **({"error": report.error} if report.error else {}),
     }
 
@@ -95,6 +96,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
                 "environment": deployment.plan.environment,
                 "services": [_service(change, deployment) for change in deployment.plan.diff.changes],
                 "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
+                "warnings": list(deployment.plan.diff.warnings),
             }
             for deployment in report.deployments
         ],

@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Step
+from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.data import is_healthy, running_version
 from reconciler.report.style import Style
@@ -93,11 +93,18 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
-    for gap in deployment.plan.diff.gaps:
-        yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+    yield from _unclear(deployment.plan, style)
     if deployment.error:
         yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
     yield from style.fold("  " + _summary(deployment, style), indent="  ")
+
+
+def _unclear(plan: Plan, style: Style) -> Iterator[str]:
+    """What could not be seen, and what will go wrong one day."""
+    for gap in plan.diff.gaps:
+        yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+    for warning in plan.diff.warnings:
+        yield from style.fold(f"  {style.paint('warning', 'yellow')}: {warning}", indent="      ")
 
 
 def _commit(report: PassReport) -> str:
@@ -115,7 +122,7 @@ def _by_service(steps: Iterable[Step]) -> dict[str, list[Step]]:
 def _change_lines(change: Change, width: int, versions: int, style: Style) -> Iterator[str]:
     sign = style.paint(change.kind.sign, _COLOURS[change.kind])
     first, *more = [*_shortened(change), ""] if change.reasons else [""]
-    if change.kind is Kind.UPDATE and not change.acts:
+    if change.kind is Kind.UPDATE and not change.restarts and change.act in (Act.NONE, Act.LOAD) and not change.gone:
         first += " (mended; no restart)"
     head = f"  {sign} {change.service:<{width}}  {_versions(change):<{versions}}"
     indent = " " * (width + 6)
@@ -280,8 +287,7 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
         yield "  " + style.paint(_columns(row, widths), "" if is_healthy(change) else "red")
         for reason in change.reasons if change.kind is not Kind.KEEP else ():
             yield from style.fold(f"      {reason}", indent="      ")
-    for gap in deployment.plan.diff.gaps:
-        yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+    yield from _unclear(deployment.plan, style)
 
 
 def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:

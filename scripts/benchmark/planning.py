@@ -11,7 +11,7 @@ from time import perf_counter
 from reconciler.core.diff import diff
 from reconciler.core.model import (
     Compiled,
-    Daemon,
+    Manager,
     Deployment,
     Field,
     File,
@@ -60,7 +60,7 @@ def compiled(count: int, version: str) -> Compiled:
         services,
         files,
         installs,
-        (Daemon("supervisor", "spec", (("socket", "/srv/run/s"),)),),
+        (Manager("supervisor", "spec", (("socket", "/srv/run/s"),)),),
         {},
         Policy(),
     )

@@ -44,7 +44,7 @@ class Drive:
         convoy = Convoy(
             made,
             self.services,
-            {"supervisor": SimBackend(self.host, self.compiled.deployment.daemons[0])},
+            {"supervisor": SimBackend(self.host, self.compiled.deployment.managers[0])},
             self.earlier,
             clock=self.host,
             asked_to_stop=lambda: self.stop_after is not None and self.stop_after in (*self.began, ""),
@@ -141,7 +141,7 @@ def test_an_act_is_these_requests(act: Act, state: State, verbs: list[str]) -> N
     loaded = drive.host.find("a")
     assert loaded
     if state is State.ABSENT:
-        del drive.host.manager(drive.compiled.deployment.daemons[0]).loaded["a"]
+        del drive.host.manager(drive.compiled.deployment.managers[0]).loaded["a"]
     elif state is not State.RUNNING:
         loaded.state, loaded.pid = state, 0
     (result,) = drive(drive.step("a", act)).values()

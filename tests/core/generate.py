@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from reconciler.core.model import Compiled, Deployment, Gap, Inventory, Mark, Owned, Policy, State
-from tests.core.host import DEPLOYMENT, FOREIGN, Host, Loaded, Manager
+from tests.core.host import DEPLOYMENT, FOREIGN, Host, Loaded, SimManager
 from tests.core.world import Svc, World
 
 NAMES = tuple("abcdefgh")
@@ -124,7 +124,7 @@ class Drift(NamedTuple):
         host.sleep(10.0)
 
 
-def _pick(host: Host, which: int) -> tuple[Manager, Loaded] | None:
+def _pick(host: Host, which: int) -> tuple[SimManager, Loaded] | None:
     ours = sorted(((m, u) for m, u in host.all_loaded() if not u.foreign and m.pid), key=lambda pair: pair[1].unit)
     return ours[which % len(ours)] if ours else None
 
@@ -189,7 +189,7 @@ def _stray(host: Host, compiled: Compiled, which: int) -> None:
 
 def _orphan(host: Host, compiled: Compiled, which: int) -> None:
     """A unit that an older release of the desired state had, described on disk, running or not."""
-    for daemon in compiled.deployment.daemons:
+    for daemon in compiled.deployment.managers:
         manager = host.manager(daemon)
         root, unit = manager.root, "orphan"
         text = f'{{"deployment": "{DEPLOYMENT}", "root": "{root}", "service": "orphan", "unit": "{unit}",'
@@ -205,7 +205,7 @@ def _orphan(host: Host, compiled: Compiled, which: int) -> None:
 
 def _foreign(host: Host, compiled: Compiled, which: int) -> None:
     """Somebody else's program in the same manager; its name may be one that git wants some day."""
-    for daemon in compiled.deployment.daemons:
+    for daemon in compiled.deployment.managers:
         manager = host.manager(daemon)
         unit = (*NAMES, "theirs")[which % 9]
         taken = unit in host.descriptions(manager) or unit in manager.loaded
@@ -310,7 +310,7 @@ def gaps(draw: st.DrawFn) -> Callable[[Deployment], tuple[Gap, ...]]:
 
     def made(desired: Deployment) -> tuple[Gap, ...]:
         subjects = {
-            "launcher": [daemon.launcher for daemon in desired.daemons],
+            "launcher": [daemon.launcher for daemon in desired.managers],
             "file": [file.path for file in desired.files],
             "install": [install.id for install in desired.installs],
             "process": [service.unit for service in desired.services],

@@ -20,12 +20,12 @@ from reconciler.core.diff import diff
 from reconciler.core.digest import digest
 from reconciler.core.model import (
     Compiled,
-    Daemon,
     DaemonState,
     Deployment,
     FileState,
     Gap,
     Inventory,
+    Manager,
     Mark,
     Observed,
     Process,
@@ -34,7 +34,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
-from reconciler.launchers.base import BackendError, Look, Outcome
+from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 
 DEPLOYMENT = "site/dev"
 FOREIGN = Mark("", "", "", "", "", "", "", 0)  # a process whose environment names nobody
@@ -67,7 +67,7 @@ class Loaded:
         self.next: tuple[float, State] | None = None  # when it will be in which state
 
 
-class Manager:
+class SimManager:
     """The daemon of one launcher below one root."""
 
     def __init__(self, launcher: str, root: str) -> None:
@@ -84,7 +84,7 @@ class Host:
     def __init__(self) -> None:
         self.clock = 1000.0
         self.last_pid = 100
-        self.managers: dict[tuple[str, str], Manager] = {}
+        self.managers: dict[tuple[str, str], SimManager] = {}
         self.processes: dict[int, Process] = {}
         self.files: dict[str, tuple[bytes, int, float]] = {}
         self.installs: dict[str, str] = {}
@@ -158,11 +158,11 @@ class Host:
 
     # ------------------------------------------------------------ managers and units
 
-    def manager(self, daemon: Daemon) -> Manager:
+    def manager(self, daemon: Manager) -> SimManager:
         key = (daemon.launcher, dict(daemon.address)["root"])
-        return self.managers.setdefault(key, Manager(*key))
+        return self.managers.setdefault(key, SimManager(*key))
 
-    def all_loaded(self) -> Iterator[tuple[Manager, Loaded]]:
+    def all_loaded(self) -> Iterator[tuple[SimManager, Loaded]]:
         for manager in self.managers.values():
             for loaded in list(manager.loaded.values()):
                 yield manager, loaded
@@ -170,7 +170,7 @@ class Host:
     def find(self, unit: str) -> Loaded | None:
         return next((loaded for _, loaded in self.all_loaded() if loaded.unit == unit), None)
 
-    def descriptions(self, manager: Manager) -> dict[str, tuple[str, Mapping[str, str]]]:
+    def descriptions(self, manager: SimManager) -> dict[str, tuple[str, Mapping[str, str]]]:
         """What stands in the manager's folder, by unit: path and content."""
         found = {}
         folder = f"{manager.root}/config/{manager.launcher}/"
@@ -180,7 +180,7 @@ class Host:
                 found[data["unit"]] = (path, data)
         return found
 
-    def start_manager(self, daemon: Daemon) -> None:
+    def start_manager(self, daemon: Manager) -> None:
         manager = self.manager(daemon)
         if manager.pid:
             return
@@ -193,7 +193,7 @@ class Host:
             manager.loaded[unit] = Loaded(unit, {}, foreign=True)
             self.begin(manager, manager.loaded[unit])
 
-    def stop_manager(self, manager: Manager, *, children: bool = True) -> None:
+    def stop_manager(self, manager: SimManager, *, children: bool = True) -> None:
         self.act()
         self.processes.pop(manager.pid, None)
         for loaded in manager.loaded.values():
@@ -201,7 +201,7 @@ class Host:
                 self._end_process(loaded)
         manager.pid, manager.loaded, manager.available = 0, {}, {}
 
-    def begin(self, manager: Manager, loaded: Loaded) -> None:
+    def begin(self, manager: SimManager, loaded: Loaded) -> None:
         """The launcher starts a unit: its shim says what it becomes."""
         fault = self.faults.get(loaded.unit)
         content = self.files.get(loaded.description.get("shim", ""), (b"", 0, 0.0))[0]
@@ -229,7 +229,7 @@ class Host:
         loaded.pid = self.spawn(mark)
         loaded.state, loaded.since, loaded.next = State.STARTING, self.clock, (self.clock + 1.0, State.RUNNING)
 
-    def _stranger(self, manager: Manager, unit: str) -> Mark:
+    def _stranger(self, manager: SimManager, unit: str) -> Mark:
         """What somebody else's program shows: nothing, another owner, or what it has inherited from the manager."""
         inherited = self.processes[manager.pid].mark
         marks = (FOREIGN, Mark("site/other", "/x", unit, "s", "l", "1", "app", 0), inherited)
@@ -254,8 +254,8 @@ class Host:
         blind = {gap.subject for gap in gaps if gap.scope == "launcher"}
         unread = {gap.subject for gap in gaps if gap.scope in ("file", "install")}
         hidden = self.hidden | {gap.subject for gap in gaps if gap.scope == "process"}
-        wanted = {daemon.launcher for daemon in desired.daemons}
-        daemons = (*desired.daemons, *(d for d in inventory.daemons if d.launcher not in wanted))
+        wanted = {daemon.launcher for daemon in desired.managers}
+        daemons = (*desired.managers, *(d for d in inventory.managers if d.launcher not in wanted))
         units: dict[tuple[str, str], Unit] = {}
         claimed: dict[tuple[str, str], str] = {}
         states: dict[str, DaemonState] = {}
@@ -277,7 +277,7 @@ class Host:
             gaps=gaps,
         )
 
-    def _daemon_state(self, manager: Manager) -> DaemonState:
+    def _daemon_state(self, manager: SimManager) -> DaemonState:
         process = self.processes.get(manager.pid)
         if process is None or process.mark is None:
             return DaemonState(running=False)
@@ -328,7 +328,7 @@ def _parse(content: bytes) -> Mapping[str, str] | None:
     return data if isinstance(data, dict) else None
 
 
-def _unit(manager: Manager, loaded: Loaded) -> Unit:
+def _unit(manager: SimManager, loaded: Loaded) -> Unit:
     pid = loaded.pid if loaded.state.alive else 0
     return Unit(manager.launcher, loaded.unit, loaded.state, pid, loaded.since)
 
@@ -336,12 +336,16 @@ def _unit(manager: Manager, loaded: Loaded) -> Unit:
 class SimBackend:
     """`launchers.base.Backend` over a manager of the host."""
 
-    def __init__(self, host: Host, daemon: Daemon) -> None:
-        self.host, self.daemon = host, daemon
+    def __init__(self, host: Host, manager: Manager) -> None:
+        self.host, self.kept_by = host, manager
 
     @property
-    def manager(self) -> Manager:
-        return self.host.manager(self.daemon)
+    def manager(self) -> SimManager:
+        return self.host.manager(self.kept_by)
+
+    @property
+    def daemon(self) -> DaemonControl | None:
+        return self if self.kept_by.is_daemon else None
 
     def ask(self) -> None:
         """Nothing is sent."""
@@ -351,7 +355,7 @@ class SimBackend:
 
     def start_daemon(self, progress: Callable[[str], None]) -> None:
         self._note("start_daemon", ())
-        self.host.start_manager(self.daemon)
+        self.host.start_manager(self.kept_by)
 
     def stop_daemon(self, pid: int, seconds: float) -> None:
         self._note("stop_daemon", ())
@@ -419,15 +423,15 @@ class SimBackend:
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         self._note("units", names)
         self.host.sleep(0.0)
-        absent_unit = Unit(self.daemon.launcher, "", State.ABSENT)
+        absent_unit = Unit(self.kept_by.launcher, "", State.ABSENT)
         found = {}
         for name in names:
             loaded = self.manager.loaded.get(name)
             found[name] = _unit(self.manager, loaded) if loaded else absent_unit._replace(name=name)
         return found
 
-    def log_path(self, unit: str) -> str:
-        return f"/logs/{unit}.log"
+    def log(self, unit: str) -> Log:
+        return Log(files=(f"/logs/{unit}.log",))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -446,8 +450,8 @@ class _Hands:
     ) -> None:
         self.host, self.plan, self.compiled, self.asked_to_stop = host, plan, compiled, asked_to_stop
         desired = compiled.deployment
-        wanted = {daemon.launcher for daemon in desired.daemons}
-        daemons = (*desired.daemons, *(d for d in inventory.daemons if d.launcher not in wanted))
+        wanted = {daemon.launcher for daemon in desired.managers}
+        daemons = (*desired.managers, *(d for d in inventory.managers if d.launcher not in wanted))
         self.backends = {daemon.launcher: SimBackend(host, daemon) for daemon in daemons}
         self.services = {service.name: service for service in desired.services}
         self.results: dict[str, StepResult] = {}

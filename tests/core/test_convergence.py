@@ -54,7 +54,7 @@ def wrong(host: Host, compiled: Compiled, left: set[str]) -> Iterator[str]:
     for service in desired.services:
         if service.name in left:
             continue
-        loaded = host.manager(next(d for d in desired.daemons if d.launcher == service.launcher)).loaded
+        loaded = host.manager(next(d for d in desired.managers if d.launcher == service.launcher)).loaded
         unit = loaded.get(service.unit)
         if unit is None or unit.state is not State.RUNNING:
             yield f"{service.name} is {unit.state.value if unit else 'not loaded'}"
@@ -87,7 +87,8 @@ def rightly_blocked(host: Host, compiled: Compiled, plan: Plan) -> None:
         change = next(c for c in plan.diff.changes if c.service == service.name)
         if blocked.intersection(service.after):
             continue
-        unit = host.manager(next(d for d in desired.daemons if d.launcher == service.launcher)).loaded.get(service.unit)
+        manager = next(d for d in desired.managers if d.launcher == service.launcher)
+        unit = host.manager(manager).loaded.get(service.unit)
         assert unit is not None, change
         assert unit.foreign or change.reasons[0].startswith("its name is taken"), change
 
@@ -227,7 +228,7 @@ def test_no_program_of_others_is_in_any_step(
     for one in (*drift, Drift("foreign", len(drift)), Drift("foreign", 1 + len(push))):
         one.befall(agent.host, compiled)
     compiled = build(after_push(desired, push))
-    managers = {daemon.launcher: agent.host.manager(daemon) for daemon in compiled.deployment.daemons}
+    managers = {daemon.launcher: agent.host.manager(daemon) for daemon in compiled.deployment.managers}
     plan = agent.plan(compiled)
     theirs = {(name, unit) for name, manager in managers.items() for unit in manager.foreign}
     event(f"foreign: {bool(theirs)}")

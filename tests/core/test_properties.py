@@ -109,7 +109,7 @@ def test_a_plan_does_not_depend_on_the_order_of_what_goes_in(situation: Situatio
                 services=mixed(random, desired.services),
                 files=mixed(random, desired.files),
                 installs=mixed(random, desired.installs),
-                daemons=mixed(random, desired.daemons),
+                managers=mixed(random, desired.managers),
             ),
             fields=shuffled(random, situation.compiled.fields),
         ),

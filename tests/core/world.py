@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from reconciler.core.digest import digest, digest_of
 from reconciler.core.model import (
     Compiled,
-    Daemon,
     Deployment,
     Field,
     File,
     Install,
+    Manager,
     Origin,
     Policy,
     Role,
@@ -114,7 +114,7 @@ def build(desired: World) -> Compiled:
         services=tuple(sorted(services)),
         files=tuple(sorted(files)),
         installs=tuple(sorted(installs.values())),
-        daemons=daemons,
+        managers=daemons,
         disabled={svc.name: Origin("desired/sites/site.yaml", 7, 5) for svc in desired.services if not svc.enabled},
         policy=desired.policy,
     )
@@ -170,11 +170,11 @@ def _fields(desired: World, svc: Svc) -> dict[str, Field]:
     return {"version": Field(desired.version(svc.component), origin), **fields}
 
 
-def _daemon(desired: World, launcher: str) -> Daemon:
+def _daemon(desired: World, launcher: str) -> Manager:
     address = (
         ("conf", f"{desired.root}/config/{launcher}d.conf"),
         ("units", _folder(desired.root, launcher)),
         ("root", desired.root),
         ("deployment", f"site/{desired.environment}"),
     )
-    return Daemon(launcher, digest_of([launcher, desired.daemon]), address)
+    return Manager(launcher, digest_of([launcher, desired.daemon]), address)

@@ -39,7 +39,7 @@ def test_a_deployment(compiled: Compile) -> None:
     )
     assert (web.launcher, web.program, web.install, web.stop_seconds) == ("supervisor", "serve", "", 10.0)
     assert deployment.policy == Policy()
-    assert [daemon.launcher for daemon in deployment.daemons] == ["supervisor"]
+    assert [daemon.launcher for daemon in deployment.managers] == ["supervisor"]
 
 
 def test_files(compiled: Compile) -> None:
@@ -162,7 +162,7 @@ def test_venv(compiled: Compile) -> None:
     made = compiled(text)
     (install,) = made.deployment.installs
 
-    assert (install.component, install.version, install.source, install.python) == ("app", "1.0", "app==1.0", "python3")
+    assert (install.component, install.version, install.source, install.tool) == ("app", "1.0", "app==1.0", "python3")
     assert {service.install for service in made.deployment.services} == {install.id}
     assert {service.prologue for service in made.deployment.services} == {"module load app"}
     assert value(made, "requirement") == "app==1.0"

@@ -54,7 +54,7 @@ def test_runs_these_services(site: str, environment: str, jaws: Repo) -> None:
     assert {service.name for service in deployment.services if service.group == "jaws-cromwell"} == set(CROMWELL)
     assert set(deployment.disabled) == {"message-consumer"}
     assert {install.method for install in deployment.installs if install.component == "site"} == {"venv"}
-    assert {install.python for install in deployment.installs if install.component == "site"} == {"python3.9"}
+    assert {install.tool for install in deployment.installs if install.component == "site"} == {"python3.9"}
     assert deployment.root == f"/home/ec2-user/jaws-install/{site}-{environment}"
 
 

@@ -21,7 +21,7 @@ FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
 
 def place(root: Path | str, settings: Mapping[str, object] | None = None) -> Place:
     paths = {"root": str(root)} | {name: f"{root}/{name}" for name in FOLDERS}
-    return Place("dori", "dev", paths, settings or {})
+    return Place("dori", "dev", paths, settings or {}, str(root))
 
 
 def service(name: str, command: str = "sleep 1000", **changes: object) -> ServiceSpec:
@@ -35,6 +35,7 @@ def service(name: str, command: str = "sleep 1000", **changes: object) -> Servic
         env=(("LC_ALL", "C.UTF-8"),),
         prologue="",
         exports=(),
+        container=None,
         stop_signal="TERM",
         stop_seconds=5.0,
         options={"startsecs": 0},
@@ -75,8 +76,8 @@ class Site:
         return self.rendering
 
     def _backend(self) -> SupervisorBackend:
-        assert self.rendering.daemon
-        return SupervisorBackend(self.rendering.daemon, self.seconds)
+        assert self.rendering.manager
+        return SupervisorBackend(self.rendering.manager, self.seconds)
 
     def up(self, *services: ServiceSpec) -> None:
         """Render, start the daemon, and start the services, each step as taken."""

@@ -16,6 +16,7 @@ from reconciler.core.model import DaemonState, State
 from reconciler.host import proc
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.supervisor import LAUNCHER
+from reconciler.launchers.supervisor.backend import SupervisorBackend
 from tests.supervisor.deployment import Make, Site, place, service, until
 
 pytestmark = pytest.mark.supervisor
@@ -26,10 +27,10 @@ KEY = "supervisor"
 # ---------------------------------------------------------------- running
 
 
-def test_nothing_there_is_not_reachable(site: Site) -> None:
+def test_nothing_there_is_no_daemon(site: Site) -> None:
     site.render(service("rpc"))
     look = site.look()
-    assert (look.reachable, look.units, look.gaps, look.daemon) == (False, {}, (), DaemonState(running=False))
+    assert (look.units, look.gaps, look.daemon) == ({}, (), DaemonState(running=False))
     assert list(look.claimed) == [(KEY, "rpc")]
 
 
@@ -37,7 +38,7 @@ def test_a_service_runs_and_carries_its_marks(site: Site) -> None:
     site.up(service("rpc", "sleep 1000", env=(("SECRET", "it's"),)))
     unit = site.await_state("rpc", State.RUNNING)
     look, daemon, process = site.look(), site.daemon(), until(lambda: site.process("rpc"))
-    wanted = site.rendering.daemon
+    wanted = site.rendering.manager
     assert wanted
     assert look.gaps == ()
     assert look.units == {(KEY, "rpc"): unit}
@@ -185,7 +186,7 @@ def test_states_are_told_apart(site: Site) -> None:
         service("deaf", "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.1; done'", stop_seconds=1000.0),
         service("rests"),
     )
-    until(lambda: Path(site.backend.log_path("deaf")).read_text() == "ready\n")
+    until(lambda: Path(site.backend.log("deaf").files[0]).read_text() == "ready\n")
     site.backend.stop(["rests", "deaf"])
     assert site.await_state("leaves", State.EXITED).detail == "exit status 3"
     assert site.await_state("fails", State.FATAL).detail == "Exited too quickly (process log may have details)"
@@ -203,7 +204,7 @@ def test_an_added_unit_is_not_started(site: Site) -> None:
     site.render(service("rpc"))
     site.backend.reload()
     site.backend.add(["rpc"])
-    assert site.unit("rpc")[2:] == (State.STOPPED, 0, 0.0, "not started yet")
+    assert site.unit("rpc")[2:6] == (State.STOPPED, 0, 0.0, "not started yet")
 
 
 def test_what_is_so_already_is_no_error(site: Site) -> None:
@@ -232,7 +233,8 @@ def test_refusals_are_told_for_each(site: Site) -> None:
 def test_a_failing_prologue_says_so(site: Site) -> None:
     site.up(service("rpc", prologue="true\nfalse", options={"startsecs": 1, "startretries": 0}))
     site.await_state("rpc", State.FATAL)
-    assert Path(site.backend.log_path("rpc")).read_text() == "reconcile: rpc: its prologue failed with exit status 1\n"
+    said = Path(site.backend.log("rpc").files[0]).read_text()
+    assert said == "reconcile: rpc: its prologue failed with exit status 1\n"
 
 
 # ---------------------------------------------------------------- others' things
@@ -272,14 +274,14 @@ def test_a_bad_file_is_named_and_changes_nothing(site: Site) -> None:
 # ---------------------------------------------------------------- the daemon comes and goes
 
 
-def test_a_killed_daemon_is_not_reachable_and_its_children_are_found(site: Site) -> None:
+def test_a_killed_daemon_is_gone_and_its_children_are_found(site: Site) -> None:
     site.up(service("rpc"))
     pid = until(lambda: site.process("rpc")).pid
     site.kill_daemon()
     assert (site.root / "run/supervisor.sock").exists()
     assert (site.root / "run/supervisord.pid").exists()
     look = site.look()
-    assert (look.reachable, look.units, look.gaps) == (False, {}, ())
+    assert (look.daemon.running, look.units, look.gaps) == (False, {}, ())
     assert list(site.processes()) == [pid]
     with pytest.raises(BackendError, match=r"cannot be asked supervisor\.getProcessInfo"):
         site.unit("rpc")
@@ -309,7 +311,7 @@ def test_a_daemon_whose_socket_is_gone_is_a_gap(site: Site) -> None:
     daemon = site.daemon()
     (site.root / "run/supervisor.sock").unlink()
     look = site.look()
-    assert (look.reachable, look.daemon.pid, look.units) == (True, daemon.pid, {})
+    assert (look.daemon.pid, look.units) == (daemon.pid, {})
     assert [gap.message.split(" at ")[0] for gap in look.gaps] == [
         f"supervisord runs (pid {daemon.pid}) but does not answer"
     ]
@@ -323,7 +325,7 @@ def test_a_frozen_daemon_is_a_gap(make_site: Make) -> None:
     daemon = site.daemon()
     assert proc.signal_process(daemon.pid, daemon.started, signal.SIGSTOP)
     look = site.look()
-    assert (look.reachable, look.daemon.pid) == (True, daemon.pid)
+    assert look.daemon.pid == daemon.pid
     assert [gap.message.split(": ")[-1] for gap in look.gaps] == ["no answer within 0.3 s"]
     with pytest.raises(BackendError, match="no answer within"):
         site.backend.start(["rpc"])
@@ -355,13 +357,12 @@ def test_a_stranger_is_not_stopped_as_the_daemon(site: Site) -> None:
 
 def test_shutting_down_is_a_gap(site: Site) -> None:
     site.up(service("deaf", "sh -c 'trap \"\" TERM; echo ready; while :; do sleep 0.1; done'", stop_seconds=1000.0))
-    until(lambda: Path(site.backend.log_path("deaf")).read_text() == "ready\n")
+    until(lambda: Path(site.backend.log("deaf").files[0]).read_text() == "ready\n")
     daemon, process = site.daemon(), site.process("deaf")
     assert process
     proc.signal_process(daemon.pid, daemon.started, signal.SIGTERM)
     look = until(lambda: look if (look := site.look()).gaps else None)
     assert look.gaps[0].message.endswith("it is shutting down")
-    assert look.reachable
     proc.signal_process(process.pid, process.started, signal.SIGKILL)
 
 
@@ -387,7 +388,7 @@ def test_something_else_at_the_socket_is_a_gap(site: Site) -> None:
         thread.start()
         look = site.look()
         thread.join()
-    assert (look.reachable, look.units) == (True, {})
+    assert look.units == {}
     assert [gap.message.split(": ")[-1] for gap in look.gaps] == ["what answers there does not speak HTTP"]
 
 
@@ -398,7 +399,7 @@ def test_something_else_at_the_socket_is_a_gap(site: Site) -> None:
 def test_odd_paths_are_quoted(make_site: Make, folder: str) -> None:
     site = make_site(folder + "x")
     site.up(service("rpc", "echo hello", options={"autorestart": "false"}))
-    until(lambda: Path(site.backend.log_path("rpc")).read_text() == "hello\n")
+    until(lambda: Path(site.backend.log("rpc").files[0]).read_text() == "hello\n")
     site.up(service("log"))
     process = until(lambda: site.process("log"))
     assert process.mark
@@ -421,10 +422,10 @@ def test_a_socket_folder_that_others_can_write_to_is_refused(site: Site, tmp_pat
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
-    daemon = LAUNCHER.render(place(site.root, {"socket": str(folder / "s")}), []).daemon
+    daemon = LAUNCHER.render(place(site.root, {"socket": str(folder / "s")}), []).manager
     assert daemon
     with pytest.raises(BackendError, match="only this account may write to"):
-        LAUNCHER.backend(daemon).start_daemon(lambda _: None)
+        SupervisorBackend(daemon).start_daemon(lambda _: None)
 
 
 def test_the_inet_port_wants_its_password(make_site: Make) -> None:

@@ -93,7 +93,7 @@ def test_no_section_changes_with_a_version() -> None:
     old = render(service("rpc"))
     new = render(service("rpc", "other", version="2.9.0", spec="spec-2", env=(("A", "b"),), prologue="true"))
     assert text(old, Role.UNIT) == text(new, Role.UNIT)
-    assert (old.launch, old.daemon) == (new.launch, new.daemon)
+    assert (old.launch, old.manager) == (new.launch, new.manager)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_a_section_that_changes_is_another_launch(changes: dict[str, object]) ->
 
 
 def test_more_services_are_the_same_daemon() -> None:
-    assert render(service("rpc")).daemon == render(service("rpc"), service("log")).daemon
+    assert render(service("rpc")).manager == render(service("rpc"), service("log")).manager
 
 
 @pytest.mark.parametrize("settings", [{"loglevel": "debug"}, {"minfds": 4096}, {"umask": "027"}, {"socket": "/x/s"}])
 def test_other_settings_are_another_daemon(settings: dict[str, object]) -> None:
-    first, second = render().daemon, render(settings=settings).daemon
+    first, second = render().manager, render(settings=settings).manager
     assert first
     assert second
     assert first.spec != second.spec
@@ -233,7 +233,7 @@ def test_a_shim_parses(prologue: str) -> None:
 
 def test_long_paths_move_the_socket() -> None:
     short, long = (
-        dict(daemon.address)["socket"] for daemon in (render().daemon, render(root="/x" * 50).daemon) if daemon
+        dict(daemon.address)["socket"] for daemon in (render().manager, render(root="/x" * 50).manager) if daemon
     )
     assert short == "/srv/jaws/run/supervisor.sock"
     assert long.startswith(f"/tmp/reconcile-{os.getuid()}/")

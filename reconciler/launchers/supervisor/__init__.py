@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.digest import digest, digest_of
-from reconciler.core.model import Daemon, Role
-from reconciler.launchers import shim
-from reconciler.launchers.base import Backend, Option, Place, RenderedFile, Rendering, ServiceSpec
+from reconciler.core.model import Manager, Role
+from reconciler.launchers import scripts, shim
+from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
 from reconciler.launchers.supervisor import stanza
 
 NAME = "supervisor"
@@ -67,6 +67,11 @@ class Supervisor:
     name: str = NAME
     service_options: Mapping[str, Option] = _SERVICE_OPTIONS
     settings: Mapping[str, Option] = _SETTINGS
+    account_wide: bool = False
+    mode: Mode | None = None
+
+    def unit(self, service: str, environment: str, name: str) -> str:  # noqa: ARG002 - each deployment has its own daemon
+        return name or service
 
     def render(self, place: Place, services: Sequence[ServiceSpec]) -> Rendering:
         """Everything that supervisord needs for these services. What `check` refuses must not come here."""
@@ -74,12 +79,13 @@ class Supervisor:
         launch = {}
         for service in services:
             launch[service.name] = _launch(place, service)
-            files += (_unit_file(place, service, launch[service.name]), _shim(place, service), _env(place, service))
+            files += (_unit_file(place, service, launch[service.name]), scripts.script(place, service))
+            files.append(scripts.environment(place, service))
         return Rendering(
             files=tuple(files),
             launch=launch,
             ready_seconds={service.name: float(_startsecs(service)) for service in services},
-            daemon=_daemon(place),
+            manager=_manager(place),
             ports=(int(str(place.settings["port"])),) if place.settings.get("port") else (),
         )
 
@@ -99,12 +105,17 @@ class Supervisor:
         """What stands against this service, or nothing. Settings of the daemon: `check_settings`."""
         if not re.fullmatch(_UNIT, service.unit):
             return f"supervisor: {service.unit!r} cannot be a program's name: use letters, digits and _ . @ + -"
+        if service.container is not None and service.container.mode is Mode.INSTANCE:
+            return (
+                "supervisor cannot keep an Apptainer instance: its programs stay in the foreground, and an instance "
+                "goes to the background; write `container: {mode: run}`, or use launcher systemd or apptainer"
+            )
         return _check_options(service) or shim.check(service.command, service.env)
 
-    def backend(self, daemon: Daemon) -> Backend:
+    def backend(self, manager: Manager) -> Backend:
         from reconciler.launchers.supervisor.backend import SupervisorBackend
 
-        return SupervisorBackend(daemon)
+        return SupervisorBackend(manager)
 
 
 def _check_paths(place: Place) -> str:
@@ -150,10 +161,6 @@ def _word(value: object) -> str:
 # ---------------------------------------------------------------- the daemon
 
 
-def _deployment(place: Place) -> str:
-    return f"{place.site}/{place.environment}"
-
-
 def _units(place: Place) -> str:
     return f"{place.paths['config']}/supervisor"
 
@@ -173,7 +180,7 @@ def socket_path(place: Place) -> str:
     return f"/tmp/reconcile-{os.getuid()}/{digest(os.fsencode(chosen))[:16]}.sock"  # noqa: S108 - made 0700 and checked
 
 
-def _daemon(place: Place) -> Daemon:
+def _manager(place: Place) -> Manager:
     paths = place.paths
     address = (
         ("socket", socket_path(place)),
@@ -183,10 +190,10 @@ def _daemon(place: Place) -> Daemon:
         ("logs", paths["logs"]),
         ("units", _units(place)),
         ("root", paths["root"]),
-        ("deployment", _deployment(place)),
+        ("deployment", scripts.deployment(place)),
         ("umask", _umask(place)),
     )
-    return Daemon(NAME, digest_of([*_daemon_sections(place), _umask(place)]), address)
+    return Manager(NAME, digest_of([*_daemon_sections(place), _umask(place)]), address)
 
 
 def _umask(place: Place) -> str:
@@ -194,11 +201,11 @@ def _umask(place: Place) -> str:
 
 
 def _daemon_file(place: Place) -> RenderedFile:
-    text = shim.header(_deployment(place), "", place.paths["root"], ";")
+    text = shim.header(scripts.deployment(place), "", place.paths["root"], ";")
     text += "".join(stanza.section(name, options) for name, options in _daemon_sections(place))
     path = f"{place.paths['config']}/supervisord.conf"
     secret = bool(place.settings.get("port"))
-    return RenderedFile(path, 0o600, _encode(text), Role.DAEMON, "", secret)
+    return RenderedFile(path, 0o600, scripts.encode(text), Role.DAEMON, "", secret)
 
 
 def _daemon_sections(place: Place) -> list[tuple[str, Options]]:
@@ -274,21 +281,9 @@ def _options(place: Place, service: ServiceSpec) -> Options:
     )
 
 
-def _marks(place: Place, service: ServiceSpec) -> dict[str, str]:
-    """Constant marks, and empty ones over those that the program would inherit from supervisord itself."""
-    return {
-        "RECONCILE_DEPLOYMENT": _deployment(place),
-        "RECONCILE_ROOT": place.paths["root"],
-        "RECONCILE_SERVICE": service.name,
-        "RECONCILE_DAEMON": "",
-        "RECONCILE_PID": "",
-        "RECONCILE_SPEC": "",
-    }
-
-
 def _launch(place: Place, service: ServiceSpec) -> str:
     """What supervisord compares, and not how it is written: a comment or another quoting restarts nothing."""
-    return digest_of([_options(place, service), _marks(place, service)])
+    return digest_of([_options(place, service), scripts.marks(place, service)])
 
 
 def _unit_file(place: Place, service: ServiceSpec, launch: str) -> RenderedFile:
@@ -297,44 +292,11 @@ def _unit_file(place: Place, service: ServiceSpec, launch: str) -> RenderedFile:
         "stdout_logfile": lambda path: stanza.escape(path, expansions=2),
     }
     options = [(key, written.get(key, stanza.escape)(value)) for key, value in _options(place, service)]
-    marks = _marks(place, service) | {"RECONCILE_LAUNCH": launch}
-    text = shim.header(_deployment(place), service.unit, place.paths["root"], ";") + stanza.section(
+    marks = scripts.marks(place, service) | {"RECONCILE_LAUNCH": launch}
+    text = shim.header(scripts.deployment(place), service.unit, place.paths["root"], ";") + stanza.section(
         f"program:{service.unit}", (*options, ("environment", stanza.environment(marks)))
     )
-    return RenderedFile(f"{_units(place)}/{service.unit}.conf", 0o600, _encode(text), Role.UNIT, service.name)
-
-
-def _env_path(place: Place, service: ServiceSpec) -> str:
-    return f"{place.paths['config']}/env/{service.unit}.env"
-
-
-def _shim(place: Place, service: ServiceSpec) -> RenderedFile:
-    text = shim.render_shim(
-        shim.Shim(
-            deployment=_deployment(place),
-            root=place.paths["root"],
-            service=service.name,
-            unit=service.unit,
-            component=service.component,
-            version=service.version,
-            spec=service.spec,
-            command=service.command,
-            prologue=service.prologue,
-            exports=service.exports,
-            env_file=_env_path(place, service),
-        )
-    )
-    return RenderedFile(f"{place.paths['bin']}/{service.unit}", 0o700, _encode(text), Role.SHIM, service.name)
-
-
-def _env(place: Place, service: ServiceSpec) -> RenderedFile:
-    text = shim.render_env(_deployment(place), place.paths["root"], service.unit, service.env)
-    # Secret whatever is in it: which of its values are is known only where they come from.
-    return RenderedFile(_env_path(place, service), 0o600, _encode(text), Role.ENV, service.name, secret=True)
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return RenderedFile(f"{_units(place)}/{service.unit}.conf", 0o600, scripts.encode(text), Role.UNIT, service.name)
 
 
 LAUNCHER = Supervisor()

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from reconciler.core.model import Daemon, DaemonState, Gap, Process, State, Unit
+from reconciler.core.model import DaemonState, Gap, Manager, Process, State, Unit
 from reconciler.host import proc
-from reconciler.launchers.base import BackendError, Look, Outcome
+from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from reconciler.launchers.shim import owner_of
 from reconciler.launchers.supervisor import rpc, starting
 
@@ -26,13 +26,17 @@ _STATES = {state.name: state for state in State} | {"UNKNOWN": State.UNKNOWN}
 class SupervisorBackend:
     """See `base.Backend`. Every request has a connection of its own, so nothing is held between two."""
 
-    def __init__(self, daemon: Daemon, seconds: float = _ANSWER) -> None:
-        self._spec = daemon.spec
-        self._address = dict(daemon.address)
+    def __init__(self, manager: Manager, seconds: float = _ANSWER) -> None:
+        self._spec = manager.spec
+        self._address = dict(manager.address)
         self._socket = self._address["socket"]
         self._seconds = seconds
         self._request: rpc.Request | None = None
         self._refused: OSError | None = None
+
+    @property
+    def daemon(self) -> DaemonControl:
+        return self
 
     # ------------------------------------------------------------ looking
 
@@ -66,7 +70,7 @@ class SupervisorBackend:
         if problem:
             gaps = (*gaps, self._gap(f"supervisord (pid {request.peer.pid}) at {self._socket}: {problem}"))
         named = {(NAME, name): unit for name, unit in units.items()}
-        return Look(named, claimed, reachable=True, daemon=daemon, gaps=gaps)
+        return Look(named, claimed, daemon=daemon, gaps=gaps)
 
     def _units(self, request: rpc.Request) -> dict[str, Unit]:
         infos = rpc.read_infos(request.read())
@@ -89,15 +93,15 @@ class SupervisorBackend:
         why = self._refused
         nobody = isinstance(why, FileNotFoundError | ConnectionRefusedError | NotADirectoryError)
         if pid and nobody and self._is_of_another_spec(processes[pid]):
-            return Look({}, claimed, reachable=True, daemon=_daemon_state(pid, processes[pid]), gaps=gaps)
+            return Look({}, claimed, daemon=_daemon_state(pid, processes[pid]), gaps=gaps)
         if pid:
             message = f"supervisord runs (pid {pid}) but does not answer at {self._socket}; if that stays so, end it"
         elif nobody:
-            return Look({}, claimed, reachable=False, gaps=gaps)
+            return Look({}, claimed, gaps=gaps)
         else:
             message = f"{self._socket} cannot be asked: {why.strerror if why else ''}"
         daemon = _daemon_state(pid, processes[pid]) if pid else DaemonState(running=False)
-        return Look({}, claimed, reachable=True, daemon=daemon, gaps=(*gaps, self._gap(message)))
+        return Look({}, claimed, daemon=daemon, gaps=(*gaps, self._gap(message)))
 
     def _living_daemon(self, processes: Mapping[int, Process]) -> int:
         for pid, process in processes.items():
@@ -182,8 +186,8 @@ class SupervisorBackend:
                 raise rpc.RpcError("the answer has another number of processes")
             return {name: _found(name, info) for name, info in zip(names, infos, strict=True)}
 
-    def log_path(self, unit: str) -> str:
-        return f"{self._address['logs']}/{unit}.log"
+    def log(self, unit: str) -> Log:
+        return Log(files=(f"{self._address['logs']}/{unit}.log",))
 
     def close(self) -> None:
         if self._request is not None:

@@ -1,0 +1,77 @@
+"""What every launcher writes for a service, whatever its own description looks like: start script and environment."""
+
+from __future__ import annotations
+
+from reconciler.core.model import Role
+from reconciler.launchers import shim
+from reconciler.launchers.base import Mode, Place, RenderedFile, ServiceSpec
+
+
+def deployment(place: Place) -> str:
+    """As in the marks and headers: SITE/ENVIRONMENT."""
+    return f"{place.site}/{place.environment}"
+
+
+def script_path(place: Place, service: ServiceSpec) -> str:
+    return f"{place.paths['bin']}/{_file_name(service)}"
+
+
+def env_path(place: Place, service: ServiceSpec) -> str:
+    return f"{place.paths['config']}/env/{_file_name(service)}.env"
+
+
+def pid_path(place: Place, service: ServiceSpec) -> str:
+    """Where an instance notes its pid. The process that writes it knows no folder but this to be writable."""
+    return f"{place.paths['run']}/{_file_name(service)}.pid"
+
+
+def _file_name(service: ServiceSpec) -> str:
+    return service.unit.removesuffix(".service")
+
+
+def marks(place: Place, service: ServiceSpec) -> dict[str, str]:
+    """The constant marks, and over those that would be inherited from a launcher's daemon, what they begin with."""
+    instance = service.container is not None and service.container.mode is Mode.INSTANCE
+    return {
+        "RECONCILE_DEPLOYMENT": deployment(place),
+        "RECONCILE_ROOT": place.paths["root"],
+        "RECONCILE_SERVICE": service.name,
+        "RECONCILE_DAEMON": "",
+        "RECONCILE_PID": "1" if instance else "",
+        "RECONCILE_SPEC": "",
+    }
+
+
+def script(place: Place, service: ServiceSpec) -> RenderedFile:
+    """The shim. An instance under a launcher that must know its pid notes it in `pid_path`."""
+    text = shim.render_shim(
+        shim.Shim(
+            deployment=deployment(place),
+            root=place.paths["root"],
+            service=service.name,
+            unit=service.unit,
+            component=service.component,
+            version=service.version,
+            spec=service.spec,
+            command=service.command,
+            prologue=service.prologue,
+            exports=service.exports,
+            env_file=env_path(place, service),
+            container=service.container,
+            pid_file=pid_path(place, service),
+        )
+    )
+    return RenderedFile(script_path(place, service), 0o700, encode(text), Role.SHIM, service.name)
+
+
+def environment(place: Place, service: ServiceSpec) -> RenderedFile:
+    """The service's own variables."""
+    text = shim.render_env(deployment(place), place.paths["root"], service.unit, service.env)
+    # Secret whatever is in it: which of its values are is known only where they come from.
+    return RenderedFile(env_path(place, service), 0o600, encode(text), Role.ENV, service.name, secret=True)
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
