@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic, sleep, time
 from uuid import uuid4
 
@@ -194,6 +196,82 @@ def test_a_title_over_the_environment_hides_the_mark(deployment: str, start: Sta
     assert one is not None
     assert one.mark is None
     assert proc.scan(deployment)[0] == {}
+
+
+# What the first process of an Apptainer instance looks like, with its service as a child that takes no SIGTERM.
+_APPINIT = """
+import ctypes, os, signal, subprocess, sys, time
+service = subprocess.Popen(sys.argv[1:])
+signal.signal(signal.SIGUSR1, lambda *_: service.send_signal(signal.SIGUSR1))
+ctypes.CDLL(None).prctl(15, b"appinit")
+print(service.pid, flush=True)
+while True:
+    service.poll()
+    time.sleep(0.01)
+"""
+
+
+BARE = ("env", "-u", "RECONCILE_DEPLOYMENT")
+
+
+def engine(name: str, env: Mapping[str, str]) -> dict[str, str]:
+    """As Apptainer leaves it to itself: the marks are for the inside."""
+    document = {"containerID": name, "engineConfig": {"jsonConfig": {"apptainerEnv": dict(env)}}}
+    return {"ENGINE_CONFIG1": json.dumps(document, separators=(",", ":"))}
+
+
+@pytest.fixture
+def marked(deployment: str) -> dict[str, str]:
+    own = {"RECONCILE_DEPLOYMENT": deployment, "RECONCILE_PID": "1", "RECONCILE_SPEC": "spec-1"}
+    return MARKS | own | {"RECONCILE_STOP": "USR1 10"}
+
+
+def test_the_first_process_of_an_instance_is_a_main_one(deployment: str, start: Start, marked: dict[str, str]) -> None:
+    variables = engine("rpc-dev", marked)
+    argv = (*BARE, sys.executable, "-c", _APPINIT, "sleep", "1000")
+    process = start("", variables, *argv)
+    keeper = start("", variables, *BARE, "sleep", "1000")
+    assert process.stdout
+    inside = int(process.stdout.readline())
+    until(runs(keeper.pid, b"sleep"))
+    found, gaps = proc.scan(deployment)
+    assert (list(found), gaps) == ([process.pid], ())
+    assert found[process.pid].mark == (deployment, "/srv/jaws", "rpc", "spec-1", "launch-1", "", "", process.pid)
+    assert proc.look(process.pid) == found[process.pid]
+    assert proc.instance(process.pid) == ("rpc-dev", marked)
+    assert proc.instance(keeper.pid) is None
+    assert not proc.is_empty(process.pid)
+    os.kill(inside, signal.SIGKILL)
+    until(lambda: proc.is_empty(process.pid))
+
+
+def test_a_stray_instance_ends_by_its_own_signal(start: Start, marked: dict[str, str], tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    trap = f"trap '' TERM; trap 'echo usr1 >{told}; exit' USR1; echo; while :; do sleep 0.02; done"
+    argv = (*BARE, sys.executable, "-c", _APPINIT, "sh", "-c", trap)
+    variables = engine("rpc-dev", marked)
+    process = start("", variables, *argv)
+    assert process.stdout
+    assert process.stdout.readline().strip()
+    until(lambda: not proc.is_empty(process.pid) and runs(process.pid, sys.executable.encode())())
+    sleep(0.1)  # until the shell has its traps
+    one = proc.look(process.pid)
+    assert one
+    began = monotonic()
+    assert proc.kill_group(one.pid, one.started, 10)
+    assert monotonic() - began < 5
+    assert told.read_text() == "usr1\n"
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_garbled_configurations_are_told_from_none(start: Start, deployment: str) -> None:
+    garbled = {"ENGINE_CONFIG1": f'{{"RECONCILE_DEPLOYMENT":"{deployment}"'}
+    process = start("", garbled, *BARE, "sleep", "1000")
+    until(runs(process.pid, b"sleep"))
+    assert proc.scan(deployment) == ({}, ())
+    one = proc.look(process.pid)
+    assert one is not None
+    assert one.mark is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes another user")
