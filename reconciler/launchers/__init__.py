@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "supervisor": "reconciler.launchers.supervisor",
+    "systemd": "reconciler.launchers.systemd",
 }
 
 NAMES = tuple(_MODULES)
