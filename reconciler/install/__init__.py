@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from reconciler.install.base import Method
 
 _MODULES = {
+    "apptainer-docker": "reconciler.install.apptainer.docker",
+    "apptainer-sif": "reconciler.install.apptainer.sif",
     "none": "reconciler.install.none",
     "venv": "reconciler.install.venv",
 }

@@ -27,19 +27,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from errno import EINVAL
-from time import monotonic, sleep
 
 from reconciler.core.digest import digest
 from reconciler.core.model import Install
-from reconciler.install.base import BuildStopped, ComponentSpec, InstallError, never
+from reconciler.install.base import ComponentSpec, InstallError, never
+from reconciler.install.building import alone, end_processes, first_line
 
 _STORE = ".store"
 _COMPLETE = ".complete"  # written last; its first line is the digest
 _SCRATCH = ".building"
 _DIGITS = 8  # of the digest, in a folder's name
-_PATIENCE = 3600.0  # seconds that another builder of the same version is waited for
 
 
 class _Venv:
@@ -83,7 +81,7 @@ class _Venv:
 
         try:
             os.makedirs(os.path.dirname(install.path), exist_ok=True)
-            with _alone(install, progress, asked_to_stop):
+            with alone(_beside(install, "lock"), install.id, progress, asked_to_stop):
                 _remove_unfinished(install)
                 if not _is_finished(install.path, install.digest):
                     _make(install, progress, asked_to_stop)
@@ -156,14 +154,7 @@ def _is_finished(folder: str, identity: str) -> bool:
 
 
 def _marker(folder: str) -> str:
-    try:
-        descriptor = os.open(os.path.join(folder, _COMPLETE), os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    try:
-        return os.read(descriptor, 256).decode(errors="replace").partition("\n")[0]
-    finally:
-        os.close(descriptor)
+    return first_line(os.path.join(folder, _COMPLETE))
 
 
 def _folders(install: Install) -> Iterator[str]:
@@ -179,33 +170,8 @@ def _folders(install: Install) -> Iterator[str]:
 # ---------------------------------------------------------------- building
 
 
-@contextmanager
-def _alone(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[None]:
-    """No other pass builds this component and version meanwhile: another deployment may share the folder."""
-    from reconciler.host.lock import Lock
-
-    lock = Lock(_beside(install, "lock"))
-    until = monotonic() + _PATIENCE
-    told = False
-    while (holder := lock.acquire()) is not None:
-        if asked_to_stop():
-            raise BuildStopped(install.id)
-        if monotonic() > until:
-            raise InstallError(f"{install.id} was not built: {lock.path} is held by {holder}")
-        if not told:
-            progress(f"{install.id}: waits for another builder of it, {holder}")
-        told = True
-        sleep(0.2)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _remove_unfinished(install: Install) -> None:
     from shutil import rmtree
-
-    from reconciler.install.workbench import end_processes
 
     for folder in _folders(install):
         if not _marker(folder).startswith(folder[-_DIGITS:]):

@@ -1,29 +1,20 @@
-"""Runs the commands of a build: after the prologue, in a clean environment, with progress, and with errors that help.
-
-A killed pass cannot end its pip, which then goes on writing. So every process of a build carries the
-folder that it builds in its environment, and whoever builds there next ends it first.
-"""
+"""Makes a virtual environment: after the prologue, in a clean environment, with progress, and with errors that help."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from threading import Thread
-from time import monotonic, sleep
 from typing import NamedTuple
 
 from reconciler.core.prologue import prologue_script
 from reconciler.host import files
-from reconciler.host.run import CommandFailed, Finished, run
+from reconciler.host.run import CommandFailed
 from reconciler.install.base import BuildStopped, InstallError
+from reconciler.install.building import run_watched
 from reconciler.install.requirement import Parsed, redact
 
-TIME_LIMIT = 1800.0  # seconds, of one command
-_MARK = "RECONCILE_BUILD"
-_SLICE = 0.2  # seconds between two looks at how a command gets on
 _TAIL = 15  # lines of output that an error shows
 
 # What would send pip elsewhere, or would show the new interpreter somebody else's packages.
@@ -144,7 +135,8 @@ class Workbench(NamedTuple):
             reader.tell()
 
         try:
-            _watched(self._wrapped(argv), self._environment(log), self.folder, self.scratch, meanwhile)
+            # The working folder is the scratch folder, for `python -m` looks for modules in it.
+            run_watched(self._wrapped(argv), self._environment(log), self.folder, self.scratch, meanwhile)
         except CommandFailed as error:
             raise InstallError(self._explain(shown or " ".join(argv), error)) from error
 
@@ -158,7 +150,6 @@ class Workbench(NamedTuple):
     def _environment(self, log: str) -> Mapping[str, str]:
         env = {name: value for name, value in os.environ.items() if not _is_unwanted(name)}
         env |= {
-            _MARK: self.folder,
             "PIP_NO_INPUT": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_ROOT_USER_ACTION": "ignore",
@@ -190,61 +181,6 @@ class Workbench(NamedTuple):
 def hint(printed: str) -> str:
     """What to do about an error that is known, or nothing."""
     return next((advice for pattern, advice in _HINTS if re.search(pattern, printed)), "")
-
-
-def end_processes(folder: str, seconds: float = 10.0) -> None:
-    """End what a killed pass left at work in this folder. Raises `InstallError` where it does not go."""
-    mark = f"{_MARK}={folder}".encode("utf-8", "surrogateescape")
-    until = monotonic() + seconds
-    while pids := _carrying(mark):
-        if monotonic() > until:
-            raise InstallError(
-                f"{folder}: process {pids[0]} of an earlier build is still at work in it and cannot be ended"
-            )
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        sleep(0.02)
-
-
-def _carrying(mark: bytes) -> list[int]:
-    pids = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        with suppress(OSError):  # gone, or somebody else's
-            if mark in files.read(f"/proc/{name}/environ").split(b"\0"):
-                pids.append(int(name))
-    return pids
-
-
-def _watched(
-    argv: Sequence[str], env: Mapping[str, str], folder: str, cwd: str, meanwhile: Callable[[], None]
-) -> Finished:
-    """Run a program, and `meanwhile` time and again; what that raises ends the program."""
-    results: list[Finished | CommandFailed] = []
-    thread = Thread(target=_run_into, args=(results, argv, env, cwd), daemon=True)
-    meanwhile()
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(_SLICE)
-            meanwhile()
-    except BaseException:
-        end_processes(folder)
-        thread.join(5)
-        raise
-    if isinstance(results[0], CommandFailed):
-        raise results[0]
-    return results[0]
-
-
-def _run_into(results: list[Finished | CommandFailed], argv: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
-    # The working folder is the scratch folder, for `python -m` looks for modules in it.
-    try:
-        results.append(run(argv, timeout=TIME_LIMIT, env=env, cwd=cwd))
-    except CommandFailed as error:
-        results.append(error)
 
 
 class _Reader:

@@ -16,8 +16,9 @@ import pytest
 from reconciler.core.model import Install
 from reconciler.install import method
 from reconciler.install.base import ComponentSpec, InstallError
+from reconciler.install.building import processes_of
 from reconciler.install.venv import METHOD
-from reconciler.install.workbench import _carrying, hint
+from reconciler.install.workbench import hint
 from tests.install.packages import Describe, Index, write_source, write_wheel
 
 
@@ -40,7 +41,7 @@ def link(install: Install) -> str:
 
 
 def at_work(install: Install) -> list[int]:
-    return _carrying(f"RECONCILE_BUILD={install.path}".encode())
+    return processes_of(install.path)
 
 
 # ---------------------------------------------------------------- pure
