@@ -57,6 +57,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         managers=tuple(map(_manager, data["managers"])),
         disabled={name: Origin(*row) for name, row in data["disabled"].items()},
         policy=Policy(*data["policy"]),
+        spare_managers=tuple(map(_manager, data["spare_managers"])),
     )
 
 

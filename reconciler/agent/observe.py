@@ -37,7 +37,7 @@ class Observation:
         self.inventory = inventory
         known = [manager for manager in _managers(desired, inventory) if manager.launcher in NAMES]
         self.unknown = [manager.launcher for manager in inventory.managers if manager.launcher not in NAMES]
-        self.backends: Mapping[str, Backend] = {one.launcher: launcher(one.launcher).backend(one) for one in known}
+        self.backends: dict[str, Backend] = {one.launcher: launcher(one.launcher).backend(one) for one in known}
         for backend in self.backends.values():
             backend.ask()
 
@@ -50,6 +50,7 @@ class Observation:
             # A launcher that restarts a process between its answer and our look makes it seem left over:
             # look at the processes first, and ask then.
             processes, gaps = self._processes()
+            self._add_spare()
             for backend in self.backends.values():
                 backend.ask()
             answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
@@ -78,6 +79,11 @@ class Observation:
             outdated=outdated,
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
         )
+
+    def _add_spare(self) -> None:
+        """Something of ours runs that no launcher keeps: one may that git does not name and no inventory remembers."""
+        spare = (one for one in self.desired.spare_managers if one.launcher not in self.backends)
+        self.backends |= {one.launcher: launcher(one.launcher).backend(one) for one in spare}
 
     def _own_gaps(self) -> tuple[Gap, ...]:
         """What stands in the way of looking at all."""

@@ -131,6 +131,7 @@ class Deployment(NamedTuple):
     managers: tuple[Manager, ...]
     disabled: Mapping[str, Origin]  # services with `enabled: false`
     policy: Policy
+    spare_managers: tuple[Manager, ...] = ()  # of launchers that it does not use, and that need no daemon
 
     @property
     def id(self) -> str:

@@ -61,11 +61,12 @@ class View:
 
     def has_manager(self, launcher: str) -> bool:
         """Something knows this launcher's units, or will when it is started, or may, for all that can be seen."""
-        managers = [one for one in (*self.desired.managers, *self.inventory.managers) if one.launcher == launcher]
-        wanted = any(one.launcher == launcher for one in self.desired.managers)
         state = self.observed.daemons.get(launcher)
-        always = any(not one.is_daemon for one in managers)
-        return wanted or always or launcher in self.blind or (state is not None and state.running)
+        if launcher in self.blind or (state is not None and state.running):
+            return True
+        wanted = any(manager.launcher == launcher for manager in self.desired.managers)
+        others = (*self.inventory.managers, *self.desired.spare_managers)
+        return wanted or (state is not None and any(m.launcher == launcher and not m.is_daemon for m in others))
 
     def unwanted_managers(self) -> tuple[Manager, ...]:
         """What kept units of ours before, and has none in git any more."""

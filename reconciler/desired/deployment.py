@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler import launchers
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Deployment, File, Install, Origin, Policy, Role, Service
+from reconciler.core.model import Compiled, Deployment, File, Install, Manager, Origin, Policy, Role, Service
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
@@ -59,6 +59,7 @@ class _Parts(NamedTuple):
     services: Mapping[str, Draft]
     ready: Mapping[str, _Ready]
     runs: list[_Run]
+    spare: tuple[Manager, ...]
     policy: Policy
 
 
@@ -78,7 +79,8 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
         _complete(ground, services, ready, runs)
     if len(problems):  # be it of another deployment: with any problem nothing is applied
         return Made(None, uses)
-    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, policy)), uses)
+    spare = _spare(ground, folders, runs)
+    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, spare, policy)), uses)
 
 
 def _complete(ground: Ground, services: Mapping[str, Draft], ready: Mapping[str, _Ready], runs: list[_Run]) -> None:
@@ -112,8 +114,7 @@ def _render(ground: Ground, folders: dict[str, str], ready: Mapping[str, _Ready]
     enabled = [one for one in ready.values() if one.draft.enabled]
     for name in sorted({one.draft.launcher for one in enabled}):
         settings, sound = _settings(ground, name)
-        values = {key: got.value for key, got in settings.items()}
-        place = Place(ground.wanted.site, ground.wanted.environment, folders, values, ground.wanted.facts.home)
+        place = _place(ground, folders, settings)
         launcher = launchers.launcher(name)
         own = [one for one in enabled if one.draft.launcher == name and _fits(ground, place, one)]
         if sound and _fits_place(ground, place, name):
@@ -121,6 +122,19 @@ def _render(ground: Ground, folders: dict[str, str], ready: Mapping[str, _Ready]
             socket = settings.get("socket", Got("", _run_folder(ground)))
             runs.append(_Run(name, launcher.render(place, [one.spec for one in own]), port.origin, socket.origin))
     return runs
+
+
+def _place(ground: Ground, folders: Mapping[str, str], settings: Mapping[str, Got]) -> Place:
+    values = {key: got.value for key, got in settings.items()}
+    return Place(ground.wanted.site, ground.wanted.environment, folders, values, ground.wanted.facts.home)
+
+
+def _spare(ground: Ground, folders: Mapping[str, str], runs: list[_Run]) -> tuple[Manager, ...]:
+    """How the launchers would be reached that nothing here uses: what an earlier release left there is looked for."""
+    used = {run.name for run in runs}
+    others = (launchers.launcher(name) for name in launchers.NAMES if name not in used)
+    managers = (other.render(_place(ground, folders, _settings(ground, other.name)[0]), []).manager for other in others)
+    return tuple(manager for manager in managers if not manager.is_daemon)
 
 
 def _settings(ground: Ground, launcher: str) -> tuple[dict[str, Got], bool]:
@@ -173,6 +187,8 @@ def _uses(
     paths = [Use(file.path, f"file `{file.name}`", file.origin, here) for file in files.values()]
     for run in runs:
         for made in run.rendering.files:
+            if made.role is Role.UNIT and launchers.launcher(run.name).account_wide:
+                continue  # two of them would have one name, which is told as such
             who = f"{made.role.value} of `{made.service}`" if made.service else f"launcher {run.name}"
             origin = services[made.service].origin if made.service in services else run.port
             paths.append(Use(made.path, who, origin, here))
@@ -222,6 +238,7 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         files=rendered,
         installs=_installs(enabled),
         managers=tuple(run.rendering.manager for run in runs),
+        spare_managers=parts.spare,
         disabled={name: draft.got["enabled"].origin for name, draft in disabled.items()},
         policy=parts.policy,
     )

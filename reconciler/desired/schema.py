@@ -19,7 +19,6 @@ PERCENT = "^(100|[0-9]{1,2})%$"
 FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
 PLANNED_LAUNCHERS = tuple(name for name in ("systemd", "apptainer", "slurm") if name not in launchers.NAMES)
-PLANNED_METHODS = tuple(name for name in ("apptainer-sif", "apptainer-docker") if name not in install.NAMES)
 
 
 class Kind(Enum):
@@ -88,7 +87,7 @@ _CONTAINER = _closed(
 
 _COMPONENT = _closed(
     "Something with a version that is installed",
-    install=_text("How a version gets onto the host", choices=install.NAMES, planned=PLANNED_METHODS),
+    install=_text("How a version gets onto the host", choices=install.NAMES),
     requirement=_text("venv: what pip installs"),
     image=_text("apptainer-sif, apptainer-docker: the file below paths.images"),
     source=_text("Where the image comes from: a path or an Apptainer URI"),
