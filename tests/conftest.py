@@ -7,6 +7,7 @@ unix sockets (108 bytes) and tells this session's processes from those of any ot
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ import pytest
 
 _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pytest-xdist share it
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
+_TESTER = "reconcile-test"  # whom root becomes where root will not do; made by scripts/setup
+_SYSTEMD = "/lib/systemd/systemd"
 _LEAKS = pytest.StashKey[list[str]]()
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
@@ -84,15 +87,60 @@ def _why_no_index() -> str:
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["pip failed"])[-1]
 
 
+def _systemd() -> Backend:
+    why = _why_no_tester() or _why_no_groups()
+    if os.access(_SYSTEMD, os.X_OK) and why:
+        return Backend("systemd", "", why)
+    return _program(_SYSTEMD, "systemd", "--version")._replace(name="systemd")
+
+
+def _why_no_groups() -> str:
+    """A user manager wants control groups of its own, which it makes itself below one that it is given."""
+    if os.getuid():
+        return "only root can give it control groups"
+    roots = [path for path in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup") if os.path.exists(f"{path}/cgroup.procs")]
+    return "" if roots and os.access(roots[0], os.W_OK) else "control groups cannot be made here"
+
+
+def _why_no_tester() -> str:
+    there = os.getuid() or any(entry.pw_name == _TESTER for entry in pwd.getpwall())
+    return "" if there else f"no user {_TESTER} (scripts/setup makes it)"
+
+
+def _apptainer() -> Backend:
+    found = _program("apptainer", "apptainer, in sid", "--version")
+    why = found.found and (_why_no_tester() or _why_no_containers())
+    return Backend("apptainer", "", why) if why else found
+
+
+def _why_no_containers() -> str:
+    """What an ordinary user needs to start one, and tests to make a small image."""
+    busybox = shutil.which("busybox", path=_SBIN)
+    if not busybox or b"ld-linux" in Path(busybox).read_bytes()[:4096]:
+        return "needs a static busybox (Debian: busybox-static)"
+    try:
+        if os.stat("/dev/fuse").st_mode & 0o006 != 0o006:
+            return "/dev/fuse is closed to ordinary users (scripts/setup opens it)"
+    except OSError:
+        return "no /dev/fuse"
+    user = {"user": _TESTER, "group": _TESTER, "extra_groups": ()} if not os.getuid() else {}
+    argv = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False, **user)  # type: ignore[call-overload]
+    return f"user namespaces: {done.stderr.strip()}" if done.returncode else ""
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git": lambda: _program("git", "git", "--version"),
     "supervisord": _supervisord,
     "sshd": lambda: _program("sshd", "openssh-server"),
     "lighttpd": lambda: _program("lighttpd", "lighttpd", "-v"),
     "git http-backend": _http_backend,
+    "systemd": _systemd,
+    "apptainer": _apptainer,
     "package index": _index,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
+_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer"}
 
 
 def pytest_report_header() -> list[str]:
@@ -176,15 +224,24 @@ def _await_end(base: str, seconds: float) -> dict[int, str]:
 
 
 def left_behind(base: str) -> dict[int, str]:
-    """Processes of this account that carry a deployment's mark and this folder; by pid, each in a line."""
+    """Processes of a deployment, instances and user managers that carry this folder; by pid, each in a line.
+
+    Root sees those of the ordinary user too.
+    """
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):  # gone meanwhile, or somebody else's
             environ = Path(f"/proc/{name}/environ").read_bytes()
-            if b"RECONCILE_DEPLOYMENT=" in environ and b"=" + os.fsencode(base) + b"/" in environ:
+            if _is_ours(environ, Path(f"/proc/{name}/comm").read_bytes(), os.fsencode(base) + b"/"):
                 command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found[int(name)] = f"{name}: {command}"
     return found
+
+
+def _is_ours(environ: bytes, program: bytes, base: bytes) -> bool:
+    if program == b"appinit\n":  # of an instance: what it was started with stands in JSON
+        return b'"' + base in environ
+    return b"=" + base in environ and (b"RECONCILE_DEPLOYMENT=" in environ or program == b"systemd\n")
 
 
 def _is_worker(config: pytest.Config) -> bool:

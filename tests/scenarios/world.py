@@ -24,6 +24,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from tests.backends.account import Account, current, python_for
+from tests.backends.instances import instances
+from tests.backends.manager import Manager
+
 T = TypeVar("T")
 
 SLEEP = "sleep 86399"
@@ -63,9 +67,12 @@ class Live(NamedTuple):
 
 
 class World:
-    """A repo and a host for it. `services` is what the layers say; `write` and `commit` bring it into git."""
+    """A repo and a host for it. `services` is what the layers say; `write` and `commit` bring it into git.
 
-    def __init__(self, folder: Path, *, fresh_repo: bool = True) -> None:
+    With an account, everything is that one's: files, and all that runs, git too.
+    """
+
+    def __init__(self, folder: Path, *, fresh_repo: bool = True, account: Account | None = None) -> None:
         self.folder = folder
         self.repo = folder / "repo"
         self.root = folder / "r"
@@ -73,6 +80,9 @@ class World:
         self.home = folder / "home"
         self.site = "s" + folder.name.replace("_", "-")
         self.url = str(self.repo)
+        self.account = account or current()
+        self.python = python_for(account) if account else sys.executable
+        self.manager: Manager | None = None
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -81,13 +91,15 @@ class World:
             "GIT_CONFIG_NOSYSTEM": "1",
             "COLUMNS": "80",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "APPTAINER_CONFIGDIR": str(folder / "a"),
+            "APPTAINER_CACHEDIR": str(folder / "a/cache"),
         } | {f"GIT_{who}_{what}": "ann" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         if fresh_repo:
             self._make_repo()
 
     def _make_repo(self) -> None:
-        self.home.mkdir()
-        self.repo.mkdir()
+        for path in (self.folder, self.home, self.repo, self.folder / "a"):
+            self.account.folder(path)
         self.git("init", "--quiet", "--initial-branch=main")
         self.write(
             {
@@ -101,7 +113,15 @@ class World:
     # ------------------------------------------------------------ the repo
 
     def git(self, *words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=self.repo, env=self.env, check=True, capture_output=True, text=True)
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            ["git", *words],
+            cwd=self.repo,
+            env=self.env,
+            check=True,
+            capture_output=True,
+            text=True,
+            **self.account.become,
+        )
         return done.stdout.strip()
 
     def write(self, files: Mapping[str, str | bytes | None]) -> None:
@@ -110,8 +130,9 @@ class World:
             if content is None:
                 path.unlink()
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.account.folder(path.parent)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
+            self.account.own(path)
 
     def commit(self, files: Mapping[str, str | bytes | None] | None = None, subject: str = "change") -> str:
         self.write(files or {})
@@ -143,17 +164,18 @@ class World:
 
     def argv(self, *words: str) -> list[str]:
         where = ["--repo", self.url, "--site", self.site, "--state-dir", str(self.state)]
-        return [sys.executable, "-m", "reconciler", *words, *where]
+        return [self.python, "-m", "reconciler", *words, *where]
 
     def start(self, *words: str, **changes: Any) -> subprocess.Popen[str]:
         """The command as a process that is not waited for, with pipes."""
         pipe = subprocess.PIPE
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True} | changes
+        given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True}
+        given |= self.account.become | changes
         process: subprocess.Popen[str] = subprocess.Popen(self.argv(*words), cwd=self.folder, env=self.env, **given)
         return process
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
-        argv = self.argv(*words) if where else [sys.executable, "-m", "reconciler", *words]
+        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
         done = subprocess.run(
             argv,
             cwd=self.folder,
@@ -162,6 +184,7 @@ class World:
             capture_output=True,
             timeout=seconds,
             check=False,
+            **self.account.become,
         )
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
@@ -178,10 +201,27 @@ class World:
 
     # ------------------------------------------------------------ the host
 
+    def boot(self) -> Manager:
+        """A `systemd --user` for this world, running; the command finds it from now on. Again after `power_cut`."""
+        if not self.manager:
+            apptainer = {name: value for name, value in self.env.items() if name.startswith("APPTAINER_")}
+            self.manager = Manager(self.folder, self.account, self.home, apptainer)
+            self.env["XDG_RUNTIME_DIR"] = self.manager.env["XDG_RUNTIME_DIR"]
+        self.manager.boot()
+        return self.manager
+
+    def power_cut(self) -> None:
+        """Everything that runs is gone at once, with what lies in memory; files stay as they are."""
+        if self.manager:
+            self.manager.power_cut()
+        self._kill_all()
+
     def live(self) -> list[Live]:
-        """The main processes and daemons with this root in their environment."""
+        """The main processes, daemons and instances with this root in their environment."""
+        return [*self._live_processes(), *self.live_instances()]
+
+    def _live_processes(self) -> Iterator[Live]:
         wanted = b"RECONCILE_ROOT=" + os.fsencode(self.root)
-        found = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
                 entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
@@ -192,7 +232,15 @@ class World:
             ours = [entry.decode(errors="replace") for entry in entries if entry.startswith(b"RECONCILE_")]
             marks = dict(entry.partition("=")[::2] for entry in ours)
             if marks.get("RECONCILE_PID") == name and _runs(int(name)):
-                found.append(Live(int(name), marks.get("RECONCILE_SERVICE", ""), marks))
+                yield Live(int(name), marks.get("RECONCILE_SERVICE", ""), marks)
+
+    def live_instances(self) -> list[Live]:
+        """Those of Apptainer by their `appinit`: what runs inside counts processes in its own way."""
+        found = []
+        for one in instances():
+            marks = {name: value for name, value in one.env.items() if name.startswith("RECONCILE_")}
+            if marks.get("RECONCILE_ROOT") == str(self.root) and _runs(one.pid):
+                found.append(Live(one.pid, marks.get("RECONCILE_SERVICE", ""), marks))
         return found
 
     def pids(self) -> dict[str, int]:
@@ -213,12 +261,23 @@ class World:
         return found
 
     def supervisorctl(self, *words: str) -> str:
-        program = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf")]
-        done = subprocess.run([*program, *words], capture_output=True, text=True, env=self.env, timeout=30, check=False)
+        program = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf")]
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            [*program, *words],
+            capture_output=True,
+            text=True,
+            env=self.env,
+            timeout=30,
+            check=False,
+            **self.account.become,
+        )
         return done.stdout + done.stderr
 
     def end(self) -> None:
-        """The daemons first, so that they start nothing again; then whatever carries this root."""
+        """The managers first, so that they start nothing again; then whatever carries this root."""
+        self.power_cut()
+
+    def _kill_all(self) -> None:
         for _ in range(200):
             live = self._left()
             if not live:
@@ -229,8 +288,9 @@ class World:
             sleep(0.01)
 
     def _left(self) -> dict[int, bool]:
+        """By process, whether it is a daemon."""
         wanted = b"=" + os.fsencode(self.root)
-        found = {}
+        found = {one.pid: False for one in self.live_instances()}
         for name in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")

@@ -1,0 +1,106 @@
+"""Real backends as fixtures. Each ends with its test; import it where it is used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.backends.account import ordinary
+from tests.backends.images import Registry, registry
+from tests.backends.manager import Manager, runs
+from tests.backends.shared import shared
+from tests.scenarios.world import World
+
+_JOURNALD = "/lib/systemd/systemd-journald"
+_JOURNAL = Path("/run/systemd/journal")
+_PID = _JOURNAL / "reconcile-test.pid"
+
+
+@pytest.fixture(name="manager")
+def a_manager(short_folder: Path) -> Iterator[Manager]:
+    """A `systemd --user` of an ordinary user, running. Mark the test `systemd`."""
+    made = Manager(short_folder, ordinary())
+    try:
+        made.boot()
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(name="users_world")
+def a_users_world(short_folder: Path) -> Iterator[World]:
+    """A world of an ordinary user's. Its `boot()` starts a `systemd --user` for it. Mark the test `systemd`,
+    `apptainer` or both.
+    """
+    made = World(short_folder, account=ordinary())
+    yield made
+    made.end()
+
+
+@pytest.fixture(name="registry")
+def a_registry() -> Iterator[Registry]:
+    """For `apptainer pull --no-https docker://HOST/NAME:TAG`, and `oras://`."""
+    with registry() as made:
+        yield made
+
+
+# ---------------------------------------------------------------- the journal
+
+
+@pytest.fixture(name="journal", scope="session")
+def a_journal() -> Iterator[None]:
+    """A real journald for the whole machine, where none runs: units print to it and `journalctl` reads it.
+
+    It keeps one file per ordinary user, as on a machine that booted with it: `journalctl --user -u UNIT`
+    finds a user's lines. For root, only `journalctl --user-unit UNIT` does.
+    """
+    with ExitStack() as held:
+        if not _listens():
+            if os.getuid():
+                pytest.skip("no journald, and only root can start one")
+            held.enter_context(shared("journal", _listens, _start_journald, _end_journald))
+        yield
+
+
+def _listens() -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(_JOURNAL / "stdout"))
+        except OSError:
+            return False
+    return True
+
+
+def _start_journald() -> None:
+    """`flushed` says that the disk is there: users have files of their own only on disk."""
+    _JOURNAL.mkdir(parents=True, exist_ok=True)
+    (_JOURNAL / "flushed").touch()
+    Path("/var/log/journal").mkdir(exist_ok=True)
+    # A child of nobody's: it may outlive this worker, for another one.
+    start = f"setsid {_JOURNALD} </dev/null >/dev/null 2>&1 & echo $! >{_PID}"
+    subprocess.run(["/bin/sh", "-c", start], env={"PATH": "/usr/bin:/bin"}, cwd="/", check=True)
+    end = monotonic() + 10
+    while not _listens():
+        assert runs(int(_PID.read_text())), "journald ended"
+        assert monotonic() < end, "journald does not listen"
+        sleep(0.01)
+
+
+def _end_journald() -> None:
+    pid = int(_PID.read_text())
+    os.kill(pid, signal.SIGTERM)
+    end = monotonic() + 10
+    while runs(pid) and monotonic() < end:
+        sleep(0.01)
+    shutil.rmtree(_JOURNAL, ignore_errors=True)
+    machine = Path("/etc/machine-id").read_text().strip()
+    shutil.rmtree(f"/var/log/journal/{machine}", ignore_errors=True)

@@ -1,0 +1,7 @@
+"""The beds as fixtures. Tests elsewhere import them from `tests.backends.beds`."""
+
+from __future__ import annotations
+
+from tests.backends.beds import a_journal, a_manager, a_registry, a_users_world
+
+__all__ = ["a_journal", "a_manager", "a_registry", "a_users_world"]

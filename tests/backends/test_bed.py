@@ -1,0 +1,107 @@
+"""The beds themselves: what scenarios rely on holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.backends.images import Registry, Stored, archive, image, oci_archive
+from tests.backends.instances import children, instances
+from tests.backends.manager import Manager
+from tests.scenarios.world import World, until
+
+systemd, apptainer = pytest.mark.systemd, pytest.mark.apptainer
+
+UNIT = "[Service]\nExecStart=/bin/sh -c 'echo hello; exec sleep 86399'\n[Install]\nWantedBy=default.target\n"
+
+
+def run(world: World, *argv: str) -> str:
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=60, check=False,
+        **world.account.become,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def marked(world: World) -> list[str]:
+    """What every instance of a deployment is given."""
+    marks = {"DEPLOYMENT": "s/dev", "ROOT": str(world.root), "SERVICE": "one", "PID": "1"}
+    return [word for name, value in marks.items() for word in ("--env", f"RECONCILE_{name}={value}")]
+
+
+# ---------------------------------------------------------------- systemd
+
+
+@systemd
+def test_an_enabled_unit_comes_back_after_a_power_cut(manager: Manager) -> None:
+    manager.write("x.service", UNIT)
+    manager.systemctl("enable", "--now", "x.service")
+    before = int(manager.show("x.service", "MainPID")["MainPID"])
+    assert before in manager.pids()
+    manager.power_cut()
+    assert (manager.pids(), manager.runtime.exists()) == (set(), False)
+    manager.boot()
+    after = manager.show("x.service", "MainPID", "ActiveState")
+    assert (after["ActiveState"], int(after["MainPID"]) != before) == ("active", True)
+    manager.stop()
+    assert manager.pids() == set()
+
+
+@systemd
+def test_the_command_runs_as_the_user(users_world: World) -> None:
+    users_world.commit(users_world.services("one"))
+    users_world.boot()
+    users_world.once()
+    assert {Path(f"/proc/{one.pid}").stat().st_uid for one in users_world.live()} == {users_world.account.uid}
+    users_world.power_cut()
+    assert users_world.live() == []
+
+
+# ---------------------------------------------------------------- Apptainer
+
+
+@apptainer
+def test_an_instance_is_found_and_ended(users_world: World) -> None:
+    sif = image(users_world.folder, "1.0")
+    run(users_world, "apptainer", "instance", "start", *marked(users_world), str(sif), "one")
+    (live,) = users_world.live()
+    (found,) = [one for one in instances() if one.pid == live.pid]
+    assert (live.service, live.marks["RECONCILE_PID"], found.name, found.image) == ("one", "1", "one", str(sif))
+    assert len(children(live.pid)) == 1
+    users_world.end()
+    assert users_world.live() == []
+
+
+@apptainer
+def test_an_image_tells_its_version(users_world: World) -> None:
+    sif = image(users_world.folder, "1.1", files={"bin/job": "#!/bin/sh\necho job $1\n"})
+    assert run(users_world, "apptainer", "exec", str(sif), "cat", "/version") == "1.1\n"
+    assert run(users_world, "apptainer", "run", str(sif), "job", "x") == "job x\n"
+    labels = json.loads(run(users_world, "apptainer", "inspect", "--json", str(sif)))
+    assert labels["data"]["attributes"]["labels"]["org.label-schema.version"] == "1.1"
+
+
+@apptainer
+def test_images_are_built_from_archives(users_world: World) -> None:
+    archive(users_world.folder / "d.tar", "2.0")
+    oci_archive(users_world.folder / "o.tar", "2.1")
+    found = []
+    for source in ("docker-archive:d.tar", "oci-archive:o.tar"):
+        run(users_world, "apptainer", "build", "--force", "x.sif", source)
+        found.append(run(users_world, "apptainer", "run", "x.sif", "cat", "/version"))
+    assert found == ["2.0\n", "2.1\n"]
+
+
+@apptainer
+def test_images_are_pulled_from_a_registry(users_world: World, registry: Registry) -> None:
+    registry.push("team/app", "3.0", Stored.of("3.0"))
+    registry.push("team/sif", "3.1", Stored.of_sif(image(users_world.folder, "3.1")))
+    found = []
+    for source in (f"docker://{registry.host}/team/app:3.0", f"oras://{registry.host}/team/sif:3.1"):
+        run(users_world, "apptainer", "pull", "--no-https", "--force", "x.sif", source)
+        found.append(run(users_world, "apptainer", "exec", "x.sif", "cat", "/version"))
+    assert found == ["3.0\n", "3.1\n"]
