@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Finding, Ground, absent, check_ground
-from reconciler.apply.preflight import find_program
+from reconciler.apply.preflight import check_places, find_program
 from reconciler.core.change import Running
 from reconciler.core.model import Compiled, File, Install, Process, Role, Service, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
@@ -143,7 +143,9 @@ class Executor:
     def _check(self, step: Step) -> Ending:
         service = self.services[step.service]
         install = self.installs.get(service.install)
-        missing = find_program(service, install, self.desired.root)
+        folders = [path for path, _ in self.desired.folders]
+        mounted = [path for path in service.mounted if path not in self.files]  # those are rendered after the checks
+        missing = check_places(folders, mounted) or find_program(service, install, self.desired.root)
         return Ending(Status.FAILED, *missing) if missing else DONE
 
     def _daemon(self, step: Step) -> Ending:

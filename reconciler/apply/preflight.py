@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from shlex import quote
 
 from reconciler.core.model import Install, Service
@@ -15,6 +16,17 @@ SERVICE_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PROLOGUE_SECONDS = 120.0
 _LAST_WORDS = 'set -o pipefail; /bin/bash -c "$1" 2>&1 | tail -c 16384'  # it may print for as long as it runs
 _OF_THE_SHELL = frozenset("~$`*?[{(<>")  # what a word means that has one of these, only a shell can tell
+
+
+def check_places(folders: Sequence[str], mounted: Sequence[str]) -> tuple[str, str] | None:
+    """None when a service can use its places: folders to write to, and what its container is shown of the host."""
+    for path in folders:
+        if not os.path.isdir(path):
+            return f"{path} is not there and could not be made", "see who may write to the folder that it is in"
+        if not os.access(path, os.W_OK | os.X_OK):
+            return f"{path} cannot be written to by this account", f"see `ls -ld {path}` and what it is mounted as"
+    missing = next((path for path in mounted if not os.path.exists(path)), "")
+    return (f"{missing} is to be mounted, and does not exist", "check `container.mounts`") if missing else None
 
 
 def find_program(service: Service, install: Install | None, root: str) -> tuple[str, str] | None:

@@ -91,6 +91,7 @@ class Service(NamedTuple):
     stop_seconds: float  # how long it may take to stop
     program: str  # what the shim executes, for the preflight
     prologue: str
+    mounted: tuple[str, ...] = ()  # paths of the host that its container shows inside
 
 
 class Manager(NamedTuple):

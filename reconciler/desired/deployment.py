@@ -17,7 +17,7 @@ from reconciler.desired.nodes import Entries, Scalar
 from reconciler.desired.problems import Problems
 from reconciler.desired.read import Reader
 from reconciler.desired.scope import Got
-from reconciler.desired.service import Draft, drafts, fields_of, options, program_to_check, spec_of
+from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
@@ -269,6 +269,7 @@ def _services(enabled: Mapping[str, _Ready], runs: list[_Run]) -> tuple[Service,
                 stop_seconds=spec.stop_seconds,
                 program=program_to_check(spec),
                 prologue=spec.prologue,
+                mounted=tuple(filter(None, map(mount_source, spec.container.mounts))) if spec.container else (),
             )
         )
     return tuple(made)

@@ -144,8 +144,17 @@ def _container(unit: str, launcher: str, component: Component | None, reader: Re
     }
     if only is not None and found["mode"].text not in ("", only.value):
         inner.tell(found["mode"].origin, f"launcher {launcher} keeps containers in mode {only.value} only")
+    for key, got in found.items():
+        if key.startswith("mounts.") and not mount_source(got.text):
+            inner.tell(got.origin, f"`{key}` of {inner.label} names no source", 'write it like "src=/a,dst=/b,ro"')
     reader.sound = reader.sound and inner.sound
     return found
+
+
+def mount_source(mount: str) -> str:
+    """What `--mount` takes from the host; empty where it does not say."""
+    parts = dict(part.partition("=")[::2] for part in mount.split(","))
+    return parts.get("src") or parts.get("source") or ""
 
 
 def _command(name: str, reader: Reader) -> Got:

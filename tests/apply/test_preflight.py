@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import ANY
 from resource import RUSAGE_SELF, getrusage
 
 import pytest
 
-from reconciler.apply.preflight import find_program
+from reconciler.apply.preflight import check_places, find_program
 from reconciler.core.model import Service
 from reconciler.desired.service import program_of
 from tests.core.world import Svc, build, world
@@ -72,3 +73,11 @@ def test_what_an_endless_prologue_prints_is_not_kept(tmp_path: Path, monkeypatch
     assert missing
     assert "the prologue took longer than 2 s" in missing[0]
     assert getrusage(RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_places(tmp_path: Path) -> None:
+    logs, gone = tmp_path / "logs", tmp_path / "gone"
+    logs.mkdir()
+    assert check_places([str(logs)], [str(logs)]) is None
+    assert check_places([str(gone)], []) == (f"{gone} is not there and could not be made", ANY)
+    assert check_places([str(logs)], [str(gone)]) == (f"{gone} is to be mounted, and does not exist", ANY)

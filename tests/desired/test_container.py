@@ -110,6 +110,7 @@ def test_supervisor_cannot_keep_an_instance(told: Told) -> None:
         ("mounts: [a]", "must be a mapping"),
         ('program: "{{ nothing }}"', "nothing"),
         ("home: maybe", "true or false"),
+        ("mounts: {a: /b}", "`mounts.a` of service web.container names no source"),
     ],
 )
 def test_what_is_wrong_is_told_once(told: Told, container: str, message: str) -> None:
