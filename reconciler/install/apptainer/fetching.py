@@ -57,8 +57,7 @@ class Fetching(NamedTuple):
         """The path of the new file, not yet proven. Raises `InstallError`, `OSError`."""
         source, target = self._parsed(), os.path.join(self.folder, "image.sif")
         self.progress(f"{self.install.id}: {source.kind.value} {source.shown}")
-        is_file = source.path and not self._is_folder(source.path)
-        if source.kind is Kind.COPY and is_file:
+        if source.kind is Kind.COPY and not self._is_folder(source.path):
             self._copy(source, target)
         else:
             verb = "pull" if source.kind is Kind.PULL else "build"

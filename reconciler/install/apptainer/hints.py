@@ -23,7 +23,7 @@ _HINTS = (
         "The server cannot be reached from here: set https_proxy, or give another `source:`.",
     ),
     (
-        r"(?i)server gave HTTP response to HTTPS client",
+        r"(?i)server gave HTTP response|does not look like a TLS handshake",
         "The server speaks http alone: reach it by https, or set APPTAINER_NOHTTPS=1 in the `prologue:`.",
     ),
     (
@@ -35,7 +35,7 @@ _HINTS = (
         "The server wants another user and password: `apptainer registry login`, or USER:PASSWORD@HOST in `source:`.",
     ),
     (
-        r"(?i)manifest.unknown|name.unknown|not found|\b404\b|no such image|no such file|does not exist",
+        r"(?i)manifest.unknown|name.unknown|not.found|\b404\b|no such image|no such file|does not exist",
         "There is no such image: check `source:`, and whether this version was published.",
     ),
     (

@@ -53,7 +53,7 @@ class SourceError(ValueError):
 class Source(NamedTuple):
     kind: Kind
     address: str  # as Apptainer is given it, without user and password
-    path: str = ""  # on this host; empty for one elsewhere
+    path: str = ""  # of an image or folder on this host
     user: str = ""
     password: str = ""
 
@@ -110,7 +110,7 @@ def _path(source: str) -> Source:
 def _archive(kind: Kind, scheme: str, rest: str) -> Source:
     if not rest.startswith("/"):
         raise SourceError(f"the path after {scheme}: must be absolute, as nothing says what it would be relative to")
-    return Source(kind, f"{scheme}:{rest}", rest.partition(":")[0])  # a tag may follow
+    return Source(kind, f"{scheme}:{rest}")
 
 
 def _remote(kind: Kind, scheme: str, rest: str) -> Source:
