@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -199,6 +200,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     for pid in leaks:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    if any(_groups(base)):
+        _await_end(base, seconds=3)  # one that still has processes cannot be removed
+        for group in sorted(_groups(base), reverse=True):
+            with suppress(OSError):
+                group.rmdir()
     if leaks and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.exitstatus == 0:
@@ -224,17 +230,34 @@ def _await_end(base: str, seconds: float) -> dict[int, str]:
 
 
 def left_behind(base: str) -> dict[int, str]:
-    """Processes of a deployment, instances and user managers that carry this folder; by pid, each in a line.
+    """Processes of deployments, instances, and user managers with all that they run; by pid, each in a line.
 
-    Root sees those of the ordinary user too.
+    They are known by this folder. Root sees those of the ordinary user too.
     """
     found = {}
+    grouped = _grouped(base)
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):  # gone meanwhile, or somebody else's
             environ = Path(f"/proc/{name}/environ").read_bytes()
-            if _is_ours(environ, Path(f"/proc/{name}/comm").read_bytes(), os.fsencode(base) + b"/"):
+            program = Path(f"/proc/{name}/comm").read_bytes()
+            if name in grouped or _is_ours(environ, program, os.fsencode(base) + b"/"):
                 command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found[int(name)] = f"{name}: {command}"
+    return found
+
+
+def _groups(base: str) -> Iterator[Path]:
+    """The control groups of user managers; tests name them by their folder."""
+    name = re.sub(r"[^A-Za-z0-9]", "_", base).strip("_")
+    for top in (*Path("/sys/fs/cgroup").glob(f"{name}_*.slice"), *Path("/sys/fs/cgroup").glob(f"*/{name}_*.slice")):
+        yield from (top, *(path for path in top.rglob("*") if path.is_dir()))
+
+
+def _grouped(base: str) -> set[str]:
+    found: set[str] = set()
+    for group in _groups(base):
+        with suppress(OSError):
+            found.update((group / "cgroup.procs").read_text().split())
     return found
 
 

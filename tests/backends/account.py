@@ -27,7 +27,7 @@ import reconciler
 TESTER = "reconcile-test"  # made by scripts/setup
 _OURS = "lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages"
 _REQUIRED = re.compile(r"[A-Za-z0-9._-]+")
-_LARGE = ("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip")
+_LARGE = ("site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter")
 
 
 class Account(NamedTuple):

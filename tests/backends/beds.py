@@ -61,7 +61,7 @@ def a_journal() -> Iterator[None]:
     """A real journald for the whole machine, where none runs: units print to it and `journalctl` reads it.
 
     It keeps one file per ordinary user, as on a machine that booted with it: `journalctl --user -u UNIT`
-    finds a user's lines. For root, only `journalctl --user-unit UNIT` does.
+    finds that user's lines. Root has no such file: its own are found by `journalctl --user-unit UNIT`.
     """
     with ExitStack() as held:
         if not _listens():

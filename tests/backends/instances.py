@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_HELPERS = (b"starter", b"squashfuse_ll", b"squashfuse")
+
 
 class Instance(NamedTuple):
     """One that runs."""
@@ -32,6 +34,24 @@ def instances() -> Iterator[Instance]:
                 yield _instance(int(pid), int(parent), Path(f"/proc/{pid}/environ").read_bytes())
         except (OSError, KeyError, ValueError, IndexError):  # gone meanwhile, somebody else's, or just beginning
             continue
+
+
+def helpers(folder: Path) -> Iterator[int]:
+    """Processes around an instance whose image lies there: the one that keeps it, and the one that mounts it.
+
+    They end with it, unless they are killed one by one: then the latter stays.
+    """
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if Path(f"/proc/{pid}/comm").read_bytes().strip() in _HELPERS and _holds(pid, f"{folder}/"):
+                yield int(pid)
+        except OSError:
+            continue
+
+
+def _holds(pid: str, folder: str) -> bool:
+    descriptors = f"/proc/{pid}/fd"
+    return any(os.readlink(f"{descriptors}/{name}").startswith(folder) for name in os.listdir(descriptors))
 
 
 def children(pid: int) -> list[int]:

@@ -64,10 +64,13 @@ class Manager:
         assert self._process
         return self._process.pid
 
-    def boot(self) -> None:
-        """Start it, as logging in or a boot of the host with lingering does; wait for its enabled units."""
+    def boot(self, *, wait: bool = True) -> None:
+        """Start it, as logging in or a boot of the host with lingering does; wait for its enabled units.
+
+        The host's own boot id stays what it is.
+        """
         assert self._process is None
-        self._held.enter_context(shared("systemd", _BOOTED.is_dir, _BOOTED.mkdir, _BOOTED.rmdir))
+        self._held.enter_context(shared("systemd", _BOOTED.is_dir, _pretend_booted, _pretend_no_more))
         shutil.rmtree(self.runtime, ignore_errors=True)
         self.account.folder(self.runtime, 0o700)
         with self.log.open("ab") as log:
@@ -76,7 +79,8 @@ class Manager:
                 cwd="/", env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._await((self.runtime / "systemd/private").is_socket)
-        self._await(lambda: self.systemctl("is-system-running", code=None).strip() in ("running", "degraded"))
+        if wait:
+            self._await(lambda: self.systemctl("is-system-running", code=None).strip() in ("running", "degraded"))
 
     def stop(self, seconds: float = 20.0) -> None:
         """End it as logging out does: every unit is stopped, then the runtime folder goes."""
@@ -124,7 +128,7 @@ class Manager:
     def journal(self, unit: str) -> list[str]:
         """What a unit has printed, from the journal; wants the fixture `journal`."""
         subprocess.run(["journalctl", "--sync"], check=True, timeout=30)
-        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--user-unit={unit}"]
+        argv = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_USER_UNIT={unit}"]
         argv += [f"_SYSTEMD_SLICE={self._slice}"]  # another manager's unit may have this name too
         return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
 
@@ -187,6 +191,16 @@ class Manager:
             assert self._process.poll() is None, f"systemd --user ended: {self.log.read_text()}"
             assert monotonic() < end, f"systemd --user is not ready: {self.log.read_text()}"
             sleep(_POLL)
+
+
+def _pretend_booted() -> None:
+    _BOOTED.mkdir(parents=True)
+
+
+def _pretend_no_more() -> None:
+    """Otherwise packages that are installed later would look for a systemd that is not there."""
+    with suppress(OSError):  # somebody else has put something into it
+        _BOOTED.rmdir()
 
 
 def _hierarchies() -> list[Path]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.backends.images import Registry, Stored, archive, image, oci_archive
-from tests.backends.instances import children, instances
+from tests.backends.instances import children, helpers, instances
 from tests.backends.manager import Manager
+from tests.conftest import left_behind
 from tests.scenarios.world import World, until
 
 systemd, apptainer = pytest.mark.systemd, pytest.mark.apptainer
@@ -33,6 +35,28 @@ def marked(world: World) -> list[str]:
     return [word for name, value in marks.items() for word in ("--env", f"RECONCILE_{name}={value}")]
 
 
+# ---------------------------------------------------------------- what is left behind
+
+
+def test_an_instance_left_behind_is_told(short_folder: Path) -> None:
+    """Its environment has its marks in JSON."""
+    program = shutil.copy(shutil.which("sleep") or "", short_folder / "appinit")
+    env = {"ENGINE_CONFIG1": json.dumps({"image": f"{short_folder}/x.sif"})}
+    with subprocess.Popen([program, "60"], env=env) as process:
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "appinit\n")
+        found = left_behind(str(short_folder))
+        process.kill()
+    assert set(found) == {process.pid}
+
+
+@systemd
+def test_what_a_manager_runs_is_told(manager: Manager) -> None:
+    manager.write("x.service", UNIT)
+    manager.systemctl("start", "x.service")
+    found = left_behind(str(Path(manager.runtime).parents[1]))
+    assert {manager.pid, int(manager.show("x.service", "MainPID")["MainPID"])} <= set(found)
+
+
 # ---------------------------------------------------------------- systemd
 
 
@@ -49,6 +73,16 @@ def test_an_enabled_unit_comes_back_after_a_power_cut(manager: Manager) -> None:
     assert (after["ActiveState"], int(after["MainPID"]) != before) == ("active", True)
     manager.stop()
     assert manager.pids() == set()
+
+
+@systemd
+def test_what_a_unit_prints_is_in_the_journal(manager: Manager, journal: None) -> None:
+    manager.write("x.service", UNIT)
+    manager.systemctl("start", "x.service")
+    assert until(lambda: manager.journal("x.service")) == ["hello"]
+    argv = ["journalctl", "--user", "--quiet", "--no-pager", "--output=cat", "--unit=x.service"]
+    seen = subprocess.run(argv, env=manager.env, capture_output=True, text=True, check=True, **manager.account.become)
+    assert "hello" in seen.stdout.splitlines()
 
 
 @systemd
@@ -72,8 +106,9 @@ def test_an_instance_is_found_and_ended(users_world: World) -> None:
     (found,) = [one for one in instances() if one.pid == live.pid]
     assert (live.service, live.marks["RECONCILE_PID"], found.name, found.image) == ("one", "1", "one", str(sif))
     assert len(children(live.pid)) == 1
+    assert set(helpers(users_world.folder)) >= {found.parent}
     users_world.end()
-    assert users_world.live() == []
+    assert (users_world.live(), list(helpers(users_world.folder))) == ([], [])
 
 
 @apptainer

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from tests.backends.account import Account, current, python_for
-from tests.backends.instances import instances
+from tests.backends.instances import helpers, instances
 from tests.backends.manager import Manager
 
 T = TypeVar("T")
@@ -290,7 +290,8 @@ class World:
     def _left(self) -> dict[int, bool]:
         """By process, whether it is a daemon."""
         wanted = b"=" + os.fsencode(self.root)
-        found = {one.pid: False for one in self.live_instances()}
+        ours = [*(one.pid for one in self.live_instances()), *helpers(self.folder)]
+        found = dict.fromkeys(filter(_runs, ours), False)
         for name in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
