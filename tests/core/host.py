@@ -35,6 +35,7 @@ from reconciler.core.model import (
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
+from tests.core.managers import Keeping, Loaded, SimManager, key_of
 
 DEPLOYMENT = "site/dev"
 FOREIGN = Mark("", "", "", "", "", "", "", 0)  # a process whose environment names nobody
@@ -54,30 +55,6 @@ class Killed(BaseException):
     """The pass was ended with SIGKILL."""
 
 
-class Loaded:
-    """A unit that a manager knows."""
-
-    def __init__(self, unit: str, description: Mapping[str, str], *, foreign: bool = False) -> None:
-        self.unit = unit
-        self.description = description
-        self.foreign = foreign
-        self.state = State.STOPPED
-        self.pid = 0
-        self.since = 0.0
-        self.next: tuple[float, State] | None = None  # when it will be in which state
-
-
-class SimManager:
-    """The daemon of one launcher below one root."""
-
-    def __init__(self, launcher: str, root: str) -> None:
-        self.launcher, self.root = launcher, root
-        self.pid = 0
-        self.available: dict[str, Mapping[str, str]] = {}
-        self.loaded: dict[str, Loaded] = {}
-        self.foreign: set[str] = set()  # units of somebody else's, which it starts by itself
-
-
 class Host:
     """Everything that a pass can see and change."""
 
@@ -88,6 +65,8 @@ class Host:
         self.processes: dict[int, Process] = {}
         self.files: dict[str, tuple[bytes, int, float]] = {}
         self.installs: dict[str, str] = {}
+        self.built: dict[str, int] = {}  # by install, how often it was put into place
+        self.held: dict[int, tuple[str, int]] = {}  # by pid, the install that it runs from, and which of its builds
         self.hidden: set[str] = set()  # units whose process hides its environment
         self.faults: dict[str, Fault] = {}  # by unit
         self.broken: dict[str, str] = {}  # requests that the launcher answers with an error, by verb
@@ -106,10 +85,13 @@ class Host:
     def sleep(self, seconds: float) -> None:
         self.clock += seconds
         for manager in self.managers.values():
-            for loaded in manager.loaded.values():
+            for loaded in list(manager.loaded.values()):
                 self._settle(loaded)
+                self._reap(manager, loaded)
                 if loaded.state is State.BACKOFF and loaded.unit not in self.faults:
                     self.begin(manager, loaded)
+                if loaded.state.down and not self._is_known(manager, loaded):
+                    del manager.loaded[loaded.unit]
 
     def act(self) -> None:
         """Called before whatever changes the host."""
@@ -126,6 +108,26 @@ class Host:
         if state is not State.RUNNING:
             self._end_process(loaded)
         loaded.state, loaded.since = state, self.clock
+
+    def _reap(self, manager: SimManager, loaded: Loaded) -> None:
+        """Its process was ended by somebody who did not ask its launcher."""
+        if not loaded.pid or loaded.pid in self.processes or manager.keeping.own:
+            return
+        stopping = loaded.state is State.STOPPING
+        loaded.pid, loaded.next = 0, None
+        if manager.keeping is Keeping.ACCOUNT and not stopping:
+            self.begin(manager, loaded)
+        else:
+            loaded.state, loaded.since = State.STOPPED if stopping else State.EXITED, self.clock
+
+    def _is_known(self, manager: SimManager, loaded: Loaded) -> bool:
+        """While it is down."""
+        if manager.keeping is Keeping.INSTANCES:
+            return False
+        return manager.keeping.own or loaded.foreign or self.file_of(manager, loaded.unit) != b""
+
+    def file_of(self, manager: SimManager, unit: str) -> bytes:
+        return self.files.get(f"{manager.folder}/{unit}", (b"", 0, 0.0))[0]
 
     # ------------------------------------------------------------ processes
 
@@ -159,7 +161,7 @@ class Host:
     # ------------------------------------------------------------ managers and units
 
     def manager(self, daemon: Manager) -> SimManager:
-        key = (daemon.launcher, dict(daemon.address)["root"])
+        key = key_of(daemon)
         return self.managers.setdefault(key, SimManager(*key))
 
     def all_loaded(self) -> Iterator[tuple[SimManager, Loaded]]:
@@ -173,9 +175,8 @@ class Host:
     def descriptions(self, manager: SimManager) -> dict[str, tuple[str, Mapping[str, str]]]:
         """What stands in the manager's folder, by unit: path and content."""
         found = {}
-        folder = f"{manager.root}/config/{manager.launcher}/"
         for path, (content, _, _) in self.files.items():
-            data = _parse(content) if path.startswith(folder) else None
+            data = _parse(content) if manager.folder and path.startswith(f"{manager.folder}/") else None
             if data:
                 found[data["unit"]] = (path, data)
         return found
@@ -201,6 +202,28 @@ class Host:
                 self._end_process(loaded)
         manager.pid, manager.loaded, manager.available = 0, {}, {}
 
+    def reload(self, manager: SimManager) -> None:
+        """The account's manager reads all unit files: what runs goes on, and its next start is by the new one."""
+        found = self.descriptions(manager)
+        for unit, (_, data) in found.items():
+            loaded = manager.loaded.setdefault(unit, Loaded(unit, data))
+            if not loaded.foreign:
+                loaded.description, loaded.raw = data, self.file_of(manager, unit)
+
+    def reboot(self) -> None:
+        """Everything ends; the account's manager comes back by itself, with what is enabled there."""
+        self.processes.clear()
+        for manager in self.managers.values():
+            manager.pid, manager.loaded, manager.available = 0, {}, {}
+            if manager.keeping is not Keeping.ACCOUNT:
+                continue
+            self.reload(manager)
+            for unit in sorted(manager.foreign):
+                manager.loaded[unit] = Loaded(unit, {}, foreign=True)
+            for unit in sorted((manager.enabled - manager.masked) | manager.foreign):
+                if unit in manager.loaded:
+                    self.begin(manager, manager.loaded[unit])
+
     def begin(self, manager: SimManager, loaded: Loaded) -> None:
         """The launcher starts a unit: its shim says what it becomes."""
         fault = self.faults.get(loaded.unit)
@@ -208,30 +231,41 @@ class Host:
         shim = _parse(content)
         if loaded.foreign:
             mark: Mark | None = self._stranger(manager, loaded.unit)
-        elif fault in (Fault.FATAL, Fault.EXITED) or not shim:
+        elif fault in self._ending(manager) or not shim:
             state = State.EXITED if fault is Fault.EXITED else State.FATAL
             loaded.state, loaded.next = State.STARTING, (self.clock + 0.3, state)
             return
-        elif fault is Fault.BACKOFF:
+        elif fault is Fault.BACKOFF and manager.keeping is not Keeping.INSTANCES:
             loaded.state, loaded.since = State.BACKOFF, self.clock
             return
         else:
+            said = {**shim, **loaded.description}
             mark = Mark(
-                loaded.description["deployment"],
-                loaded.description["root"],
-                loaded.description["service"],
+                said["deployment"],
+                said["root"],
+                said["service"],
                 shim["spec"],
-                loaded.description["launch"],
+                said["launch"],
                 shim["version"],
                 shim["component"],
                 0,
             )
         loaded.pid = self.spawn(mark)
+        loaded.odd = loaded.unit in manager.dropins
+        if shim:
+            install = f"{shim['component']}-{shim['version']}"
+            self.held[loaded.pid] = (install, self.built.get(install, 0))
         loaded.state, loaded.since, loaded.next = State.STARTING, self.clock, (self.clock + 1.0, State.RUNNING)
+
+    def _ending(self, manager: SimManager) -> tuple[Fault, ...]:
+        """Nobody tries an instance again."""
+        lasting = (Fault.BACKOFF,) if manager.keeping is Keeping.INSTANCES else ()
+        return (Fault.FATAL, Fault.EXITED, *lasting)
 
     def _stranger(self, manager: SimManager, unit: str) -> Mark:
         """What somebody else's program shows: nothing, another owner, or what it has inherited from the manager."""
-        inherited = self.processes[manager.pid].mark
+        keeper = self.processes.get(manager.pid)
+        inherited = keeper.mark if keeper else Mark(DEPLOYMENT, "/elsewhere", unit, "s", "l", "1", "app", 0)
         marks = (FOREIGN, Mark("site/other", "/x", unit, "s", "l", "1", "app", 0), inherited)
         return marks[ord(unit[-1]) % 3] or FOREIGN
 
@@ -250,32 +284,65 @@ class Host:
     def observe(self, desired: Deployment, inventory: Inventory, gaps: Iterable[Gap] = ()) -> Observed:
         """What a pass would see. What a gap names is not seen."""
         self.sleep(0.0)
-        gaps = tuple(gaps)
+        known = self._managers(desired, inventory)
+        gaps = tuple(gap for gap in gaps if gap.scope != "launcher" or gap.subject in known)
         blind = {gap.subject for gap in gaps if gap.scope == "launcher"}
         unread = {gap.subject for gap in gaps if gap.scope in ("file", "install")}
         hidden = self.hidden | {gap.subject for gap in gaps if gap.scope == "process"}
-        wanted = {daemon.launcher for daemon in desired.managers}
-        daemons = (*desired.managers, *(d for d in inventory.managers if d.launcher not in wanted))
-        units: dict[tuple[str, str], Unit] = {}
-        claimed: dict[tuple[str, str], str] = {}
-        states: dict[str, DaemonState] = {}
-        for daemon in daemons:
-            manager = self.manager(daemon)
-            states[daemon.launcher] = self._daemon_state(manager)
-            claimed |= {(daemon.launcher, u): path for u, (path, _) in self.descriptions(manager).items()}
-            if daemon.launcher not in blind:
-                units |= {(daemon.launcher, u): _unit(manager, loaded) for u, loaded in manager.loaded.items()}
+        roots = {desired.root, *inventory.roots}
+        units = self._units(known.values(), blind)
+        seen = self._seen(units, roots, hidden)
+        kept = {unit.pid for unit in units.values()}
+        if any(p.mark and p.mark.service and pid not in kept for pid, p in seen.items()):
+            known |= {spare.launcher: spare for spare in desired.spare_managers if spare.launcher not in known}
+            units = self._units(known.values(), blind)
+            seen = self._seen(units, roots, hidden)
+        claimed = {(one.launcher, u): path for one in known.values() for u, path in self._claimed(one).items()}
         paths = {*(file.path for file in desired.files), *inventory.files, *claimed.values()} - unread
         return Observed(
             now=self.clock,
             units=units,
-            processes=self._seen(units, {desired.root, *inventory.roots}, hidden),
+            processes=seen,
             files={path: self._state(path) for path in sorted(paths)},
             installs={i.id: self.installs.get(i.id) == i.digest for i in desired.installs if i.id not in unread},
-            daemons=states,
+            daemons={launcher: self._daemon_state(self.manager(one)) for launcher, one in known.items()},
             claimed={name: path for name, path in claimed.items() if path not in unread},
             gaps=gaps,
+            outdated=self._outdated(desired, units),
         )
+
+    def _managers(self, desired: Deployment, inventory: Inventory) -> dict[str, Manager]:
+        return {one.launcher: one for one in (*inventory.managers, *desired.managers)}
+
+    def _units(self, managers: Iterable[Manager], blind: set[str]) -> dict[tuple[str, str], Unit]:
+        return {
+            (one.launcher, unit): self.unit(self.manager(one), loaded)
+            for one in managers
+            if one.launcher not in blind
+            for unit, loaded in self.manager(one).loaded.items()
+        }
+
+    def unit(self, manager: SimManager, loaded: Loaded) -> Unit:
+        pid = loaded.pid if loaded.state.alive else 0
+        drift = tuple(manager.drift(loaded, self.file_of(manager, loaded.unit)))
+        return Unit(manager.launcher, loaded.unit, loaded.state, pid, loaded.since, drift=drift)
+
+    def _claimed(self, manager: Manager) -> dict[str, str]:
+        """Descriptions of this deployment: what lies in the account's folder may be another's."""
+        owner = {key: dict(manager.address)[key] for key in ("deployment", "root")}
+        found = self.descriptions(self.manager(manager)).items()
+        return {unit: path for unit, (path, data) in found if owner.items() <= data.items()}
+
+    def _outdated(self, desired: Deployment, units: Mapping[tuple[str, str], Unit]) -> dict[int, str]:
+        images = {install.id for install in desired.installs if install.method == "apptainer-sif"}
+        found = {}
+        for service in desired.services:
+            unit = units.get((service.launcher, service.unit))
+            install, build = self.held.get(unit.pid, ("", 0)) if unit else ("", 0)
+            now = self.built.get(install, 0) if install in self.installs else -1
+            if unit and service.install == install and install in images and build != now:
+                found[unit.pid] = "its image was replaced since it started"
+        return found
 
     def _daemon_state(self, manager: SimManager) -> DaemonState:
         process = self.processes.get(manager.pid)
@@ -328,11 +395,6 @@ def _parse(content: bytes) -> Mapping[str, str] | None:
     return data if isinstance(data, dict) else None
 
 
-def _unit(manager: SimManager, loaded: Loaded) -> Unit:
-    pid = loaded.pid if loaded.state.alive else 0
-    return Unit(manager.launcher, loaded.unit, loaded.state, pid, loaded.since)
-
-
 class SimBackend:
     """`launchers.base.Backend` over a manager of the host."""
 
@@ -366,6 +428,9 @@ class SimBackend:
         self._note("reload", ())
         self.host.act()
         available = {unit: data for unit, (_, data) in self.host.descriptions(self.manager).items()}
+        if self.manager.keeping is Keeping.ACCOUNT:
+            self.host.reload(self.manager)
+            return frozenset()
         self.manager.available = available
         return frozenset(u for u, loaded in self.manager.loaded.items() if loaded.description != available.get(u))
 
@@ -373,9 +438,22 @@ class SimBackend:
         return self._each("add", units, self._add)
 
     def _add(self, unit: str) -> str:
+        if self.manager.keeping is Keeping.INSTANCES:
+            return ""
+        if self.manager.keeping is Keeping.ACCOUNT:
+            return self._enable(unit)
         if unit not in self.manager.available:
             return f"no such unit: {unit}"
         self.manager.loaded.setdefault(unit, Loaded(unit, self.manager.available[unit]))
+        return ""
+
+    def _enable(self, unit: str) -> str:
+        manager = self.manager
+        if unit not in manager.loaded:
+            return f"no such unit: {unit}"
+        manager.masked.discard(unit)
+        manager.dropins.discard(unit)
+        manager.enabled.add(unit)
         return ""
 
     def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
@@ -385,6 +463,10 @@ class SimBackend:
         loaded = self.manager.loaded.get(unit)
         if loaded is not None and not loaded.state.down:
             return f"{unit} still runs"
+        if self.manager.keeping is Keeping.ACCOUNT:
+            for told in (self.manager.enabled, self.manager.masked, self.manager.dropins):
+                told.discard(unit)
+            return ""
         self.manager.loaded.pop(unit, None)
         return ""
 
@@ -392,9 +474,14 @@ class SimBackend:
         return self._each("start", units, self._start)
 
     def _start(self, unit: str) -> str:
+        if self.manager.keeping is Keeping.INSTANCES:
+            shim = {"shim": f"{dict(self.kept_by.address)['root']}/bin/{unit}"}
+            self.manager.loaded.setdefault(unit, Loaded(unit, shim))
         loaded = self.manager.loaded.get(unit)
         if loaded is None:
             return f"no such unit: {unit}"
+        if unit in self.manager.masked:
+            return f"{unit} is masked"
         if loaded.state is State.STOPPING:
             return "it is still stopping"
         if loaded.state.down:
@@ -407,7 +494,7 @@ class SimBackend:
     def _stop(self, unit: str) -> str:
         loaded = self.manager.loaded.get(unit)
         if loaded is None:
-            return f"no such unit: {unit}"
+            return f"no such unit: {unit}" if self.manager.keeping.own else ""
         self.host.halt(loaded)
         return ""
 
@@ -427,7 +514,7 @@ class SimBackend:
         found = {}
         for name in names:
             loaded = self.manager.loaded.get(name)
-            found[name] = _unit(self.manager, loaded) if loaded else absent_unit._replace(name=name)
+            found[name] = self.host.unit(self.manager, loaded) if loaded else absent_unit._replace(name=name)
         return found
 
     def log(self, unit: str) -> Log:
@@ -450,9 +537,8 @@ class _Hands:
     ) -> None:
         self.host, self.plan, self.compiled, self.asked_to_stop = host, plan, compiled, asked_to_stop
         desired = compiled.deployment
-        wanted = {daemon.launcher for daemon in desired.managers}
-        daemons = (*desired.managers, *(d for d in inventory.managers if d.launcher not in wanted))
-        self.backends = {daemon.launcher: SimBackend(host, daemon) for daemon in daemons}
+        known = {one.launcher: one for one in (*desired.spare_managers, *inventory.managers, *desired.managers)}
+        self.backends = {launcher: SimBackend(host, one) for launcher, one in known.items()}
         self.services = {service.name: service for service in desired.services}
         self.results: dict[str, StepResult] = {}
 
@@ -487,6 +573,7 @@ class _Hands:
         host, desired = self.host, self.compiled.deployment
         if step.action is Action.INSTALL:
             host.act()
+            host.built[step.target] = host.built.get(step.target, 0) + 1
             host.installs[step.target] = next(i.digest for i in desired.installs if i.id == step.target)
         elif step.action is Action.CHECK:
             install = self.services[step.service].install

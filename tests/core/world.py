@@ -19,7 +19,9 @@ from reconciler.core.model import (
     Role,
     Service,
 )
+from tests.core.managers import UNIT_FOLDER, Keeping, keeping
 
+NO_DAEMON = ("apptainer", "systemd")
 READY, STOP = 1.0, 10.0  # seconds that every service declares
 
 
@@ -97,14 +99,18 @@ def build(desired: World) -> Compiled:
         fields[svc.name] = _fields(desired, svc)
         owner = {"deployment": f"site/{desired.environment}", "service": svc.name, "root": desired.root}
         shim = {**owner, "spec": service.spec, "version": service.version, "component": svc.component}
+        described = keeping(svc.launcher) is not Keeping.INSTANCES
+        shim |= {} if described else {"launch": service.launch}
         shim_path = f"{desired.root}/bin/{service.unit}"
         unit = {**owner, "unit": service.unit, "launch": service.launch, "shim": shim_path}
         add(shim_path, json.dumps(shim), Role.SHIM, (svc.name,), mode=0o700)
         add(f"{desired.root}/env/{service.unit}", json.dumps([svc.name, svc.env]), Role.ENV, (svc.name,))
-        add(f"{_folder(desired.root, svc.launcher)}/{service.unit}", json.dumps(unit), Role.UNIT, (svc.name,))
-    daemons = tuple(_daemon(desired, launcher) for launcher in sorted(launchers))
-    for daemon in daemons:
-        add(dict(daemon.address)["conf"], f"{daemon.launcher}: {desired.daemon}", Role.DAEMON, ())
+        if described:
+            add(f"{_folder(desired.root, svc.launcher)}/{service.unit}", json.dumps(unit), Role.UNIT, (svc.name,))
+    managers = tuple(_manager(desired, launcher) for launcher in sorted(launchers))
+    for manager in managers:
+        if manager.is_daemon:
+            add(dict(manager.address)["conf"], f"{manager.launcher}: {desired.daemon}", Role.DAEMON, ())
     deployment = Deployment(
         site="site",
         environment=desired.environment,
@@ -114,15 +120,16 @@ def build(desired: World) -> Compiled:
         services=tuple(sorted(services)),
         files=tuple(sorted(files)),
         installs=tuple(sorted(installs.values())),
-        managers=daemons,
+        managers=managers,
         disabled={svc.name: Origin("desired/sites/site.yaml", 7, 5) for svc in desired.services if not svc.enabled},
         policy=desired.policy,
+        spare_managers=tuple(_manager(desired, launcher) for launcher in NO_DAEMON if launcher not in launchers),
     )
     return Compiled(deployment, contents, fields)
 
 
 def _folder(root: str, launcher: str) -> str:
-    return f"{root}/config/{launcher}"
+    return UNIT_FOLDER if keeping(launcher) is Keeping.ACCOUNT else f"{root}/config/{launcher}"
 
 
 def _install(desired: World, component: str) -> Install | None:
@@ -130,7 +137,8 @@ def _install(desired: World, component: str) -> Install | None:
         return None
     name = f"{component}-{desired.version(component)}"
     path = f"{desired.root}/venvs/{name}"
-    return Install(name, component, desired.version(component), "venv", digest_of(name), path, name, "", "")
+    method = "apptainer-sif" if component.startswith("image") else "venv"
+    return Install(name, component, desired.version(component), method, digest_of(name), path, name, "", "")
 
 
 def _service(desired: World, svc: Svc, install: str) -> Service:
@@ -170,11 +178,12 @@ def _fields(desired: World, svc: Svc) -> dict[str, Field]:
     return {"version": Field(desired.version(svc.component), origin), **fields}
 
 
-def _daemon(desired: World, launcher: str) -> Manager:
+def _manager(desired: World, launcher: str) -> Manager:
+    own = keeping(launcher).own
     address = (
-        ("conf", f"{desired.root}/config/{launcher}d.conf"),
+        *((("conf", f"{desired.root}/config/{launcher}d.conf"),) if own else ()),
         ("units", _folder(desired.root, launcher)),
         ("root", desired.root),
         ("deployment", f"site/{desired.environment}"),
     )
-    return Manager(launcher, digest_of([launcher, desired.daemon]), address)
+    return Manager(launcher, digest_of([launcher, desired.daemon]) if own else "", address)
