@@ -98,12 +98,19 @@ def alive(pid: int, started: float) -> bool:
 
 
 def instance(pid: int) -> marks.Instance | None:
-    """What Apptainer was told of the instance whose first process this is; None where it is no such process."""
-    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-        if procfs.read_stat(pid).name == marks.INIT:
-            found = marks.read_instance(procfs.environ(str(pid)))
-            return found if found and found.name else None
-    return None
+    """What Apptainer was told of the instance whose first process this is; None where it is no such process.
+
+    It has no name where that cannot be read or understood.
+    """
+    unknown = marks.Instance("", {})
+    try:
+        if procfs.read_stat(pid).name != marks.INIT:
+            return None
+        return marks.read_instance(procfs.environ(str(pid))) or unknown
+    except PermissionError:
+        return unknown
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def is_empty(pid: int) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "supervisor": "reconciler.launchers.supervisor",
     "systemd": "reconciler.launchers.systemd",
+    "apptainer": "reconciler.launchers.apptainer",
 }
 
 NAMES = tuple(_MODULES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reconciler.core.model import Role
 from reconciler.launchers import shim
 from reconciler.launchers.base import Mode, Place, RenderedFile, ServiceSpec
@@ -42,8 +44,11 @@ def marks(place: Place, service: ServiceSpec) -> dict[str, str]:
     }
 
 
-def script(place: Place, service: ServiceSpec) -> RenderedFile:
-    """The shim. An instance under a launcher that must know its pid notes it in `pid_path`."""
+def script(place: Place, service: ServiceSpec, own: Mapping[str, str] | None = None) -> RenderedFile:
+    """The shim. An instance under a launcher that must know its pid notes it in `pid_path`.
+
+    `own`: marks that it sets itself, where the launcher has no description of the service to set them in.
+    """
     text = shim.render_shim(
         shim.Shim(
             deployment=deployment(place),
@@ -59,6 +64,7 @@ def script(place: Place, service: ServiceSpec) -> RenderedFile:
             env_file=env_path(place, service),
             container=service.container,
             pid_file=pid_path(place, service),
+            marks=tuple((own or {}).items()),
         )
     )
     return RenderedFile(script_path(place, service), 0o700, encode(text), Role.SHIM, service.name)
@@ -73,5 +79,3 @@ def environment(place: Place, service: ServiceSpec) -> RenderedFile:
 
 def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-

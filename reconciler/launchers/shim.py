@@ -57,6 +57,7 @@ class Shim(NamedTuple):
     env_file: str  # path of the file with the service's own variables
     container: Container | None = None
     pid_file: str = ""  # where an instance notes the pid of its main process; empty: nowhere
+    marks: tuple[tuple[str, str], ...] = ()  # that no launcher sets, as it has no description to set them in
 
 
 class Owner(NamedTuple):
@@ -89,6 +90,7 @@ def render_shim(shim: Shim) -> str:
             f"#!/bin/{'bash' if shim.prologue.strip() else 'sh'}\n",
             header(shim.deployment, shim.unit, shim.root),
             "# Written by reconcile at every change: edit the desired state instead.\n",
+            _own_marks(shim),
             _prologue(shim),
             _environment(shim),
             f"{_marks(shim)}\n",
@@ -178,9 +180,14 @@ def _inner_marks(shim: Shim) -> str:
     """Apptainer hands on what begins with its own prefix, also into a clean environment."""
     if shim.container is None:
         return ""
-    inner = " ".join(f'APPTAINERENV_{name}="${name}"' for name in _INNER)
+    names = dict.fromkeys((*_INNER, *(name for name, _ in shim.marks)))
+    inner = " ".join(f'APPTAINERENV_{name}="${name}"' for name in names)
     where = f"export APPTAINER_CONFIGDIR={quote(shim.container.configdir)}\n"
     return f"export {inner}\n" + (where if shim.container.mode is Mode.INSTANCE else "")
+
+
+def _own_marks(shim: Shim) -> str:
+    return f"export {' '.join(f'{name}={quote(value)}' for name, value in shim.marks)}\n" if shim.marks else ""
 
 
 def _marks(shim: Shim) -> str:
