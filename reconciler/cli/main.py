@@ -17,6 +17,7 @@ _COMMANDS = {
     "plan": ("passes", "plan"),
     "apply": ("passes", "apply"),
     "status": ("passes", "status"),
+    "logs": ("logs", "logs"),
     "diff": ("authoring", "diff"),
     "validate": ("authoring", "check"),
     "explain": ("authoring", "explain"),

@@ -24,6 +24,7 @@ _COMMANDS = {
     "apply": "carry a plan out; a saved one only against the state that it was made from",
     "diff": "what a change of the repo would do to every site and environment, without access to them",
     "status": "what runs, its version, its health, since when",
+    "logs": "what a service has written: the files or the journal of its launcher",
     "validate": "check a desired-state repo, all errors at once",
     "explain": "each effective value of a service, and the file and line that set it",
     "schema": "a JSON Schema of the layer files, for an editor",
@@ -88,6 +89,12 @@ def _whole() -> _Parser:
     diff = command("diff")
     diff.add_argument("range", metavar="A..B", help="two revisions of the desired-state repo")
     command("status")
+    logs = command("logs")
+    logs.add_argument("service", metavar="SERVICE")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C, through restarts and rotation")
+    logs.add_argument(
+        "-n", "--lines", type=_lines, default=100, metavar="N", help="only the last N, or `all` (default: 100)"
+    )
     validate = command("validate")
     validate.add_argument("path", nargs="?", default=".", metavar="PATH", help="a folder with desired/ (default: here)")
     explain = command("explain")
@@ -97,6 +104,13 @@ def _whole() -> _Parser:
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
+
+
+def _lines(text: str) -> int | None:
+    """None for all of them."""
+    if text != "all" and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"`{text}` is neither a number of lines nor `all`")
+    return None if text == "all" else int(text)
 
 
 def _accept_rewind(parser: argparse.ArgumentParser) -> None:
