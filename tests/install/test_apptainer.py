@@ -385,6 +385,26 @@ def test_what_a_killed_build_left_goes(images: Path, source: Path) -> None:
     assert source.exists()
 
 
+def test_killed_before_it_is_marked(
+    images: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new image is in place, and is not taken for the old one if git goes back to that."""
+    old, new = wanted(images, source), wanted(images, write_sif(tmp_path / "other.sif", b"2"))
+    old.build()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.install.apptainer.making.record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            new.build()
+    assert new.path.read_bytes() == (tmp_path / "other.sif").read_bytes()
+    assert (old.complete(), new.complete()) == (False, False)
+    old.build()
+    assert (old.complete(), old.path.read_bytes()) == (True, source.read_bytes())
+
+
 def test_two_at_once_build_it_once(images: Path, source: Path) -> None:
     """Two deployments may share the folder."""
     one, told = wanted(images, source), list[str]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from errno import ENOENT
 from stat import S_ISREG
 
 from reconciler.core.model import Install
@@ -13,7 +14,7 @@ from reconciler.install.apptainer.content import problem, sha256_of
 from reconciler.install.apptainer.fetching import Fetching
 from reconciler.install.apptainer.hints import hint
 from reconciler.install.apptainer.meter import Meter
-from reconciler.install.apptainer.place import Standing, beside, record, standing, stat_of
+from reconciler.install.apptainer.place import Standing, beside, forget, record, standing, stat_of
 from reconciler.install.base import InstallError
 from reconciler.install.building import alone, end_processes
 
@@ -30,26 +31,30 @@ def make(install: Install, progress: Callable[[str], None], asked_to_stop: Calla
                 _make(install, progress, Meter(install.id, progress, asked_to_stop))
     except OSError as error:
         what = f"{error.filename or install.path}: {error.strerror or error}"
-        advice = hint(error.strerror or "")
+        advice = hint(error.strerror or "") if error.errno != ENOENT else ""  # that hint is on sources
         raise InstallError(f"{install.id} could not be built: {what}" + (f"\n{advice}" if advice else "")) from error
 
 
 def _make(install: Install, progress: Callable[[str], None], meter: Meter) -> None:
-    there = _digest_of_what_is_there(install, meter)
-    if not there or there != install.sha256:
+    info = stat_of(install.path)
+    there = _sha256(install.path, meter) if standing(install) is Standing.UNPROVEN else ""
+    if info is None or not there or there != install.sha256:
         _check_place(install, there)
-        with _aside(install) as folder:
-            made = Fetching(install, folder, progress, meter).fetch()
-            _prove(install, made, meter)
-            _flush(made)
-            os.rename(made, install.path)
-            files.sync_folders((install.path,))
-    record(install)
+        info = _replace(install, progress, meter)
+    record(install, info)
 
 
-def _digest_of_what_is_there(install: Install, meter: Meter) -> str:
-    """Empty where that does not matter."""
-    return _sha256(install.path, meter) if standing(install) is Standing.UNPROVEN else ""
+def _replace(install: Install, progress: Callable[[str], None], meter: Meter) -> os.stat_result:
+    """The state of the file that was put into place: by then somebody may have put another one there."""
+    with _aside(install) as folder:
+        made = Fetching(install, folder, progress, meter).fetch()
+        _flush(made)
+        info = os.stat(made)
+        _prove(install, made, meter)
+        forget(install)  # or a kill right after the rename would leave the new file with the mark of the old
+        os.rename(made, install.path)
+        files.sync_folders((install.path,))
+    return info
 
 
 def _check_place(install: Install, there: str) -> None:

@@ -56,13 +56,22 @@ def has_digest(install: Install) -> bool:
     return _digest(install.path, _told(info), info.st_dev) == install.sha256
 
 
-def record(install: Install) -> None:
-    """Say beside the image that it is of this build. Raises `OSError`."""
+def record(install: Install, info: os.stat_result) -> None:
+    """Say beside the image that this very file is of this build. Raises `OSError`."""
     from reconciler.host import files
 
     marker = beside(install, "complete")
-    text = f"{install.digest} {_told(os.stat(install.path))}\n{install.id}\n"
+    text = f"{install.digest} {_told(info)}\n{install.id}\n"
     files.write(marker, text.encode("utf-8", "surrogateescape"), 0o644)
+    files.sync_folders((marker,))
+
+
+def forget(install: Install) -> None:
+    """Say no longer which build the image is of. Raises `OSError`."""
+    from reconciler.host import files
+
+    marker = beside(install, "complete")
+    files.remove(marker)
     files.sync_folders((marker,))
 
 
