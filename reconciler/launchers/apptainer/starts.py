@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from reconciler.host import background, files, proc
+from reconciler.host import detached, files, proc
 
 _LEAST = 4  # characters of a value that is kept out of what is told; shorter ones say nothing
 
@@ -41,7 +41,7 @@ class Starts:
         """Those that are over since the last time, with why they failed, empty where they did not; begin others."""
         over = {}
         for name, pid in list(self._running.items()):
-            code = background.ended(pid)
+            code = detached.ended(pid)
             if code is not None:
                 del self._running[name]
                 over[name] = self._failure(name, code)
@@ -58,7 +58,7 @@ class Starts:
     def _begin(self, name: str) -> Mapping[str, str]:
         try:
             script = f"{self._address['bin']}/{name}"
-            self._running[name] = background.start([script], background.environment(), self._output(name))
+            self._running[name] = detached.start([script], detached.environment(), self._output(name))
         except OSError as error:
             return {name: f"{error.filename or script} cannot be run: {error.strerror or error}"}
         return {}
@@ -91,7 +91,7 @@ class Starts:
 
     def close(self) -> None:
         """End what has not come to its end: nobody would hear of it any more."""
-        background.end(list(self._running.values()))
+        detached.end(list(self._running.values()))
         self._running.clear()
         self._waiting.clear()
 
