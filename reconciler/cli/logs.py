@@ -66,7 +66,9 @@ def _sources(found: Found, options: Namespace) -> Iterator[_Source]:
 
 def _show(sources: list[_Source], printer: _Printer, *, remarks: bool) -> int:
     """One after the other."""
-    good = [_begin(source, printer, empty="is empty" * remarks) for source in sources]
+    good = [_begin(source, printer) for source in sources]
+    if all(good) and remarks and not printer.printed:
+        _say(f"{', '.join(source.name for source in sources)}: nothing was written yet")
     return 0 if all(good) else 1
 
 
@@ -85,13 +87,11 @@ def _follow(sources: list[_Source], printer: _Printer) -> int:
     return 1
 
 
-def _begin(source: _Source, printer: _Printer, *, empty: str = "", waiting: bool = False) -> bool:
+def _begin(source: _Source, printer: _Printer, *, waiting: bool = False) -> bool:
     """Print the last lines. Whether that went well, or may do so later."""
-    printed = False
     try:
         for piece in source.tail.last():
             printer.write(source, piece)
-            printed = True
     except NotThereYet as missing:
         _say(f"{missing}" + "; waiting for it" * waiting)
         return waiting
@@ -100,8 +100,6 @@ def _begin(source: _Source, printer: _Printer, *, empty: str = "", waiting: bool
         return False
     finally:
         _pass_on(source.tail.notes())
-    if empty and not printed:
-        _say(f"{source.name} {empty}")
     return True
 
 
@@ -160,6 +158,8 @@ def _pass_on(notes: bytes) -> None:
 
 
 class _Printer(Protocol):
+    printed: bool  # anything at all
+
     def write(self, source: _Source, piece: bytes) -> None: ...
 
     def finish(self) -> None:
@@ -185,12 +185,13 @@ class _Pieces:
         self._environments = environments
         self._style = style()
         self._last: _Source | None = None
+        self.printed = False
         self._ended = True  # the last line has its end
 
     def write(self, source: _Source, piece: bytes) -> None:
         if self._headings and source is not self._last:
             self._out.write(self._heading(source))
-        self._last, self._ended = source, piece.endswith(b"\n")
+        self._last, self._ended, self.printed = source, piece.endswith(b"\n"), True
         self._out.write(piece)
 
     def _heading(self, source: _Source) -> bytes:
@@ -208,9 +209,11 @@ class _Lines:
     def __init__(self, out: BinaryIO, form: Callable[[_Source, bytes], bytes]) -> None:
         self._out = out
         self._form = form
+        self.printed = False
         self._begun: dict[_Source, bytes] = {}
 
     def write(self, source: _Source, piece: bytes) -> None:
+        self.printed = True
         *lines, rest = (self._begun.pop(source, b"") + piece).split(b"\n")
         for line in lines:
             self._out.write(self._form(source, line))

@@ -63,8 +63,9 @@ class FileTail:
 
     def last(self) -> Iterator[bytes]:
         self._file = self._open()
-        files, missing = [self._file], self._file.go_to_last(self._lines)
+        files = [self._file]
         try:
+            missing = self._file.go_to_last(self._lines)
             for older in self._rotated() if missing != 0 else ():
                 files.append(older)
                 missing = older.go_to_last(missing)
