@@ -1,4 +1,8 @@
-"""Programs that a pass starts and does not wait for: their output goes to a file, and their end is asked for."""
+"""Runs a program while other work is done: started now, read later.
+
+What it prints waits in memory, so that it never waits for whoever reads it, as it would at a full pipe.
+Like `host.child` it does without the subprocess module.
+"""
 
 from __future__ import annotations
 
@@ -7,58 +11,68 @@ from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic, sleep
 
+from reconciler.host.child import Ended
+
 # by number: the signal module costs 5 ms, and POSIX fixes these
-_SIGKILL, _SIGPIPE, _SIGTERM = 9, 13, 15
-_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_POLL = 0.005
+_SIGKILL, _SIGPIPE = 9, 13
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002  # seconds between two looks whether it has ended
 
 
-def environment() -> dict[str, str]:
-    """What a program begins with that outlives the pass: the same from cron and from a login."""
-    import pwd
+class Background:
+    """A running program, found on the PATH. Whoever starts one must call `finish` or `end`. Raises `OSError`."""
 
-    try:
-        account = pwd.getpwuid(os.getuid())
-        name, home, shell = account.pw_name, account.pw_dir, account.pw_shell or "/bin/sh"
-    except KeyError:  # an account that the directory service does not know just now
-        name, home, shell = os.environ.get("USER", str(os.getuid())), os.environ.get("HOME", "/"), "/bin/sh"
-    path = "/usr/local/bin:/usr/bin:/bin"
-    return {"HOME": home, "LOGNAME": name, "USER": name, "SHELL": shell, "PATH": path, "LANG": "C.UTF-8"}
+    def __init__(self, argv: list[str], env: Mapping[str, str]) -> None:
+        self._out, self._err = os.memfd_create("out"), os.memfd_create("err")
+        actions = (
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, self._out, 1),
+            (os.POSIX_SPAWN_DUP2, self._err, 2),
+        )
+        self._pid = 0
+        try:
+            self._pid = os.posix_spawnp(
+                argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,)
+            )
+        finally:
+            if not self._pid:
+                self._close()
+
+    def finish(self, deadline: float) -> Ended:
+        """Wait for its end, at most until `deadline` (monotonic seconds); then it is killed."""
+        pause = _FIRST_PAUSE
+        try:
+            while (code := self._reaped()) is None:
+                if monotonic() >= deadline:
+                    return Ended(-_SIGKILL, b"", _content(self._err), late=True)
+                sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            return Ended(code, _content(self._out), _content(self._err), late=False)
+        finally:
+            self.end()
+
+    def _reaped(self) -> int | None:
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if not pid:
+            return None
+        self._pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def end(self) -> None:
+        """Kill it where it still runs. Any number of times."""
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, _SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+        self._close()
+
+    def _close(self) -> None:
+        for descriptor in (self._out, self._err):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._out = self._err = -1
 
 
-def start(argv: list[str], env: Mapping[str, str], output: str) -> int:
-    """Start a program in a session of its own, with all that it prints in the file `output`; its pid.
-
-    Whoever starts one must call `ended` until it has. Raises `OSError`.
-    """
-    actions = (
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    )
-    # python ignores SIGPIPE and a caller may block signals: neither is for a service to inherit
-    return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,))
-
-
-def ended(pid: int) -> int | None:
-    """The exit status, negative for a signal; None while it runs. Once it was told it is not known any more."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
-
-
-def end(pids: list[int]) -> None:
-    """SIGTERM, and after two seconds SIGKILL, to programs that have not ended, and to their children."""
-    left = _signalled(pids, _SIGTERM)
-    until = monotonic() + _GRACE
-    while left and monotonic() < until:
-        left = [pid for pid in left if ended(pid) is None]
-        sleep(_POLL)
-    for pid in _signalled(left, _SIGKILL):
-        os.waitpid(pid, 0)
-
-
-def _signalled(pids: list[int], number: int) -> list[int]:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, number)
-    return pids
+def _content(descriptor: int) -> bytes:
+    """All that was written, wherever the program's position in it is."""
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)

@@ -83,10 +83,23 @@ def test_a_unit_file() -> None:
 
 
 def test_an_instance() -> None:
-    written = text(render(instance("db", "/srv/db.sif")))
-    assert "Type=forking\nPIDFile=/srv/jaws/run/db-dev.pid\nGuessMainPID=no\n" in written
+    """A shell is its main process, and hands the signal on."""
+    written = text(render(instance("db", "/srv/db.sif", stop_signal="INT")))
+    (line,) = (line for line in written.splitlines() if line.startswith("ExecStart="))
+    assert line.startswith('ExecStart=/bin/sh "-c" "')
+    assert line.endswith(
+        '"sh" "/srv/jaws/bin/db-dev" "/srv/jaws/run/db-dev.pid" "INT" "/home/jaws/.apptainer" "db-dev"'
+    )
+    assert "\nType=simple\n" in written
+    assert "\nKillSignal=SIGTERM\n" in written
     assert '"RECONCILE_PID=1"' in written
-    assert "Instance=db-dev\nConfigDir=/home/jaws/.apptainer\n" in written
+    assert "PidFile=/srv/jaws/run/db-dev.pid\nInstance=db-dev\nFolder=/home/jaws/.apptainer\n" in written
+
+
+def test_another_stop_signal_of_an_instance_is_another_launch() -> None:
+    """systemd does not send it, so it is not among systemd's options."""
+    one, other = (render(instance("db", "/srv/db.sif", stop_signal=name)) for name in ("INT", "TERM"))
+    assert one.launch != other.launch
 
 
 def test_the_system_manager() -> None:

@@ -17,7 +17,7 @@ from reconciler.core.digest import digest_of
 from reconciler.core.model import Manager, Role
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import Backend, Container, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
-from reconciler.launchers.systemd import unit_file
+from reconciler.launchers.systemd import instance, unit_file
 
 NAME = "systemd"
 
@@ -208,7 +208,7 @@ def _marks(place: Place, service: ServiceSpec) -> dict[str, str]:
 
 
 def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, str]]]:
-    """All that systemd goes by but the environment, before any quoting."""
+    """All that systemd goes by but the environment."""
     given = service.options
     unit = [
         ("StartLimitBurst", str(given.get("start_limit_burst", 4))),
@@ -216,9 +216,9 @@ def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, st
     ]
     user = str(place.settings.get("user") or "")
     main = [
-        *_kind(place, service),
+        ("Type", "simple"),
         *([("User", user)] if user else []),
-        ("ExecStart", scripts.script_path(place, service)),
+        ("ExecStart", _program(place, service)),
         ("Restart", str(given.get("restart", "always"))),
         ("RestartSec", str(given.get("restart_sec", 1))),
         *_stopping(service),
@@ -227,10 +227,11 @@ def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, st
     return {"Unit": unit, "Service": main, "Install": [("WantedBy", _wanted_by(place))]}
 
 
-def _kind(place: Place, service: ServiceSpec) -> list[tuple[str, str]]:
-    if _instance(service) is None:
-        return [("Type", "simple")]
-    return [("Type", "forking"), ("PIDFile", scripts.pid_path(place, service)), ("GuessMainPID", "no")]
+def _program(place: Place, service: ServiceSpec) -> str:
+    path, box = scripts.script_path(place, service), _instance(service)
+    if box is None:
+        return unit_file.word(path)
+    return instance.command(path, scripts.pid_path(place, service), _signal(service.stop_signal), box)
 
 
 def _stopping(service: ServiceSpec) -> list[tuple[str, str]]:
@@ -239,7 +240,7 @@ def _stopping(service: ServiceSpec) -> list[tuple[str, str]]:
         # system, while the service inside may take minutes to stop. So the main process alone gets it, and
         # whatever is left when that has ended is killed.
         ("KillMode", "mixed"),
-        ("KillSignal", _signal(service.stop_signal)),
+        ("KillSignal", "SIGTERM" if _instance(service) else _signal(service.stop_signal)),
         ("TimeoutStopSec", str(math.ceil(service.stop_seconds))),
     ]
 
@@ -253,26 +254,29 @@ def _unit_file(place: Place, service: ServiceSpec, launch: str) -> RenderedFile:
     options = _options(place, service)
     about = f"{service.name} of {scripts.deployment(place)} (reconcile)"
     marks = _marks(place, service) | {"RECONCILE_LAUNCH": launch}
-    sections = {name: [(key, _written(key, value)) for key, value in part] for name, part in options.items()}
-    sections["Unit"].insert(0, ("Description", unit_file.escape(about)))
-    sections["Service"].append(("Environment", unit_file.environment(marks)))
-    sections[unit_file.OWN] = _own(service)
+    sections = {
+        "Unit": [("Description", unit_file.escape(about)), *options["Unit"]],
+        "Service": [*options["Service"], ("Environment", unit_file.environment(marks))],
+        "Install": options["Install"],
+        unit_file.OWN: _own(place, service),
+    }
     text = shim.header(scripts.deployment(place), service.unit, place.paths["root"]) + unit_file.write(sections)
     path = f"{_unit_folder(place)}/{service.unit}"
     return RenderedFile(path, 0o644, scripts.encode(text), Role.UNIT, service.name)
 
 
-def _written(key: str, value: str) -> str:
-    return unit_file.word(value) if key == "ExecStart" else unit_file.escape(value) if key == "PIDFile" else value
-
-
-def _own(service: ServiceSpec) -> list[tuple[str, str]]:
+def _own(place: Place, service: ServiceSpec) -> list[tuple[str, str]]:
     """What `backend` must know and systemd has no word for."""
     box = _instance(service)
     seconds = ("StartSeconds", str(_start_seconds(service)))
     if box is None:
         return [seconds]
-    return [seconds, ("Instance", box.instance), ("ConfigDir", unit_file.escape(box.configdir))]
+    return [
+        seconds,
+        ("PidFile", scripts.pid_path(place, service)),
+        ("Instance", box.instance),
+        ("Folder", box.configdir),
+    ]
 
 
 LAUNCHER = Systemd()

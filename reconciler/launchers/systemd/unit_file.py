@@ -30,6 +30,11 @@ def word(text: str) -> str:
     return '"' + escape(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def argument(text: str) -> str:
+    """One argument of a program, which systemd would expand variables in."""
+    return word(text).replace("$", "$$")
+
+
 def environment(variables: Mapping[str, str]) -> str:
     """The value of `Environment=`. Texts that `check_text` refuses cannot be written."""
     return " ".join(word(f"{key}={value}") for key, value in variables.items())

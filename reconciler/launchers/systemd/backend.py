@@ -1,0 +1,260 @@
+"""Asks and drives systemd for the units of one deployment."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from reconciler.core.model import Drift, Gap, Manager, Process, State, Unit
+from reconciler.host.background import Background
+from reconciler.host.child import Ended
+from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
+from reconciler.launchers.systemd import show
+from reconciler.launchers.systemd.control import LINGER, Control, account, blocks_of
+from reconciler.launchers.systemd.drift import drift
+from reconciler.launchers.systemd.folder import Folders, OwnFile
+from reconciler.launchers.systemd.show import NAME, Block, Now
+
+_ANSWER = 30.0  # seconds to wait for systemctl; a daemon-reload runs every generator
+
+
+class SystemdBackend:
+    """See `base.Backend`. One `systemctl` for each request; `runtime` and `linger` are there for tests."""
+
+    def __init__(self, manager: Manager, seconds: float = _ANSWER, runtime: str = "", linger: str = LINGER) -> None:
+        address = dict(manager.address)
+        self._seconds = seconds
+        self._wanted = address["wanted"].split()
+        self._control = Control(address["scope"], seconds, runtime, linger)
+        self._folders = Folders(address, self._control.runtime)
+        self._files: dict[str, OwnFile] = {}
+        self._gaps: tuple[Gap, ...] = ()
+        self._question: Background | None = None
+        self._asked: frozenset[str] | None = None  # None: nothing was asked yet
+        self._refused = ""  # why nothing could be asked
+
+    @property
+    def daemon(self) -> DaemonControl | None:
+        return None
+
+    # ------------------------------------------------------------ looking
+
+    def ask(self) -> None:
+        self.close()
+        self._files, self._gaps = self._folders.ours()
+        self._asked = frozenset((*self._wanted, *self._files))
+        self._refused = self._control.problem()
+        if self._asked and not self._refused:
+            self._begin(self._asked)
+
+    def _begin(self, names: Iterable[str]) -> None:
+        try:
+            self._question = self._control.begin(self._control.show_argv(sorted(names)))
+        except OSError as error:
+            self._refused = f"systemctl cannot be started: {error.strerror or error}"
+
+    def answer(self, processes: Mapping[int, Process]) -> Look:
+        if self._asked is None:
+            self.ask()
+        claimed = {(NAME, name): file.path for name, file in self._files.items()}
+        warning = self._control.linger_warning()
+        warnings = (warning,) if warning else ()
+        blocks, now = self._read(), Now(time.time(), time.monotonic())
+        more = () if self._refused else _kept_unasked(processes, blocks, self._asked or frozenset())
+        if more:
+            self._begin(more)
+            blocks |= self._read()
+        if self._refused:
+            return Look({}, claimed, gaps=(*self._gaps, Gap("launcher", NAME, self._refused)), warnings=warnings)
+        enabled = self._folders.enabled()
+        units = {}
+        for name, block in blocks.items():
+            unit = self._unit(block, self._files.get(name), now)
+            if unit.state is not State.ABSENT:
+                is_ours = name in self._files or unit.pid in processes
+                found = tuple(self._drift(block, name in enabled)) if is_ours else ()
+                units[NAME, name] = unit._replace(drift=found)
+        self._asked = None
+        return Look(units, claimed, gaps=self._gaps, warnings=warnings)
+
+    def _read(self) -> dict[str, Block]:
+        """Await the answer. Where there is none, `_refused` says why."""
+        question, self._question = self._question, None
+        if question is None:
+            return {}
+        ended = question.finish(time.monotonic() + self._seconds)
+        self._refused = _failure(ended, self._seconds)
+        return {} if self._refused else blocks_of(ended.out)
+
+    def _drift(self, block: Block, is_enabled: bool) -> Iterable[Drift]:
+        return drift(block, self._files.get(block["Id"]), self._folders.by_hand, is_enabled=is_enabled)
+
+    def _unit(self, block: Block, file: OwnFile | None, now: Now) -> Unit:
+        unit = show.unit(block, now)
+        if unit.state is State.RUNNING and file is not None:
+            return _as_started(unit, file, now)
+        if unit.state in (State.STOPPED, State.EXITED) and self._is_forgotten(block, file):
+            return unit._replace(state=State.ABSENT)
+        return unit
+
+    def _is_forgotten(self, block: Block, file: OwnFile | None) -> bool:
+        """It is down and its file is gone: systemd has only not noticed."""
+        fragment = block.get("FragmentPath", "")
+        return file is None and fragment.startswith(f"{self._folders.units}/") and not os.path.lexists(fragment)
+
+    def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
+        blocks, now = self._control.show(names), Now(time.time(), time.monotonic())
+        found = {name: self._unit(blocks[name], self._own_file(name), now) for name in names if name in blocks}
+        return {name: found.get(name) or Unit(NAME, name, State.ABSENT) for name in names}
+
+    def _own_file(self, unit: str) -> OwnFile | None:
+        try:
+            return self._folders.own_file(unit)
+        except OSError:
+            return None
+
+    def log(self, unit: str) -> Log:
+        """An instance's own output is in files of Apptainer; why it could not be started is in the journal."""
+        command = ("journalctl", self._control.word, "-u", unit)
+        own = file.own if (file := self._own_file(unit)) else {}
+        if "Instance" not in own:
+            return Log(command=command)
+        path = f"{own['Folder']}/instances/logs/{os.uname().nodename}/{account()}/{own['Instance']}"
+        return Log(files=(f"{path}.out", f"{path}.err"), command=command)
+
+    def close(self) -> None:
+        if self._question is not None:
+            self._question.end()
+            self._question = None
+
+    # ------------------------------------------------------------ driving
+
+    def reload(self) -> frozenset[str]:
+        """None runs from another description afterwards that its process does not show: its marks tell."""
+        said = self._control.order("daemon-reload")
+        if said:
+            raise BackendError(f"systemd could not read its unit files anew: {said}")
+        # It may report success after having failed (systemd#43001).
+        ours, _ = self._folders.ours()
+        blocks = self._control.show(sorted(ours), ("Id", "NeedDaemonReload"))
+        old = [name for name, block in blocks.items() if block.get("NeedDaemonReload") == "yes"]
+        if old:
+            raise BackendError(f"systemd said that it had read its unit files anew, and has not: {', '.join(old)}")
+        return frozenset()
+
+    def add(self, units: Sequence[str]) -> Iterable[Outcome]:
+        errors: dict[str, str] = {}
+        moved = False
+        for unit in units:
+            try:
+                moved |= self._folders.clear(unit)
+            except OSError as error:
+                errors[unit] = f"{error.filename}: {error.strerror}"
+        if moved or self._any_stale(units):
+            self.reload()
+        enabled = self._folders.enabled()
+        missing = [unit for unit in units if unit not in enabled and unit not in errors]
+        errors |= {one.unit: one.error for one in self._control.each("enable", ("--no-reload",), missing)}
+        return [Outcome(unit, errors.get(unit, "")) for unit in units]
+
+    def _any_stale(self, units: Sequence[str]) -> bool:
+        """Whether systemd goes by something else than what stands on disk now."""
+        for name, block in self._control.show(units).items():
+            file = self._own_file(name)
+            if any(found.restarts for found in drift(block, file, self._folders.by_hand, is_enabled=True)):
+                return True
+            if block.get("NeedDaemonReload") == "yes" or block.get("LoadState") not in ("loaded", "not-found"):
+                return True
+        return False
+
+    def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
+        outcomes = self._control.each("disable", ("--no-reload",), units, fine="does not exist")
+        self._control.each("reset-failed", (), units)  # it complains of what it has forgotten already
+        return [self._forgotten(outcome) for outcome in outcomes]
+
+    def _forgotten(self, outcome: Outcome) -> Outcome:
+        """systemctl leaves the link of a unit whose file is gone."""
+        try:
+            self._folders.forget(outcome.unit)
+        except OSError as error:
+            return Outcome(outcome.unit, f"{error.filename}: {error.strerror}")
+        return outcome
+
+    def start(self, units: Sequence[str]) -> Iterable[Outcome]:
+        # So that earlier starts, those of passes too, do not count: systemd refuses what starts too often.
+        self._control.each("reset-failed", (), units)
+        # In mode `fail` systemd refuses what it is still stopping; else it would wait with the start.
+        return self._control.each("start", ("--no-block", "--job-mode=fail"), units)
+
+    def stop(self, units: Sequence[str]) -> Iterable[Outcome]:
+        return self._control.each("stop", ("--no-block",), units, fine="not loaded")
+
+
+# ---------------------------------------------------------------- reading answers
+
+
+def _failure(ended: Ended, seconds: float) -> str:
+    """Why an answer is none, or nothing."""
+    said = ended.err.decode(errors="replace").strip()
+    if ended.late:
+        return f"systemctl did not answer in {seconds:g} s" + (f": {said}" if said else "")
+    return f"systemctl show failed: {said or f'exit status {ended.code}'}" if ended.code else ""
+
+
+def _as_started(unit: Unit, file: OwnFile, now: Now) -> Unit:
+    """To systemd a unit runs as soon as it has forked; here only when it has stayed up for so long.
+
+    Of an instance the first process is what counts, and that is there a little later.
+    """
+    pid_file = file.own.get("PidFile")
+    pid = _instance_pid(pid_file) if pid_file else unit.pid
+    young = now.epoch - unit.since < file.start_seconds
+    return unit._replace(state=State.STARTING if young or not pid else State.RUNNING, pid=pid)
+
+
+def _instance_pid(pid_file: str) -> int:
+    """The first process of an instance; 0 while there is none. The file is taken away before each start."""
+    try:
+        with open(pid_file, encoding="ascii") as file:
+            pid = int(file.read())
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return pid if file.read() == "appinit\n" else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _kept_unasked(processes: Mapping[int, Process], blocks: Mapping[str, Block], asked: frozenset[str]) -> set[str]:
+    """Units that keep a process of ours and were not asked for: their files were deleted by hand."""
+    kept = {show.number(block, "MainPID") for block in blocks.values()}
+    managers: dict[int, bool] = {}
+    found = set()
+    for pid, process in processes.items():
+        if pid in kept or process.mark is None or not process.mark.service:
+            continue
+        if process.parent not in managers:
+            managers[process.parent] = _is_systemd(process.parent)
+        if managers[process.parent]:
+            found.add(_unit_of(pid))
+    return found - asked - {""}
+
+
+def _is_systemd(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return file.read() == "systemd\n"
+    except OSError:
+        return False
+
+
+def _unit_of(pid: int) -> str:
+    """The service unit whose control group a process is in, or nothing."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            paths = [
+                line.rstrip("\n").split(":", 2)[2] for line in file if line.startswith("0:") or ":name=systemd:" in line
+            ]
+    except OSError:
+        return ""
+    names = {path.rpartition("/")[2] for path in paths}
+    return next((name for name in names if name.endswith(".service") and not name.startswith("user@")), "")
