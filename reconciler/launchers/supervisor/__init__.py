@@ -193,7 +193,16 @@ def _manager(place: Place) -> Manager:
         ("deployment", scripts.deployment(place)),
         ("umask", _umask(place)),
     )
-    return Manager(NAME, digest_of([*_daemon_sections(place), _umask(place)]), address)
+    return Manager(NAME, digest_of([*_daemon_sections(place), _umask(place), *_unusual_conf(place)]), address)
+
+
+def _unusual_conf(place: Place) -> tuple[str, ...]:
+    """A daemon reads the file again that it was started with, so one in another folder is another daemon.
+
+    The usual folder goes without saying: its daemons are the same ones as before this was told apart.
+    """
+    config = place.paths["config"]
+    return () if config == f"{place.paths['root']}/config" else (config,)
 
 
 def _umask(place: Place) -> str:
