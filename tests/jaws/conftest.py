@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jaws.repo import Repo
+from tests.jaws.repo import DEPLOYMENTS, Deployments, Repo
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +15,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def jaws() -> Repo:
     return Repo(ROOT)
+
+
+@pytest.fixture(scope="session")
+def deployments(jaws: Repo) -> Deployments:
+    """All of them, compiled."""
+    return {pair: jaws.compile(*pair) for pair in DEPLOYMENTS}
 
 
 @pytest.fixture

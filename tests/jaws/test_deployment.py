@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 
 import pytest
 
-from reconciler.core.model import Compiled, Role
-from tests.jaws.repo import Repo
-
-SITES = ("aws", "assembly")
-ENVIRONMENTS = ("dev", "staging", "prod")
-DEPLOYMENTS = [(site, environment) for site in SITES for environment in ENVIRONMENTS]
-
-# By service: its name under supervisor.
-JAWS_SITE = {
-    "rpc-server": "rpc-server",
-    "run-daemon": "runs",
-    "transfer-daemon": "transfers",
-    "perf-metrics-daemon": "perf-metrics",
-    "task-log": "task-log",
-}
-CROMWELL = {"cromwell": "cromwell"}
-
-
-def field(compiled: Compiled, service: str, key: str) -> str:
-    return str(compiled.fields[service][key].value)
-
-
-def rendered(compiled: Compiled, name: str) -> str:
-    path = next(file.path for file in compiled.deployment.files if file.name == name)
-    return compiled.contents[path].decode()
-
-
-def site_conf(compiled: Compiled) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(strict=True)
-    parser.read_string(rendered(compiled, "jaws-site.conf"))
-    return parser
+from reconciler.core.model import Role
+from tests.jaws.repo import (
+    CROMWELL,
+    DEPLOYMENTS,
+    ENVIRONMENTS,
+    IN_VENVS,
+    JAWS_SITE,
+    SITES,
+    Deployments,
+    Repo,
+    cromwell_port,
+    field,
+    rendered,
+    site_conf,
+)
 
 
 def test_validates_without_a_problem(jaws: Repo) -> None:
     assert jaws.problems() == []
 
 
-@pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
-def test_runs_these_services(site: str, environment: str, jaws: Repo) -> None:
-    deployment = jaws.compile(site, environment).deployment
+def test_these_are_all_sites(jaws: Repo) -> None:
+    assert sorted(path.stem for path in (jaws.folder / "desired" / "sites").glob("*.yaml")) == sorted(SITES)
 
-    assert {service.name: service.unit for service in deployment.services} == JAWS_SITE | CROMWELL
-    assert {service.launcher for service in deployment.services} == {"supervisor"}
+
+@pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
+def test_runs_these_services(site: str, environment: str, deployments: Deployments) -> None:
+    deployment = deployments[site, environment].deployment
+    way = SITES[site]
+    names = JAWS_SITE | CROMWELL
+    if way.launcher == "systemd":
+        names = {name: f"{name}-{environment}.service" for name in names}
+
+    assert {service.name: service.unit for service in deployment.services} == names
+    assert {service.launcher for service in deployment.services} == {way.launcher}
     assert {service.name for service in deployment.services if service.group == "jaws-site"} == set(JAWS_SITE)
     assert {service.name for service in deployment.services if service.group == "jaws-cromwell"} == set(CROMWELL)
     assert set(deployment.disabled) == {"message-consumer"}
-    assert {install.method for install in deployment.installs if install.component == "site"} == {"venv"}
-    assert {install.tool for install in deployment.installs if install.component == "site"} == {"python3.9"}
-    assert deployment.root == f"/home/ec2-user/jaws-install/{site}-{environment}"
+    assert {install.method for install in deployment.installs if install.component == "site"} == {way.method}
+    assert deployment.root == f"{way.base}/{site}-{environment}"
 
 
-@pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
-def test_commands_name_known_services(site: str, environment: str, jaws: Repo) -> None:
-    compiled = jaws.compile(site, environment)
+@pytest.mark.parametrize(("site", "environment"), IN_VENVS)
+def test_commands_in_a_venv(site: str, environment: str, deployments: Deployments) -> None:
+    compiled = deployments[site, environment]
     logs = f"{compiled.deployment.root}/logs"
 
+    assert {install.tool for install in compiled.deployment.installs if install.component == "site"} == {"python3.9"}
     for service in JAWS_SITE:
         words = field(compiled, service, "command").split()
         assert words[0] == "jaws-site"
@@ -71,21 +62,23 @@ def test_commands_name_known_services(site: str, environment: str, jaws: Repo) -
         assert words[4] == f"{compiled.deployment.root}/config/jaws-site.conf"
         assert words[6] == ("INFO" if environment == "prod" else "DEBUG")
         assert words[-1] == service
+        assert "APPTAINER" not in field(compiled, service, "prologue")
 
 
 @pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
-def test_cromwell_has_time_to_stop(site: str, environment: str, jaws: Repo) -> None:
-    services = {service.name: service for service in jaws.compile(site, environment).deployment.services}
+def test_cromwell_has_time_to_stop(site: str, environment: str, deployments: Deployments) -> None:
+    services = {service.name: service for service in deployments[site, environment].deployment.services}
 
     assert services["cromwell"].stop_seconds >= 120
     assert services["cromwell"].ready_seconds >= 10
+    assert all(services[name].ready_seconds >= 3 for name in JAWS_SITE)
     assert "cromwell" in services["run-daemon"].after
     assert all("task-log" in services[name].after for name in JAWS_SITE if name != "task-log")
 
 
 @pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
-def test_rendered_files_are_clean(site: str, environment: str, jaws: Repo) -> None:
-    compiled = jaws.compile(site, environment)
+def test_rendered_files_are_clean(site: str, environment: str, deployments: Deployments) -> None:
+    compiled = deployments[site, environment]
     declared = [file for file in compiled.deployment.files if file.role is Role.CONFIG]
     assert {file.name for file in declared} == {"jaws-site.conf", "cromwell.conf"}
 
@@ -100,11 +93,12 @@ def test_rendered_files_are_clean(site: str, environment: str, jaws: Repo) -> No
         assert not text.endswith("\n\n")
     hocon = rendered(compiled, "cromwell.conf")
     assert hocon.count("{") == hocon.count("}")
+    assert all(file.mode == 0o600 for file in compiled.deployment.files if file.role is Role.ENV)
 
 
 @pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
-def test_names_are_in_their_case(site: str, environment: str, jaws: Repo) -> None:
-    conf = site_conf(jaws.compile(site, environment))
+def test_names_are_in_their_case(site: str, environment: str, deployments: Deployments) -> None:
+    conf = site_conf(deployments[site, environment])
 
     assert conf["DB"]["db"] == f"jaws_{site}_{environment}"
     assert conf["RPC_SERVER"]["queue"] == f"JAWS_{site.upper()}"
@@ -116,17 +110,14 @@ def test_names_are_in_their_case(site: str, environment: str, jaws: Repo) -> Non
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_ports_of_one_host_differ(site: str, jaws: Repo) -> None:
-    ports = {}
-    for environment in ENVIRONMENTS:
-        compiled = jaws.compile(site, environment)
-        conf = site_conf(compiled)
-        found = re.search(r"^webservice \{\s+port = (\d+)", rendered(compiled, "cromwell.conf"), re.MULTILINE)
-        assert found
-        ports[environment] = found[1]
-        assert conf["CROMWELL"]["url"] == f"http://localhost:{found[1]}"
+def test_ports_of_one_host_differ(site: str, deployments: Deployments) -> None:
+    own = {environment: deployments[site, environment] for environment in ENVIRONMENTS}
+    ports = {environment: cromwell_port(compiled) for environment, compiled in own.items()}
 
     assert ports == {"dev": "50101", "staging": "50102", "prod": "50103"}
+    for environment, compiled in own.items():
+        assert site_conf(compiled)["CROMWELL"]["url"] == f"http://localhost:{ports[environment]}"
+        assert compiled.fields["cromwell"]["ports"].value == {"http": int(ports[environment])}
 
 
 def test_ports_that_clash_are_refused(jaws_copy: Repo) -> None:
@@ -157,20 +148,21 @@ def test_a_further_site_is_one_file(jaws_copy: Repo) -> None:
     assert "AWSBatch" not in rendered(jaws_copy.compile("further", "dev"), "cromwell.conf")
 
 
-def test_a_service_is_switched_on_by_one_line(jaws_copy: Repo) -> None:
+@pytest.mark.parametrize("site", ["aws", "dori", "tahoma"])
+def test_a_service_is_switched_on_by_one_line(site: str, jaws_copy: Repo) -> None:
     layer = jaws_copy.folder / "desired" / "environments" / "dev.yaml"
     layer.write_text(layer.read_text() + "\nservices: {message-consumer: {enabled: true}}\n")
 
     assert jaws_copy.problems() == []
-    compiled = jaws_copy.compile("aws", "dev")
-    assert field(compiled, "message-consumer", "command").endswith("/jaws-site.conf --log-level DEBUG message-consumer")
-    assert "message-consumer" not in {service.name for service in jaws_copy.compile("aws", "prod").deployment.services}
+    compiled = jaws_copy.compile(site, "dev")
+    assert field(compiled, "message-consumer", "command").endswith(" --log-level DEBUG message-consumer")
+    assert "message-consumer" not in {service.name for service in jaws_copy.compile(site, "prod").deployment.services}
 
 
 @pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
-def test_no_secret_stands_anywhere(site: str, environment: str, jaws: Repo) -> None:
+def test_no_secret_stands_anywhere(site: str, environment: str, jaws: Repo, deployments: Deployments) -> None:
     """Passwords are names, which the service looks up; every such name is one that the private file has to set."""
-    compiled = jaws.compile(site, environment)
+    compiled = deployments[site, environment]
     conf = site_conf(compiled)
     explained = (jaws.folder / "desired" / "defaults.yaml").read_text()
 
@@ -183,28 +175,6 @@ def test_no_secret_stands_anywhere(site: str, environment: str, jaws: Repo) -> N
             assert reference in re.sub(r"\$\{\w+\}", "", explained), f"{reference} is not explained"
     for service in JAWS_SITE | CROMWELL:
         assert "$" not in field(compiled, service, "command")
-        private = f"/home/ec2-user/jaws-install/private/{site}-{environment}.env"
+        private = f"{SITES[site].base}/private/{site}-{environment}.env"
         assert f'. "{private}" || exit 1' in field(compiled, service, "prologue")
         assert not private.startswith(compiled.deployment.root + "/"), "it must outlive what is ours to remove"
-
-
-@pytest.mark.parametrize(("component", "affected"), [("site", set(JAWS_SITE)), ("cromwell", set(CROMWELL))])
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_a_bump_is_one_line_and_reaches_one_component(
-    component: str, affected: set[str], environment: str, jaws_copy: Repo
-) -> None:
-    before = {pair: jaws_copy.compile(*pair) for pair in DEPLOYMENTS}
-    layer = jaws_copy.folder / "desired" / "environments" / f"{environment}.yaml"
-    text, count = re.subn(rf'^  {component}: "[^"]+"$', f'  {component}: "99.1"', layer.read_text(), flags=re.MULTILINE)
-    assert count == 1
-    layer.write_text(text)
-
-    for (site, there), old in before.items():
-        new = jaws_copy.compile(site, there)
-        specs = {service.name: service.spec for service in old.deployment.services}
-        changed = {service.name for service in new.deployment.services if service.spec != specs[service.name]}
-        assert changed == (affected if there == environment else set()), f"{site}/{there}"
-        launches = {service.name: service.launch for service in old.deployment.services}
-        assert {service.name: service.launch for service in new.deployment.services} == launches
-        versions = {service.version for service in new.deployment.services if service.name in affected}
-        assert (versions == {"99.1"}) is (there == environment)

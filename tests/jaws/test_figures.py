@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.jaws.repo import Repo
+from tests.jaws.repo import DEPLOYMENTS, Repo
 
 FIGURES = Path(__file__).with_name("figures.yaml")
-DEPLOYMENTS = [(site, environment) for site in ("aws", "assembly") for environment in ("dev", "staging", "prod")]
 
 # By JAWS' own name: where desired/ has that value, as a Jinja2 expression.
 PLACES = {
     "JAWS_ACCESS_GROUP": "access_group",
+    "JAWS_APPTAINER_PATH": "apptainer",
     "JAWS_AUTH_PORT": "ports.auth",
     "JAWS_BIG_SCRATCH_DIR": "big_scratch",
     "JAWS_CENTRAL_HOST": "central_host",
@@ -39,6 +39,7 @@ PLACES = {
     "JAWS_LOG_LEVEL": "log_level",
     "JAWS_MAX_CPU": "max_cpu",
     "JAWS_MAX_RAM_GB": "max_ram_gb",
+    "JAWS_MAX_TIME": "max_minutes",
     "JAWS_MAX_USER_ACTIVE_RUNS": "max_user_active_runs",
     "JAWS_OUTPUT_FILE_PERMS": "output_file_mode",
     "JAWS_OUTPUT_FOLDER_PERMS": "output_folder_mode",
