@@ -436,8 +436,8 @@ def test_progress_is_told_now_and_then(images: Path, tmp_path: Path) -> None:
     told: list[str] = []
     meter = Meter("site-1", told.append, lambda: False, pause=0)
     meter.tell("copies", 5_000_000, 20_000_000)
-    meter.tell("converts", 5_000_000)
-    assert told == ["site-1: copies: 5 MB of 20 MB, 25 %", "site-1: converts: 5 MB"]
+    meter.tell("written so far", 5_000_000)
+    assert told == ["site-1: copies: 5 MB of 20 MB, 25 %", "site-1: written so far: 5 MB"]
     patient = Meter("site-1", told.append, lambda: False)
     patient.tell("copies", 1, 2)
     assert len(told) == 2

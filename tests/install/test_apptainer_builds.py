@@ -8,10 +8,14 @@ import random
 import signal
 import subprocess
 import tarfile
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -88,6 +92,54 @@ def registry() -> Iterator[Registry]:
         yield made
 
 
+class Guarded(NamedTuple):
+    """A registry that wants ann and her password."""
+
+    registry: Registry
+    host: str
+    seen: list[bytes]  # arguments of processes that had the password in them
+
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded]:
+    made = Guarded(Registry(""), "", [])
+    login = "Basic " + b64encode(b"ann:sesame").decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            made.seen.extend(words for words in arguments() if b"sesame" in words)
+            allowed = self.headers["Authorization"] == login
+            kind, body = (made.registry.answer(self.path) if allowed else None) or ("application/json", b"{}")
+            self.send_response(200 if allowed else 401)
+            for name, value in {"Content-Type": kind, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            if not allowed:
+                self.send_header("WWW-Authenticate", 'Basic realm="here"')
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield made._replace(host=f"127.0.0.1:{server.server_address[1]}")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def arguments() -> Iterator[bytes]:
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            yield Path(f"/proc/{name}/cmdline").read_bytes()
+
+
 def at_work(folder: Path) -> list[str]:
     """Processes of builds below this folder."""
     found = []
@@ -146,6 +198,22 @@ def test_converted(kind: str, bed: Bed, registry: Registry) -> None:
     assert (one.complete(), one.others(), bed.version(one)) == (True, [], "2.1")
     assert f"site-1.0: converts {sources[kind]}\nsite-1.0: Fetching OCI image...\n" in told
     assert not (bed.folder / "home/.apptainer/cache").exists()
+
+
+@pytest.mark.parametrize("scheme", ["oras", "docker"])
+def test_a_registry_that_wants_a_password(scheme: str, bed: Bed, guarded: Guarded) -> None:
+    """It gets it, and no process has it in its arguments; a wrong one is told without showing it."""
+    stored = Stored.of("4.0") if scheme == "docker" else Stored.of_sif(image(bed.folder, "4.0"))
+    guarded.registry.push("team/site", "4", stored)
+    name = "apptainer-docker" if scheme == "docker" else "apptainer-sif"
+    one = wanted(bed.images, f"{scheme}://ann:sesame@{guarded.host}/team/site:4", name=name)
+    one.build()
+    assert (one.complete(), bed.version(one), guarded.seen) == (True, "4.0", [])
+    wrong = wanted(bed.images, f"{scheme}://ann:sesame-seed@{guarded.host}/team/site:4", image="x.sif", name=name)
+    with pytest.raises(InstallError, match="The server wants another user and password") as error:
+        wrong.build()
+    assert "sesame" not in str(error.value)
+    assert (wrong.path.exists(), guarded.seen) == (False, [])
 
 
 def test_by_whoever_runs_the_tests(bed: Bed) -> None:

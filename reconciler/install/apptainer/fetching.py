@@ -19,7 +19,7 @@ from reconciler.host import files
 from reconciler.host.run import CommandFailed, tail
 from reconciler.install.apptainer.content import copy, problem
 from reconciler.install.apptainer.hints import hint
-from reconciler.install.apptainer.meter import Meter
+from reconciler.install.apptainer.meter import MEGABYTE, Meter
 from reconciler.install.apptainer.place import stat_of
 from reconciler.install.apptainer.source import Kind, Source, SourceError, parse, shown
 from reconciler.install.base import InstallError
@@ -107,7 +107,7 @@ class Fetching(NamedTuple):
             self.meter.heed()
             reader.tell()
             if self.meter.is_due:
-                self._tell_size(source)
+                self._tell_size()
 
         try:
             run_watched(self._wrapped(argv), self._environment(source, work, log), self.folder, work, meanwhile)
@@ -132,10 +132,10 @@ class Fetching(NamedTuple):
             env |= {"APPTAINER_DOCKER_USERNAME": source.user, "APPTAINER_DOCKER_PASSWORD": source.password}
         return env
 
-    def _tell_size(self, source: Source) -> None:
+    def _tell_size(self) -> None:
         size = _size(self.folder)
-        if size:
-            self.meter.tell(source.kind.value, size)
+        if size >= MEGABYTE:
+            self.meter.tell("written so far", size)
 
     def _explain(self, source: Source, argv: Sequence[str], error: CommandFailed, printed: bytes) -> str:
         said = tail(_COLOUR.sub("", (error.out + error.err + printed).decode(errors="replace")).encode())

@@ -8,7 +8,7 @@ from time import monotonic
 from reconciler.install.base import BuildStopped
 
 _PAUSE = 3.0  # seconds between two lines, and before the first
-_MEGABYTE = 1_000_000
+MEGABYTE = 1_000_000
 
 
 class Meter:
@@ -39,4 +39,4 @@ class Meter:
 
 
 def _megabytes(count: int) -> str:
-    return f"{count / _MEGABYTE:,.0f} MB"
+    return f"{count / MEGABYTE:,.0f} MB"
