@@ -64,10 +64,10 @@ def test_every_exit_status_is_in_the_table(help_text: str) -> None:
 
 
 def test_every_command_that_is_shown_can_be_parsed() -> None:
-    words = "--once|plan|apply|diff|status|validate|explain|schema|demo"
+    words = "--once|plan|apply|diff|status|logs|validate|explain|schema|demo"
     shown = re.findall(rf"(?:^|[`/ ])reconcile ((?:{words})[^`\n]*)", README)
     for said in shown:
-        line = re.split(r"\s[>|#;]|;", said.replace("[", "").replace("]", ""))[0].split()
+        line = re.split(r"\s[>|#;]|;", said.replace("[", "").replace("]", "").replace("-n N", "-n 9"))[0].split()
         line = line[:1] if len(line) > 1 and line[1] in ("does", "shows", "and") else line
         parse([word.strip(",.:`") for word in line])
     assert len(shown) > 10

@@ -88,7 +88,7 @@ def test_every_exit_status(world: World) -> None:
 # ---------------------------------------------------------------- help
 
 
-WORDS = ["plan", "apply", "diff", "status", "validate", "explain", "schema", "demo"]
+WORDS = ["plan", "apply", "diff", "status", "logs", "validate", "explain", "schema", "demo"]
 
 
 @pytest.mark.parametrize("words", [[], *([word] for word in WORDS)])
