@@ -121,6 +121,8 @@ def _copy(folder: Path) -> str:
             (folder / "venv/pyvenv.cfg").write_text(f"home = {home.parent}\ninclude-system-site-packages = false\n")
             python.parent.mkdir()
             python.symlink_to(home)
+            # The account could not write bytecode there, and compiling takes longer than most passes.
+            subprocess.run([python, "-m", "compileall", "-q", folder / "venv"], capture_output=True, check=False)
     return str(python)
 
 

@@ -112,6 +112,19 @@ def test_an_instance_is_found_and_ended(users_world: World) -> None:
 
 
 @apptainer
+def test_an_instance_outlives_its_program(users_world: World) -> None:
+    """A fact to reckon with: it is listed as ever, and its name is taken. The next signal ends it."""
+    sif = image(users_world.folder, "1.0")
+    run(users_world, "apptainer", "instance", "start", *marked(users_world), str(sif), "one", "false")
+    (live,) = users_world.live()
+    until(lambda: not children(live.pid))
+    listed = json.loads(run(users_world, "apptainer", "instance", "list", "--json"))
+    assert [(one["instance"], one["pid"]) for one in listed["instances"]] == [("one", live.pid)]
+    run(users_world, "apptainer", "instance", "stop", "one")
+    until(lambda: not users_world.live())
+
+
+@apptainer
 def test_an_image_tells_its_version(users_world: World) -> None:
     sif = image(users_world.folder, "1.1", files={"bin/job": "#!/bin/sh\necho job $1\n"})
     assert run(users_world, "apptainer", "exec", str(sif), "cat", "/version") == "1.1\n"
