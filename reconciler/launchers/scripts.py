@@ -47,7 +47,8 @@ def marks(place: Place, service: ServiceSpec) -> dict[str, str]:
 def script(place: Place, service: ServiceSpec, own: Mapping[str, str] | None = None) -> RenderedFile:
     """The shim. An instance under a launcher that must know its pid notes it in `pid_path`.
 
-    `own`: marks that it sets itself, where the launcher has no description of the service to set them in.
+    `own`: marks that it sets itself, where the launcher has no description of the service to set them in, and
+    finds an instance by them.
     """
     text = shim.render_shim(
         shim.Shim(
@@ -63,7 +64,7 @@ def script(place: Place, service: ServiceSpec, own: Mapping[str, str] | None = N
             exports=service.exports,
             env_file=env_path(place, service),
             container=service.container,
-            pid_file=pid_path(place, service),
+            pid_file="" if own else pid_path(place, service),
             marks=tuple((own or {}).items()),
         )
     )

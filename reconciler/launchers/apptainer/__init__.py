@@ -127,6 +127,7 @@ def _manager(place: Place, services: Sequence[ServiceSpec]) -> Manager:
         "bin": paths["bin"],
         "env": f"{paths['config']}/env",
         "run": paths["run"],
+        "logs": paths["logs"],
         "configdir": usual,
         "parallel": str(place.settings.get("parallel") or FEW),
     }

@@ -14,7 +14,7 @@ from reconciler.core.model import Gap, Manager, Process, State, Unit
 from reconciler.host import proc
 from reconciler.launchers.apptainer import records
 from reconciler.launchers.apptainer.records import Stand
-from reconciler.launchers.apptainer.starts import Starts
+from reconciler.launchers.apptainer.starts import Starts, output
 from reconciler.launchers.apptainer.stops import Found, Stops, kill
 from reconciler.launchers.apptainer.words import KEEPER, NAME, READY
 from reconciler.launchers.base import Log, Look, Outcome
@@ -158,7 +158,8 @@ class ApptainerBackend:
             return records.Record(Stand.ABSENT)
 
     def log(self, unit: str) -> Log:
-        return Log(files=records.logs(self._configdir(unit), unit))
+        """The instance's two outputs, after what Apptainer itself said when it was started."""
+        return Log(files=(output(self._address, unit), *records.logs(self._configdir(unit), unit)))
 
     def close(self) -> None:
         self._starts.close()
@@ -190,7 +191,6 @@ class ApptainerBackend:
             kill(found)
         elif found is None:
             records.forget(self._configdir(name), name)
-        self._starts.forget(name)
         self._stops.forget(name)
         self._failed.pop(name, None)
         return ""

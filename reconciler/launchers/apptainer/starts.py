@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from reconciler.host import detached, files, proc
@@ -82,18 +80,18 @@ class Starts:
         return redact(text, _values(f"{self._address['env']}/{name}.env"))
 
     def _output(self, name: str) -> str:
-        return f"{self._address['run']}/{name}.start"
-
-    def forget(self, name: str) -> None:
-        for ending in (".start", ".pid"):
-            with suppress(OSError):
-                os.unlink(f"{self._address['run']}/{name}{ending}")
+        return output(self._address, name)
 
     def close(self) -> None:
         """End what has not come to its end: nobody would hear of it any more."""
         detached.end(list(self._running.values()))
         self._running.clear()
         self._waiting.clear()
+
+
+def output(address: Mapping[str, str], name: str) -> str:
+    """Where all that a start script prints goes."""
+    return f"{address['logs']}/{name}.start.log"
 
 
 def redact(text: str, values: list[str]) -> str:
