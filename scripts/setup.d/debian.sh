@@ -37,7 +37,7 @@ system_packages() {
     elif ! apt_install "${packages[@]}"; then
         # One that this distribution does not have must not keep the others away.
         for package in "${packages[@]}"; do
-            apt_install "$package" || say "left out: $package (apt-get could not install it)"
+            [ "${#packages[@]}" -gt 1 ] && apt_install "$package" || say "left out: $package (apt-get could not install it)"
         done
     fi
 }

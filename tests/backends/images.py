@@ -24,7 +24,10 @@ from typing import Any, NamedTuple
 
 from tests.backends.account import Account, ordinary
 
-APPLETS = ("sh", "cat", "echo", "env", "id", "kill", "ls", "ps", "sleep", "touch", "true", "false", "trap", "wc")
+APPLETS = (
+    *("cat", "cp", "date", "echo", "env", "false", "grep", "head", "httpd", "id", "kill", "ls", "mkdir", "mv", "nc"),
+    *("ps", "rm", "sed", "sh", "sleep", "tail", "touch", "true", "wc", "wget"),
+)
 _FOLDERS = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "var/tmp")
 _RUN = '#!/bin/sh\n[ $# -eq 0 ] || exec "$@"\necho "version $(cat /version)"\nexec sleep 86399\n'
 _DOCKER = "application/vnd.docker."
