@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.host.child import Child
 
 _CHUNK = 1 << 16
+_SEEN = 256  # bytes: if these still stand where they were read, the file was not begun anew
 _PATIENCE = 1e9  # seconds: a program that is not followed is read to its end
 
 
@@ -93,7 +94,7 @@ class FileTail:
             return
         try:
             if fresh.identity == old.identity:
-                fresh.at = old.at if old.at <= fresh.size else 0  # it was emptied and has begun anew
+                fresh.go_on(old)
             else:
                 yield from self._unread(old)
             yield from fresh.rest()
@@ -162,9 +163,23 @@ class _Opened:
         self.identity = (info.st_dev, info.st_ino)
         self.size = info.st_size
         self.at = 0
+        self._seen = b""  # the last bytes before `at`
+
+    def go_on(self, old: _Opened) -> None:
+        """Stand where the reading of it ended; at the beginning, where it was emptied since, as for a new start of
+        an instance: it may have grown longer than it was."""
+        seen = old._seen
+        if self.size >= old.at and os.pread(self._descriptor, len(seen), old.at - len(seen)) == seen:
+            self.at, self._seen = old.at, seen
 
     def go_to_last(self, lines: int | None) -> int | None:
         """Stand at the beginning of the last lines; how many more were wanted, None for all."""
+        missing = self._find_last(lines)
+        begin = max(self.at - _SEEN, 0)
+        self._seen = os.pread(self._descriptor, self.at - begin, begin)
+        return missing
+
+    def _find_last(self, lines: int | None) -> int | None:
         if not lines:
             self.at = self.size if lines == 0 else 0
             return lines
@@ -187,6 +202,7 @@ class _Opened:
         end = os.fstat(self._descriptor).st_size
         while self.at < end and (chunk := os.pread(self._descriptor, min(_CHUNK, end - self.at), self.at)):
             self.at += len(chunk)
+            self._seen = (self._seen + chunk)[-_SEEN:]
             yield chunk
 
     def close(self) -> None:

@@ -151,6 +151,19 @@ def test_a_file_that_is_emptied(log: Log) -> None:
     assert log.more() == b"new\n"
 
 
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_file_that_is_emptied_and_grows_longer_than_it_was(lines: int, tmp_path: Path) -> None:
+    """Between two looks, as when an instance starts anew: nothing of it is missed."""
+    path = tmp_path / "log"
+    path.write_bytes(b"old\n")
+    tail = FileTail(str(path), lines)
+    list(tail.last())
+    for text in (b"begins anew\n", b"and once more, longer\n"):
+        path.write_bytes(text)
+        assert [list(tail.more()), list(tail.more())] == [[text], []]
+    tail.close()
+
+
 def test_a_file_that_becomes_unreadable_and_comes_back(log: Log) -> None:
     log.path.unlink()
     log.path.mkdir()

@@ -15,6 +15,8 @@ from time import monotonic
 
 import pytest
 
+from tests.backends.beds import a_users_world  # noqa: F401
+from tests.backends.images import image
 from tests.scenarios.world import World, a_world, in_terminal, until  # noqa: F401
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
@@ -416,3 +418,36 @@ def test_a_terminal(two: World) -> None:
     assert (done.code, "\x1b[" in done.out, "\nof dev\n" in done.out) == (0, True, True)
     done = in_terminal(two.argv("logs", "web", "--environment", "dev"), two.env | {"TERM": "xterm"})
     assert done == (0, "of dev\n", "")
+
+
+# ---------------------------------------------------------------- Apptainer
+
+
+def printing(words: str) -> dict[str, str]:
+    """A layer with an instance whose service prints and stays."""
+    command = f"sh -c '{words}; exec sleep 86399'"
+    keys = f'launcher: apptainer, component: app, command: "{command}", apptainer: {{start_seconds: 0}}'
+    return {"desired/environments/dev.yaml": f"services:\n  web: {{{keys}}}\n"}
+
+
+@pytest.mark.apptainer
+def test_an_instance(users_world: World) -> None:
+    """Its two outputs under headings; following goes on through a restart, which empties both."""
+    world = users_world
+    image(world.folder, "1.0")
+    component = f"install: apptainer-sif, image: app.sif, source: {world.folder}/app-1.0.sif"
+    configdir = f"{world.folder}/a"
+    component = f"  app: {{{component}, container: {{configdir: {configdir}}}}}\n"
+    world.write({"desired/defaults.yaml": 'versions: {app: "1.0"}\ncomponents:\n' + component})
+    world.commit(printing("echo out; echo err >&2"))
+    world.once()
+    done = world.run("logs", "web")
+    assert done.code == 0, done.said
+    headings = re.findall(r"^==> .*/web-dev\.(\w+) <==\n(?=out|err)", done.out, re.MULTILINE)
+    assert headings == ["out", "err"]
+    with following(world, "web") as follower:
+        follower.until("out\n")
+        world.commit(printing("echo begins anew"))
+        world.once()
+        follower.until("\nbegins anew\n")
+        assert follower.end() == (130, "")
