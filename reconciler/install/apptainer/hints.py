@@ -15,8 +15,8 @@ _HINTS = (
         "The component's `prologue:` does not work here: try its lines in a fresh shell of this account on this host.",
     ),
     (
-        r"could not be started|exec: .*not found|command not found",
-        "Apptainer was not found: load it in the component's `prologue:`, or name it with `container: {program: ...}`.",
+        r"could not be started|exec: .*(?:not found|cannot execute|Permission denied)|command not found",
+        "Apptainer was not found here: load it in the component's `prologue:`, or name it with `container: {program: ...}`.",
     ),
     (
         r"(?i)no such host|dial tcp|connection refused|i/o timeout|network is unreachable|tls handshake timeout",
