@@ -527,7 +527,7 @@ def test_a_failing_prologue_fails_the_build(images: Path, stand_in: Path) -> Non
 @pytest.mark.parametrize("prologue", ["", "true"])
 def test_no_apptainer(prologue: str, images: Path) -> None:
     one = wanted(images, "oras://host/x:1", program="no-such-apptainer", prologue=prologue)
-    with pytest.raises(InstallError, match=r"Apptainer was not found here: load it in the component's `prologue:`"):
+    with pytest.raises(InstallError, match=r"Apptainer was not found here: load it by the `prologue:`"):
         one.build()
 
 

@@ -16,7 +16,7 @@ _HINTS = (
     ),
     (
         r"could not be started|exec: .*(?:not found|cannot execute|Permission denied)|command not found",
-        "Apptainer was not found here: load it in the component's `prologue:`, or name it: `container: {program: PATH}`.",
+        "Apptainer was not found here: load it by the `prologue:`, or name it: `container: {program: PATH}`.",
     ),
     (
         r"(?i)no such host|dial tcp|connection refused|i/o timeout|network is unreachable|tls handshake timeout",
