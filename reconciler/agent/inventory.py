@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.change import Act, Change, Kind
+from reconciler.core.change import Change, Kind
 from reconciler.core.model import Compiled, Deployment, Field, Inventory, Manager, Owned, Process, Service
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
@@ -29,7 +29,7 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
     return Inventory(
         services=services,
         files={**files, **old.files},
-        managers=_managers(old, desired),
+        managers=_managers(old, desired, _spare(desired, plan)),
         roots=_roots(old, desired.root),
         pending=pending,
     )
@@ -58,7 +58,7 @@ def after_apply(
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
-        managers=tuple(one for one in _managers(before, desired) if _may_run(one, desired, plan, done)),
+        managers=tuple(one for one in _managers(before, desired, ()) if _may_run(one, desired, plan, done)),
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
     )
@@ -102,9 +102,7 @@ def _applied(service: Service, change: Change, done: set[str]) -> bool:
     """The service runs as git wants it: it did so before, or its step went well."""
     if change.kind is Kind.BLOCKED:
         return False
-    if change.act is Act.NONE:
-        return True
-    return bool({f"start:{service.name}", f"restart:{service.name}"} & done)
+    return not change.act.starts or _started(service.name, done)
 
 
 def _owned(service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:
@@ -158,11 +156,21 @@ def _ended(plan: Plan, done: set[str]) -> bool:
 
 
 def _restarted(change: Change | None, done: set[str]) -> bool:
-    return change is None or f"restart:{change.service}" in done or change.kind is Kind.KEEP
+    return change is None or _started(change.service, done) or change.kind is Kind.KEEP
 
 
-def _managers(old: Inventory, desired: Deployment) -> tuple[Manager, ...]:
-    known = {manager.launcher: manager for manager in (*old.managers, *desired.managers)}
+def _started(service: str, done: set[str]) -> bool:
+    return not done.isdisjoint((f"start:{service}", f"restart:{service}"))
+
+
+def _spare(desired: Deployment, plan: Plan) -> tuple[Manager, ...]:
+    """Those that nothing named, and that keep something of ours after all."""
+    acting = {step.launcher for step in plan.steps}
+    return tuple(manager for manager in desired.spare_managers if manager.launcher in acting)
+
+
+def _managers(old: Inventory, desired: Deployment, spare: tuple[Manager, ...]) -> tuple[Manager, ...]:
+    known = {manager.launcher: manager for manager in (*spare, *old.managers, *desired.managers)}
     return tuple(known[name] for name in sorted(known))
 
 

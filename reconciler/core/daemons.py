@@ -28,6 +28,19 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
     return DaemonChange(daemon.launcher, act, why, running)
 
 
+def wait_for_known(view: View, change: DaemonChange) -> DaemonChange:
+    """A daemon is not restarted while it cannot be known that all it runs for us would start again."""
+    if change.act is not DaemonAct.RESTART:
+        return change
+    unknown = any(
+        service.launcher == change.launcher
+        and (service.name in view.closed or service.install in view.unreadable)
+        and view.unit(UnitName(service.launcher, service.unit)).state.alive
+        for service in view.desired.services
+    )
+    return change._replace(act=DaemonAct.NONE, why="") if unknown else change
+
+
 def retire_daemons(view: View, changes: Sequence[Change]) -> tuple[DaemonChange, ...]:
     """Daemons of ours that git no longer needs, once nothing is left for them to run: neither ours nor anybody's."""
     return tuple(
@@ -95,10 +108,12 @@ def _conf_was_read(daemon: Manager, state: DaemonState, files: tuple[FileChange,
 def stray_daemons(view: View) -> tuple[Running, ...]:
     """Daemons of ours below another root than today's: what they run is started below the new one.
 
-    A process that a launcher keeps is a unit, and one without our mark is somebody else's.
+    A process that a launcher keeps is a unit, and one without our mark is somebody else's. The daemon of a
+    launcher that git no longer uses answers where it is: it is emptied and retired like any other.
     """
     if view.blind:
         return ()
+    retiring = {state.pid for _, state in _unwanted_daemons(view) if state.running}
     return tuple(
         Running(process.pid, process.started)
         for _, process in sorted(view.observed.processes.items())
@@ -107,4 +122,5 @@ def stray_daemons(view: View) -> tuple[Running, ...]:
         and not process.mark.service
         and process.mark.root != view.desired.root
         and process.pid not in view.kept
+        and process.pid not in retiring
     )

@@ -21,11 +21,18 @@ from reconciler.core.change import (
     Running,
     UnitName,
 )
-from reconciler.core.daemons import ended_managers, judge_daemon, kept_daemons, retire_daemons, stray_daemons
+from reconciler.core.daemons import (
+    ended_managers,
+    judge_daemon,
+    kept_daemons,
+    retire_daemons,
+    stray_daemons,
+    wait_for_known,
+)
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
 from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
 from reconciler.core.order import block_dependents
-from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unwanted, wait_for_held
+from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
 from reconciler.core.view import Fields, View
 from reconciler.core.why import down_reason, field_reasons
 
@@ -46,6 +53,7 @@ class _Case(NamedTuple):
     mark: Mark | None  # None: there is no process, or what it runs cannot be told
     daemon: DaemonChange | None
     drift: tuple[FileChange, ...]  # files of this service that are not as they should be
+    replaces: tuple[OldUnit, ...]  # units of ours that give way to it
 
 
 def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields | None = None) -> Diff:
@@ -53,6 +61,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     view = View(desired, observed, inventory, fields or {})
     files = diff_files(view)
     daemons = tuple(judge_daemon(view, manager, files) for manager in sorted(desired.managers) if manager.is_daemon)
+    daemons = tuple(wait_for_known(view, daemon) for daemon in daemons)
     orphans = find_orphans(view)
     changes = sorted([*_wanted(view, files, daemons, orphans), *unwanted(view, orphans)], key=_service)
     changes = join_renames(view, changes)
@@ -118,20 +127,40 @@ def _wanted(
             view.mark(service, unit),
             by_launcher.get(service.launcher),
             drift.get(service.name, ()),
+            orphans.get(service.name, ()),
         )
-        yield _change(case, _judge(case), orphans.get(service.name, ()))
+        yield _change(case, _judge(case))
 
 
 def _judge(case: _Case) -> Verdict:
     for rule in _RULES:
         verdict = rule(case)
         if verdict is not None:
-            return verdict
+            return _only_if_known(case, _with_drift(case, verdict))
     return Verdict(Kind.KEEP, Act.NONE)
 
 
-def _change(case: _Case, verdict: Verdict, replaces: tuple[OldUnit, ...]) -> Change:
-    service, view = case.service, case.view
+def _with_drift(case: _Case, verdict: Verdict) -> Verdict:
+    """Whatever it restarts for, what somebody told its launcher is mended on the way: else it would begin that way
+    again, or not at all. A daemon that starts anew has forgotten it."""
+    told = tuple(drift.message for drift in case.unit.drift if drift.message not in verdict.reasons)
+    forgotten = case.daemon is not None and case.daemon.act is not DaemonAct.NONE
+    if forgotten or not case.unit.drift or verdict.act not in (Act.START, Act.RESTART, Act.RECREATE):
+        return verdict
+    return Verdict(verdict.kind, Act.RECREATE, (*verdict.reasons, *told))
+
+
+def _only_if_known(case: _Case, verdict: Verdict) -> Verdict:
+    """What runs is not stopped, nor its description read anew, while it cannot be known that it would start again."""
+    if verdict.act is Act.NONE:
+        return verdict
+    install = case.view.unreadable.get(case.service.install) if case.service.install else None
+    why = install or case.view.closed.get(case.service.name)
+    return Verdict(Kind.BLOCKED, Act.NONE, (*verdict.reasons, why)) if why else verdict
+
+
+def _change(case: _Case, verdict: Verdict) -> Change:
+    service, view, replaces = case.service, case.view, case.replaces
     strays = view.strays.get(service.name, ())
     if verdict.kind is Kind.BLOCKED:
         strays, replaces = (), ()
@@ -181,6 +210,12 @@ def _blind(case: _Case) -> Verdict | None:
     """The launcher did not answer: nothing is known, so nothing is done."""
     message = case.view.blind.get(case.service.launcher)
     return Verdict(Kind.BLOCKED, Act.NONE, (f"cannot be seen: {message}",)) if message else None
+
+
+def _old_unseen(case: _Case) -> Verdict | None:
+    """It has run under a launcher that did not answer, and may do so still: a second process must not start."""
+    message = unseen(case.view, case.service.name, case.replaces)
+    return Verdict(Kind.BLOCKED, Act.NONE, (f"what it has run under cannot be seen: {message}",)) if message else None
 
 
 def _foreign(case: _Case) -> Verdict | None:
@@ -309,6 +344,7 @@ def _beside(case: _Case) -> Verdict | None:
 
 _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _blind,
+    _old_unseen,
     _foreign,
     _install_unknown,
     _file_unknown,

@@ -45,7 +45,7 @@ def _removal(view: View, service: str, units: tuple[OldUnit, ...]) -> Change:
     unit = view.unit(main)
     process = view.process(unit)
     mark = process.mark if process else None
-    blind = view.blind.get(main.launcher)
+    blind = unseen(view, service, units) or view.blind.get(main.launcher)
     return Change(
         service=service,
         kind=Kind.BLOCKED if blind else Kind.REMOVE,
@@ -62,6 +62,12 @@ def _removal(view: View, service: str, units: tuple[OldUnit, ...]) -> Change:
         strays=() if blind else view.strays.get(service, ()),
         detail=unit.detail,
     )
+
+
+def unseen(view: View, service: str, units: Sequence[OldUnit]) -> str:
+    """Why what a service has run under until now cannot be seen; empty where all of it can."""
+    unseen_units = (view.blind[unit.launcher] for unit in units if unit.launcher in view.blind)
+    return next(unseen_units, "") or view.unseen_keeper(service)
 
 
 def _why_removed(view: View, service: str) -> str:

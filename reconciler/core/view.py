@@ -47,6 +47,7 @@ class View:
         }
         self.closed = _closed(desired, self.unreadable)
         self.forgetful = next((gap.message for gap in observed.gaps if gap.scope == "inventory"), "")
+        self.roots = {desired.root, *inventory.roots}
         self.kept = {unit.pid for unit in observed.units.values() if unit.pid}
         self.owned_units = {UnitName(owned.launcher, owned.unit): name for name, owned in inventory.services.items()}
         self.shims = {file.services[0]: file for file in desired.files if file.role is Role.SHIM and file.services}
@@ -69,21 +70,35 @@ class View:
         return wanted or (state is not None and any(m.launcher == launcher and not m.is_daemon for m in others))
 
     def unwanted_managers(self) -> tuple[Manager, ...]:
-        """What kept units of ours before, and has none in git any more."""
+        """What kept units of ours before, or was asked whether it does, and has none in git any more."""
         wanted = {manager.launcher for manager in self.desired.managers}
-        return tuple(manager for manager in self.inventory.managers if manager.launcher not in wanted)
+        noted = {manager.launcher: manager for manager in self.inventory.managers if manager.launcher not in wanted}
+        asked = (manager for manager in self.desired.spare_managers if manager.launcher in self.observed.daemons)
+        return (*noted.values(), *(manager for manager in asked if manager.launcher not in noted))
+
+    def unseen_keeper(self, service: str) -> str:
+        """Why it cannot be told whether a launcher keeps a process of this service that none is seen to keep.
+
+        Only where a pass has noted its launcher, and that one can be seen, is it known to be left over.
+        """
+        owned = self.inventory.services.get(service)
+        if owned is not None:
+            return self.blind.get(owned.launcher, "")
+        return next(iter(sorted(self.blind.values())), "") if service in self.strays else ""
 
     def is_foreign(self, unit: Unit) -> bool:
         """Somebody else's: its process carries another owner's mark, or nothing at all says that it is ours.
 
         A mark without a service is its launcher's own, which everything inherits that the launcher starts.
+        The same deployment below a root that nobody remembers is somebody's second try of it: names of units
+        are one space for an account, roots are not.
         """
         process = self.process(unit)
         if process is not None and process.mark is not None and process.mark.deployment:
             if process.mark.deployment != self.desired.id:
                 return True
             if process.mark.service:
-                return False
+                return process.mark.root not in self.roots
         name = UnitName(unit.launcher, unit.name)
         return name not in self.observed.claimed and name not in self.owned_units
 

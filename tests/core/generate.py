@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from reconciler.core.model import Compiled, Deployment, Gap, Inventory, Mark, Owned, Policy, State
-from tests.core.host import DEPLOYMENT, FOREIGN, Host, Loaded, SimManager
+from tests.core.host import DEPLOYMENT, FOREIGN, Host
+from tests.core.managers import Keeping, Loaded, SimManager
 from tests.core.world import Svc, World
 
 NAMES = tuple("abcdefgh")
-COMPONENTS = ("app", "db", "plain")
-LAUNCHERS = ("supervisor", "second")
+COMPONENTS = ("app", "db", "plain", "image")
+LAUNCHERS = ("supervisor", "second", "systemd", "apptainer")
 FILES = ("site.conf", "log.conf")
 VERSIONS = ("1", "2", "3")
 WIDE = Policy(1000, 100)  # removals are not what is looked at
@@ -27,7 +29,7 @@ def services(draw: st.DrawFn, name: str) -> Svc:
     return Svc(
         name,
         component=draw(st.sampled_from(COMPONENTS)),
-        launcher=draw(st.sampled_from((*LAUNCHERS, "supervisor", "supervisor"))),
+        launcher=draw(st.sampled_from((*LAUNCHERS, "supervisor", "systemd"))),
         files=tuple(draw(st.lists(st.sampled_from(FILES), unique=True, max_size=2))),
         after=after,
         enabled=draw(st.sampled_from((True, True, True, True, False))),
@@ -90,14 +92,14 @@ class Commit(NamedTuple):
             "option": {"option": self.value},
             "toggle": {"enabled": not svc.enabled},
             "unit": {"unit": f"{svc.name}-{self.value}"},
-            "launcher": {"launcher": LAUNCHERS[int(self.value) % 2]},
+            "launcher": {"launcher": LAUNCHERS[(self.which + int(self.value)) % len(LAUNCHERS)]},
             "after": {"after": tuple(n for n in NAMES[: int(self.value)] if n < svc.name)},
             "files": {"files": FILES[: int(self.value) % 3]},
         }
         return world.with_service(svc.name, **changes[self.what])
 
 
-_ON_SERVICES = ("env", "option", "toggle", "unit", "launcher", "after", "files", "remove", "rename")
+_ON_SERVICES = ("env", "option", "toggle", "unit", "launcher", "launcher", "after", "files", "remove", "rename")
 _whats = st.sampled_from(("version", "version", "file", "daemon", "root", "add", *_ON_SERVICES))
 commits = st.builds(Commit, _whats, st.integers(0, 7), st.sampled_from(VERSIONS))
 pushes = st.lists(commits, max_size=3).map(tuple)
@@ -125,7 +127,7 @@ class Drift(NamedTuple):
 
 
 def _pick(host: Host, which: int) -> tuple[SimManager, Loaded] | None:
-    ours = sorted(((m, u) for m, u in host.all_loaded() if not u.foreign and m.pid), key=lambda pair: pair[1].unit)
+    ours = sorted(((m, u) for m, u in host.all_loaded() if not u.foreign and m.answers), key=lambda pair: pair[1].unit)
     return ours[which % len(ours)] if ours else None
 
 
@@ -189,15 +191,19 @@ def _stray(host: Host, compiled: Compiled, which: int) -> None:
 
 def _orphan(host: Host, compiled: Compiled, which: int) -> None:
     """A unit that an older release of the desired state had, described on disk, running or not."""
-    for daemon in compiled.deployment.managers:
-        manager = host.manager(daemon)
-        root, unit = manager.root, "orphan"
-        text = f'{{"deployment": "{DEPLOYMENT}", "root": "{root}", "service": "orphan", "unit": "{unit}",'
-        text += f' "launch": "old", "shim": "{root}/bin/{unit}"}}'
-        host.write(f"{root}/config/{manager.launcher}/{unit}", text.encode(), 0o600)
-        host.write(f"{root}/bin/{unit}", b'{"spec": "old", "version": "0", "component": "app"}', 0o700)
-        if manager.pid and unit not in manager.loaded:
-            manager.loaded[unit] = Loaded(unit, host.descriptions(manager)[unit][1])
+    for manager in map(host.manager, compiled.deployment.managers):
+        root, unit = compiled.deployment.root, "orphan"
+        owner = {"deployment": DEPLOYMENT, "root": root, "service": unit}
+        shim = {**owner, "launch": "old", "spec": "old", "version": "0", "component": "app"}
+        description = {**owner, "unit": unit, "launch": "old", "shim": f"{root}/bin/{unit}"}
+        host.write(f"{root}/bin/{unit}", json.dumps(shim).encode(), 0o700)
+        if manager.folder:
+            host.write(f"{manager.folder}/{unit}", json.dumps(description).encode(), 0o600)
+        if manager.answers and unit not in manager.loaded:
+            raw = host.file_of(manager, unit)
+            manager.loaded[unit] = Loaded(unit, description, raw=raw)
+            if manager.keeping is Keeping.ACCOUNT:
+                manager.enabled.add(unit)
             if which % 2:
                 host.begin(manager, manager.loaded[unit])
         return
@@ -205,11 +211,10 @@ def _orphan(host: Host, compiled: Compiled, which: int) -> None:
 
 def _foreign(host: Host, compiled: Compiled, which: int) -> None:
     """Somebody else's program in the same manager; its name may be one that git wants some day."""
-    for daemon in compiled.deployment.managers:
-        manager = host.manager(daemon)
+    for manager in map(host.manager, compiled.deployment.managers):
         unit = (*NAMES, "theirs")[which % 9]
         taken = unit in host.descriptions(manager) or unit in manager.loaded
-        if manager.pid and not taken:
+        if manager.answers and not taken:
             manager.foreign.add(unit)
             manager.loaded[unit] = Loaded(unit, {}, foreign=True)
             host.begin(manager, manager.loaded[unit])
@@ -244,6 +249,7 @@ def _old_description(host: Host, compiled: Compiled, which: int) -> None:
     if picked := _pick(host, which):
         loaded = picked[1]
         loaded.description = {**loaded.description, "launch": "older"}
+        loaded.raw = b"older"
         _by_hand(host, compiled, which)
 
 
@@ -257,6 +263,64 @@ def _unmarked(host: Host, compiled: Compiled, which: int) -> None:
 def _uninstall(host: Host, compiled: Compiled, which: int) -> None:
     for install in sorted(host.installs)[which % 2 :]:
         del host.installs[install]
+
+
+def _replaced(host: Host, compiled: Compiled, which: int) -> None:
+    """Somebody has put another build into the place of one."""
+    for install in sorted(host.installs)[which % 2 :]:
+        host.built[install] += 1
+
+
+def _on_account(host: Host, which: int) -> tuple[SimManager, str] | None:
+    """A unit of ours that the account's manager keeps."""
+    found = sorted(
+        (loaded.unit, manager.launcher, manager)
+        for manager, loaded in host.all_loaded()
+        if manager.keeping is Keeping.ACCOUNT and not loaded.foreign
+    )
+    return (found[which % len(found)][2], found[which % len(found)][0]) if found else None
+
+
+def _masked(host: Host, compiled: Compiled, which: int) -> None:
+    if picked := _on_account(host, which):
+        picked[0].masked.add(picked[1])
+
+
+def _disabled(host: Host, compiled: Compiled, which: int) -> None:
+    if picked := _on_account(host, which):
+        picked[0].enabled.discard(picked[1])
+
+
+def _dropin(host: Host, compiled: Compiled, which: int) -> None:
+    """Written, and perhaps in force already."""
+    if picked := _on_account(host, which):
+        manager, unit = picked
+        manager.dropins.add(unit)
+        loaded = manager.loaded[unit]
+        if which % 2 and loaded.pid and unit not in manager.masked:
+            host.processes.pop(loaded.pid)
+            loaded.pid, loaded.state = 0, State.STOPPED
+            host.begin(manager, loaded)
+
+
+def _not_reloaded(host: Host, compiled: Compiled, which: int) -> None:
+    """The manager goes by an older file than the one that stands there."""
+    if picked := _on_account(host, which):
+        picked[0].loaded[picked[1]].raw += b"# older"
+
+
+def _reloaded(host: Host, compiled: Compiled, which: int) -> None:
+    """The manager has read what somebody wrote."""
+    if picked := _on_account(host, which):
+        manager, unit = picked
+        path = f"{manager.folder}/{unit}"
+        if path in host.files:
+            host.write(path, host.files[path][0] + b"# by hand", host.files[path][1])
+        host.reload(manager)
+
+
+def _reboot(host: Host, compiled: Compiled, which: int) -> None:
+    host.reboot()
 
 
 _DRIFTS: Mapping[str, Callable[[Host, Compiled, int], None]] = {
@@ -278,6 +342,13 @@ _DRIFTS: Mapping[str, Callable[[Host, Compiled, int], None]] = {
     "old description": _old_description,
     "unmarked": _unmarked,
     "uninstalled": _uninstall,
+    "replaced": _replaced,
+    "masked": _masked,
+    "disabled": _disabled,
+    "drop-in": _dropin,
+    "not reloaded": _not_reloaded,
+    "edited and reloaded": _reloaded,
+    "reboot": _reboot,
 }
 drifts = st.lists(st.builds(Drift, st.sampled_from(sorted(_DRIFTS)), st.integers(0, 30)), max_size=3).map(tuple)
 
@@ -310,7 +381,7 @@ def gaps(draw: st.DrawFn) -> Callable[[Deployment], tuple[Gap, ...]]:
 
     def made(desired: Deployment) -> tuple[Gap, ...]:
         subjects = {
-            "launcher": [daemon.launcher for daemon in desired.managers],
+            "launcher": list(LAUNCHERS),
             "file": [file.path for file in desired.files],
             "install": [install.id for install in desired.installs],
             "process": [service.unit for service in desired.services],

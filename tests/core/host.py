@@ -38,6 +38,7 @@ from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Ou
 from tests.core.managers import Keeping, Loaded, SimManager, key_of
 
 DEPLOYMENT = "site/dev"
+ELSEWHERE = "/elsewhere"  # root of somebody's second try of the same deployment
 FOREIGN = Mark("", "", "", "", "", "", "", 0)  # a process whose environment names nobody
 
 
@@ -149,11 +150,14 @@ class Host:
 
     def main(self) -> dict[str, Process]:
         """The processes of ours by service."""
-        found = {}
+        return {process.mark.service: process for process in self.ours() if process.mark}
+
+    def ours(self) -> Iterator[Process]:
+        """Processes of services of ours."""
         for process in self.processes.values():
-            if process.mark and process.mark.service and process.mark.deployment == DEPLOYMENT:
-                found[process.mark.service] = process
-        return found
+            mark = process.mark
+            if mark and mark.service and mark.deployment == DEPLOYMENT and mark.root != ELSEWHERE:
+                yield process
 
     def pids(self) -> dict[str, int]:
         return {service: process.pid for service, process in self.main().items()}
@@ -265,7 +269,7 @@ class Host:
     def _stranger(self, manager: SimManager, unit: str) -> Mark:
         """What somebody else's program shows: nothing, another owner, or what it has inherited from the manager."""
         keeper = self.processes.get(manager.pid)
-        inherited = keeper.mark if keeper else Mark(DEPLOYMENT, "/elsewhere", unit, "s", "l", "1", "app", 0)
+        inherited = keeper.mark if keeper else Mark(DEPLOYMENT, ELSEWHERE, unit, "s", "l", "1", "app", 0)
         marks = (FOREIGN, Mark("site/other", "/x", unit, "s", "l", "1", "app", 0), inherited)
         return marks[ord(unit[-1]) % 3] or FOREIGN
 
@@ -525,6 +529,8 @@ class SimBackend:
 
     def _note(self, verb: str, units: Sequence[str]) -> None:
         self.host.requests.append((verb, tuple(units)))
+        if not self.manager.answers and not verb.endswith("_daemon"):
+            raise BackendError(f"{self.kept_by.launcher} cannot be asked")
         if verb in self.host.broken:
             raise BackendError(self.host.broken[verb])
 
@@ -559,6 +565,8 @@ class _Hands:
         unmet = [n for n in step.needs if n in self.results and self.results[n].status in _BAD]
         if unmet:
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet[0]} failed"))
+        elif step.phase is Phase.CLEAN and any(result.status in _BAD for result in self.results.values()):
+            self._end(StepResult(step.id, Status.BLOCKED, 0.0, "not all before it went well"))
         elif self.asked_to_stop():
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, "the pass was asked to stop before this step"))
         elif step.id in self.host.failing:
@@ -587,6 +595,8 @@ class _Hands:
             self.backends[step.launcher].reload()
         elif step.phase is Phase.STRAYS and step.running is not None:
             self._kill(step.running)
+        elif step.action is Action.STOP and step.running is not None:
+            self.backends[step.launcher].stop_daemon(step.running.pid, 10.0)
         else:
             backend = self.backends[step.launcher]
             if step.action is Action.RESTART and step.running is not None:
@@ -655,6 +665,7 @@ class Agent:
     def __init__(self, host: Host | None = None) -> None:
         self.host = host or Host()
         self.inventory = Inventory()
+        self.forgot = False  # some of what it has noted was lost
         self.results: tuple[StepResult, ...] = ()
 
     def plan(self, compiled: Compiled, gaps: Iterable[Gap] = ()) -> Plan:

@@ -32,9 +32,7 @@ def keeping(launcher: str) -> Keeping:
 class Loaded:
     """A unit that a manager knows."""
 
-    def __init__(
-        self, unit: str, description: Mapping[str, str], *, raw: bytes = b"", foreign: bool = False
-    ) -> None:
+    def __init__(self, unit: str, description: Mapping[str, str], *, raw: bytes = b"", foreign: bool = False) -> None:
         self.unit = unit
         self.description = description
         self.raw = raw  # the file that the description was read from
