@@ -17,7 +17,7 @@ FOREIGN = Mark("", "", "", "", "", "", "", 0)  # its environment could be read a
 
 _MARKS = re.compile(rb"\0RECONCILE_([A-Z]+)=([^\0]*)")
 _PREFIX = "RECONCILE_"
-_ENGINE = b"\0ENGINE_CONFIG1="
+_ENGINE, _MORE = b"\0ENGINE_CONFIG1=", b"\0ENGINE_CONFIG2="
 INIT = b"appinit"  # the name of the first process of an instance; the service is its child
 _FIRST = "1"  # what such a process is marked with as its pid: it is the first of a namespace of its own
 _DIGITS = 10  # of a pid
@@ -31,7 +31,9 @@ class Wanted(NamedTuple):
 
     def __call__(self, environ: bytes) -> bool:
         """Whether this environment may be of that deployment."""
-        return self.variable in environ or (_ENGINE in environ and self.inner in _engine(environ))
+        if self.variable in environ:
+            return True
+        return _ENGINE in environ and (self.inner in environ or (_MORE in environ and self.inner in _engine(environ)))
 
 
 def wanted(deployment: str) -> Wanted:

@@ -76,16 +76,20 @@ def look(pid: int) -> Process | None:
 
 
 def _look(pid: int) -> Process | None:
-    try:
-        environ: bytes | None = procfs.environ(str(pid))
-    except PermissionError:
-        environ = None
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    try:
-        return _process(pid, environ, procfs.boot())
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    """While one program takes the place of another, there is no environment for an instant: it is looked at again."""
+    process = None
+    for _ in range(_RETRIES):
+        environ: bytes | None = None
+        try:
+            with suppress(PermissionError):
+                environ = procfs.environ(str(pid))
+            process = _process(pid, environ, procfs.boot())
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        if process is None or environ is None or len(environ) > 1:
+            break
+        time.sleep(_RETRY)
+    return process
 
 
 def alive(pid: int, started: float) -> bool:

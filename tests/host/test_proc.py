@@ -247,14 +247,13 @@ def test_the_first_process_of_an_instance_is_a_main_one(deployment: str, start: 
 
 def test_a_stray_instance_ends_by_its_own_signal(start: Start, marked: dict[str, str], tmp_path: Path) -> None:
     told = tmp_path / "told"
-    trap = f"trap '' TERM; trap 'echo usr1 >{told}; exit' USR1; echo; while :; do sleep 0.02; done"
+    trap = f"trap '' TERM; trap 'echo usr1 >{told}; exit' USR1; >{told}; while :; do sleep 0.02; done"
     argv = (*BARE, sys.executable, "-c", _APPINIT, "sh", "-c", trap)
     variables = engine("rpc-dev", marked)
     process = start("", variables, *argv)
     assert process.stdout
     assert process.stdout.readline().strip()
-    until(lambda: not proc.is_empty(process.pid) and runs(process.pid, sys.executable.encode())())
-    sleep(0.1)  # until the shell has its traps
+    until(told.exists)  # the shell has its traps
     one = proc.look(process.pid)
     assert one
     began = monotonic()
