@@ -15,7 +15,6 @@ from reconciler.desired.scope import Got, Lazy
 from reconciler.install.base import ComponentSpec
 
 _DEFAULTS = {"requirement": "", "image": "", "source": "", "sha256": "", "python": "python3", "prologue": ""}
-_SHOWN = ("requirement", "image", "source", "sha256", "python")
 
 
 class Component(NamedTuple):
@@ -75,14 +74,9 @@ class Components:
         if reader.sound and len(ground.folders()) == len(ground.paths):
             made = self._describe(name, wanted, method.text, shown, reader)
         exports = install.method(method.text).exports(made) if made else ()
-        kept = {key: _kept(shown[key]) for key in _SHOWN if key in node.entries or self._uses(method.text, key)}
+        used = install.method(method.text).keys if method.value else ()
+        kept = {key: _kept(shown[key]) for key in used if shown[key].text}
         is_image = bool(method.value) and install.method(method.text).is_image
-        if container is not None and method.value and not is_image:
-            reader.tell(
-                container.origin,
-                f"component `{name}` has a `container`, but {method.text} installs no image",
-                "take it away, or install it by apptainer-sif or apptainer-docker",
-            )
         return Component(
             name, wanted, method, made, exports, is_image, node.get("prologue"), container, kept, reader.sound
         )
@@ -114,7 +108,7 @@ class Components:
         spec = ComponentSpec(component=name, version=version.text, program=self._program(reader), **texts)
         wrong = install.method(method).check(spec)
         if wrong:
-            about = next((key for key in ("requirement", "source", "image") if key in reader.node.entries), "install")
+            about = next((key for key in install.method(method).keys if key in reader.node.entries), "install")
             reader.tell(reader.origin(about), f"component `{name}` cannot be installed: {wrong}")
         return install.method(method).describe(spec, self._ground.folders())
 
@@ -125,10 +119,6 @@ class Components:
             return ""
         inner = Reader(node, f"{reader.label}.container", reader.scope, *reader.tools)
         return inner.text("program").text
-
-    def _uses(self, method: str, key: str) -> bool:
-        required = install.method(method).required if method else ()
-        return key in required or (key == "python" and "requirement" in required)
 
 
 def _kept(got: Got) -> Got:

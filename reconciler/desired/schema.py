@@ -71,7 +71,7 @@ def _options(which: str) -> dict[str, Key]:
 
 
 _CONTAINER = _closed(
-    "How the image of an install method apptainer-* is run; a service's own keys win over its component's",
+    "How an image is run, where the install method makes one; a service's own keys win over its component's",
     mode=_text(
         "run: in the foreground; instance: in the background. Default: what the launcher needs, else run",
         choices=tuple(mode.value for mode in Mode),

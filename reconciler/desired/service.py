@@ -124,12 +124,9 @@ def _unit(name: str, got: Mapping[str, Got], environment: str) -> str:
 
 def _container(unit: str, launcher: str, component: Component | None, reader: Reader) -> dict[str, Got]:
     """How the image of its component is run; its own keys win over the component's."""
-    own = reader.node.get("container")
     if component is None or not component.is_image:
-        if own is not None and component is not None:
-            reader.tell(own.origin, f"{reader.label} has a `container`, but its component installs no image")
-        return {}
-    layers = [node for node in (component.container, own) if isinstance(node, Entries)]
+        return {}  # a layer below may say how it would be, where some site installs an image of it
+    layers = [node for node in (component.container, reader.node.get("container")) if isinstance(node, Entries)]
     inner = Reader(merge(layers), f"{reader.label}.container", reader.scope, *reader.tools)
     only = launcher_of(launcher).mode if launcher else None
     found = {

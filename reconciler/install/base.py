@@ -40,7 +40,8 @@ def never() -> bool:
 
 class Method(Protocol):
     name: str
-    required: tuple[str, ...]  # keys of a component that this method cannot do without
+    keys: tuple[str, ...]  # of a component, that this method goes by
+    required: tuple[str, ...]  # those of them that it cannot do without
     is_image: bool  # its services run inside of it, in a container
 
     def check(self, spec: ComponentSpec) -> str:

@@ -12,6 +12,7 @@ class _None:
     """No component of this method has an `Install`; the other verbs answer for completeness."""
 
     name: str = "none"
+    keys: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     is_image: bool = False
 

@@ -29,7 +29,7 @@ _OPTIONS = {
 }
 _SHORT = {"-i": "--index-url", "-f": "--find-links", "-c": "--constraint", "-r": "--requirement"}
 _PLACES = frozenset({"--find-links", "--constraint", "--requirement"})  # their values are paths or URLs
-_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/@\s]+)@")
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/@\s]+)@(?!sha256:)")
 _NETRC_SAFE = re.compile(
     r"[A-Za-z0-9!$%&()*+,./:;<=>?@^_`{|}~\[\]-]+"
 )  # what every netrc reader takes as one plain word

@@ -42,6 +42,7 @@ _DIGITS = 8  # of the digest, in a folder's name
 
 class _Venv:
     name: str = "venv"
+    keys: tuple[str, ...] = ("requirement", "python")
     required: tuple[str, ...] = ("requirement",)
     is_image: bool = False
 

@@ -182,6 +182,8 @@ def _inner_marks(shim: Shim) -> str:
         return ""
     names = dict.fromkeys((*_INNER, *(name for name, _ in shim.marks)))
     inner = " ".join(f'APPTAINERENV_{name}="${name}"' for name in names)
+    # What `env` says is meant as it stands: Apptainer would have a shell evaluate it once more.
+    inner += " APPTAINER_NO_EVAL=1"
     where = f"export APPTAINER_CONFIGDIR={quote(shim.container.configdir)}\n"
     return f"export {inner}\n" + (where if shim.container.mode is Mode.INSTANCE else "")
 

@@ -28,6 +28,8 @@ def main() -> int:
     if options.command == "plan":
         argv = [tools.python, f"{HERE}/planning.py", *(["--json"] if options.json else [])]
         return subprocess.run(argv, check=False).returncode
+    if options.command == "looking":
+        return _looking(options)
     if not tools.install(BOUND):
         print("bench: without a lower bound there is nothing to measure against", file=sys.stderr)
         return 1
@@ -49,6 +51,21 @@ def _compare(options: argparse.Namespace, tools: Tools) -> list[Row]:
             for scenario in options.scenarios:
                 rows += _told(world.scenario(scenario, options.repeat or _repeat(scenario, count), runner), options)
     return rows
+
+
+def _looking(options: argparse.Namespace) -> int:
+    """A pass with nothing to do beside the bare look, for each backend of those named with --only."""
+    from scripts.benchmark.looking import COUNTS, looking, table
+
+    processes.adopt_orphans()
+    found = {}
+    for backend, count in COUNTS.items():
+        if not options.only or backend in options.only:
+            found[backend] = looking(backend, count, options.repeat or 15, options.limit)
+            print("" if options.json else table(backend, count, found[backend]), end="", flush=True)
+    if options.json:
+        print(json.dumps({name: [cost._asdict() for cost in costs] for name, costs in found.items()}, indent=1))
+    return 0
 
 
 def _memory(options: argparse.Namespace, tools: Tools) -> list[Row]:
@@ -112,7 +129,7 @@ def _tools(options: argparse.Namespace) -> Tools:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", add_help=False)
-    parser.add_argument("command", nargs="?", choices=("compare", "plan", "memory"), default="compare")
+    parser.add_argument("command", nargs="?", choices=("compare", "plan", "memory", "looking"), default="compare")
     parser.add_argument("-n", dest="services", type=_numbers, default=[8, 200, 1000])
     parser.add_argument("--scenarios", type=_scenarios, default=list(SCENARIOS))
     parser.add_argument("--repeat", type=int)

@@ -54,8 +54,6 @@ ONE_PROBLEM = {
     "needs requirement": ("components: {app: {install: venv}}", 1, 19, "needs `requirement`", "pip"),
     "unknown install": ("components: {app: {install: vnev}}", 1, 29, "unknown install `vnev`", "`venv`"),
     "needs image": ("components: {app: {install: apptainer-sif}}", 1, 19, "needs `image`", "below paths.images"),
-    "no container": ("components: {app: {container: {mode: run}}}", 1, 31, "installs no image", "apptainer-sif"),
-    "no container here": ("services: {web: {container: {}}}", 1, 29, "installs no image", ""),
     "later launcher": ("services: {web: {launcher: slurm}}", 1, 28, "not available yet", "supervisor"),
     "later launcher's key": ("services: {web: {slurm: {}}}", 1, 18, "`slurm` is not available yet", "supervisor"),
     "unknown launcher": ("services: {web: {launcher: supervisord}}", 1, 28, "unknown launcher", "`supervisor`"),

@@ -45,7 +45,8 @@ def test_apptainer_is_called_as_jaws_does(site: str, environment: str, deploymen
         words = call(shim(compiled, service))
         verb = ["instance", "start"] if SITES[site].mode == "instance" else ["run"]
         assert words[: 1 + len(verb)] == ["/usr/bin/apptainer", *verb]
-        assert {"--cleanenv", "--no-home", "--no-eval"} <= set(words)
+        assert {"--cleanenv", "--no-home"} <= set(words)
+        assert "APPTAINER_NO_EVAL=1" in shim(compiled, service)
         assert after(words, "--env-file") == [f"{root}/config/env/{units[service]}.env"]
         assert after(words, "--mount") == [
             f"src={root}/config/jaws-site.conf,dst={INSIDE},ro",

@@ -14,6 +14,7 @@ from reconciler.install.base import ComponentSpec, never
 class Image:
     """An image that is fetched as it is (`apptainer-sif`), or made from one of Docker's (`apptainer-docker`)."""
 
+    keys: tuple[str, ...] = ("source", "image", "sha256")
     required: tuple[str, ...] = ("image",)
     is_image: bool = True
 
