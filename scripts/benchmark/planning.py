@@ -11,12 +11,12 @@ from time import perf_counter
 from reconciler.core.diff import diff
 from reconciler.core.model import (
     Compiled,
-    Manager,
     Deployment,
     Field,
     File,
     Install,
     Inventory,
+    Manager,
     Observed,
     Origin,
     Policy,
