@@ -35,6 +35,7 @@ def start(argv: list[str], env: Mapping[str, str], output: str) -> int:
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
     )
     # python ignores SIGPIPE and a caller may block signals: neither is for a service to inherit
     return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,))
@@ -48,17 +49,23 @@ def ended(pid: int) -> int | None:
 
 def end(pids: list[int]) -> None:
     """SIGTERM, and after two seconds SIGKILL, to programs that have not ended, and to their children."""
-    left = _signalled(pids, _SIGTERM)
-    until = monotonic() + _GRACE
-    while left and monotonic() < until:
-        left = [pid for pid in left if ended(pid) is None]
-        sleep(_POLL)
-    for pid in _signalled(left, _SIGKILL):
-        os.waitpid(pid, 0)
+    left = pids
+    for number in (_SIGTERM, _SIGKILL):
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, number)
+        until = monotonic() + _GRACE
+        while left and monotonic() < until:
+            left = [pid for pid in left if ended(pid) is None]
+            sleep(_POLL)
 
 
-def _signalled(pids: list[int], number: int) -> list[int]:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, number)
-    return pids
+def _inherited() -> list[int]:
+    """Descriptors that whoever started us has left open, such as the lock of `flock FILE reconcile --once`: what
+    outlives the pass would hold it as long."""
+    kept = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # the one that read the folder
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                kept.append(int(name))
+    return kept

@@ -39,7 +39,7 @@ def box(name: str = "rpc-dev", **changes: object) -> Container:
 
 def rpc(**changes: object) -> ServiceSpec:
     given = {"command": "rpc --port 1", "unit": "rpc-dev", "container": box(), "options": {}} | changes
-    return service("rpc", **given)  # type: ignore[arg-type]
+    return service(str(given.pop("name", "rpc")), **given)  # type: ignore[arg-type]
 
 
 def render(*services: ServiceSpec, **settings: object) -> Rendering:
@@ -155,6 +155,13 @@ def test_the_manager_says_what_is_not_as_usual() -> None:
     more = {"configdir rpc-dev": "/c", "start_seconds rpc-dev": "5", "parallel": "2"}
     assert dict(odd.manager.address) == usual | more
     assert odd.ready_seconds == {"rpc": 5.0}
+
+
+def test_who_waits_for_its_turn_may_take_longer() -> None:
+    several = [rpc(name=f"rpc{number}") for number in range(5)]
+    assert set(render(*several).ready_seconds.values()) == {1.0}
+    assert set(render(*several, parallel=2).ready_seconds.values()) == {11.0}
+    assert render(rpc(prologue="module load x")).ready_seconds == {"rpc": 61.0}
 
 
 @pytest.mark.parametrize(

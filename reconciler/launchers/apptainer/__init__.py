@@ -22,6 +22,9 @@ from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile
 _INSTANCE = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # what Apptainer allows, but for what would be an option or a folder
 _LONGEST = 200  # characters of a name, of which files are named
 
+_ROUND = 5.0  # seconds after which as many as may start at once have made room for others
+_PROLOGUE = 60.0  # seconds that loading modules may take where file systems are slow
+
 _SETTINGS = {
     "parallel": Option(
         int, f"instances that are started at once ({FEW}): dozens can be too many (apptainer#3607)", minimum=1
@@ -57,7 +60,7 @@ class Apptainer:
         return Rendering(
             files=tuple(files),
             launch=launch,
-            ready_seconds={service.name: float(_start_seconds(service)) for service in services},
+            ready_seconds={service.name: _ready_seconds(place, service, len(services)) for service in services},
             manager=_manager(place, services),
         )
 
@@ -105,6 +108,16 @@ def _start_seconds(service: ServiceSpec) -> int:
     return int(str(service.options.get("start_seconds", 1)))
 
 
+def _ready_seconds(place: Place, service: ServiceSpec, count: int) -> float:
+    """How long it may take: it waits for its turn, and counts as started when its start script has ended."""
+    rounds = math.ceil(count / _parallel(place))
+    return _start_seconds(service) + (rounds - 1) * _ROUND + (_PROLOGUE if service.prologue.strip() else 0.0)
+
+
+def _parallel(place: Place) -> int:
+    return int(str(place.settings.get("parallel") or FEW))
+
+
 def _configdir(service: ServiceSpec) -> str:
     return service.container.configdir if service.container else ""
 
@@ -129,7 +142,7 @@ def _manager(place: Place, services: Sequence[ServiceSpec]) -> Manager:
         "run": paths["run"],
         "logs": paths["logs"],
         "configdir": usual,
-        "parallel": str(place.settings.get("parallel") or FEW),
+        "parallel": str(_parallel(place)),
     }
     for service in services:
         if _configdir(service) != usual:
