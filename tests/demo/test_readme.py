@@ -84,7 +84,7 @@ def properties(schema: Any) -> Iterator[str]:
 
 
 def test_every_key_of_the_desired_state_is_told() -> None:
-    told = set(re.findall(r"`([a-z_]+)(?:: [^`]*)?`", section("Every key")))
+    told = set(re.findall(r"`([a-z0-9_]+)(?:: [^`]*)?`", section("Every key")))
     assert sorted(set(properties(json_schema())) - told) == []
 
 
