@@ -51,8 +51,10 @@ def as_applied(compiled: Compiled) -> Applied:
         files={file.path: FileState(file.digest, file.mode) for file in desired.files},
         installs={install.id: True for install in desired.installs},
         daemons={
-            daemon.launcher: DaemonState(running=True, pid=1, started=0.0, spec=daemon.spec)
-            for daemon in desired.managers
+            manager.launcher: DaemonState(running=True, pid=1, started=0.0, spec=manager.spec)
+            if manager.is_daemon
+            else DaemonState(running=False)
+            for manager in desired.managers
         },
         claimed={},
     )

@@ -100,7 +100,15 @@ class View:
             if process.mark.service:
                 return process.mark.root not in self.roots
         name = UnitName(unit.launcher, unit.name)
-        return name not in self.observed.claimed and name not in self.owned_units
+        if name in self.observed.claimed:
+            return False
+        owner = self.owned_units.get(name)
+        return owner is None or (process is not None and process.mark is not None and not self._noted(owner, process))
+
+    def _noted(self, service: str, process: Process) -> bool:
+        """This very process was started by a pass. A name alone may have been taken by somebody else since."""
+        owned = self.inventory.services[service]
+        return same_process(process, owned.pid, owned.started)
 
     def mark(self, service: Service, unit: Unit) -> Mark | None:
         """What the service's process was started from, or None where that cannot be told.

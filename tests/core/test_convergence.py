@@ -100,6 +100,7 @@ def leftovers(agent: Agent, desired: Deployment) -> Iterator[str]:
         if manager.pid and not manager.foreign and manager.launcher not in launchers and not agent.forgot:
             yield f"the daemon of {manager.launcher} below {manager.root} runs"
     files = {file.path for file in desired.files} | {f"{desired.root}/bin/orphan"}  # no pass has seen that one
+    files |= {path for path, (content, _, _) in host.files.items() if content.endswith(b"# by hand")}
     if not agent.forgot:
         yield from (f"{path} is there" for path in host.files if path not in files)
 
@@ -137,9 +138,8 @@ def check_settled(agent: Agent, compiled: Compiled, first: Plan) -> None:
     assert list(wrong(agent.host, compiled, left)) == []
     assert agent.host.twice == []
     shared = any(manager.pid and manager.foreign for manager in agent.host.managers.values())
-    if not left and not shared:  # a daemon that runs others' programs goes on when git no longer names it
+    if not left and not shared:  # a daemon that runs others' programs goes on, with its files
         assert book.is_current(agent.inventory, compiled.deployment, agent.host.main())
-    if not left:
         assert list(leftovers(agent, compiled.deployment)) == []
 
 

@@ -192,7 +192,7 @@ CASES: Mapping[str, tuple[Callable[[Scene], Scene], Kind, Act, tuple[str, ...]]]
         ("runs without our mark: it was not started by its shim",),
     ),
     "unmarked, and only just begun": (
-        lambda s: s.see(processes={2: Process(2, 99.0, FOREIGN)}, now=100.0),
+        lambda s: s.see(processes={2: Process(2, 99.0, FOREIGN)}, now=100.0, claimed={NAME: UNIT}),
         Kind.KEEP,
         Act.NONE,
         (),
