@@ -209,7 +209,8 @@ class Convoy:
     ) -> None:
         for launcher, group in _by_launcher(jobs).items():
             for job in group:
-                if then is not Stage.WAITS_TO_START and self._not_begun(job):
+                ends_here = job.step.act is Act.LOAD
+                if self._not_begun(job) and (ends_here or then is not Stage.WAITS_TO_START):
                     self.begins(job.step)
             errors = self._errors(launcher, [job.unit.name for job in group], verb)
             for job in group:
@@ -245,9 +246,11 @@ class Convoy:
             except BackendError as error:
                 moved |= self._unseen(group, str(error))
                 continue
-            for job in group:
-                unit = units.get(job.unit.name) or Unit(launcher, job.unit.name, State.ABSENT)
-                moved |= self._stopped(job, unit) if job.stage is Stage.STOPPING else self._started(job, unit)
+            seen = [(job, units.get(job.unit.name) or Unit(launcher, job.unit.name, State.ABSENT)) for job in group]
+            starting = [(job, unit) for job, unit in seen if job.stage is Stage.STARTING]
+            moved |= self._stopped(launcher, [(job, unit) for job, unit in seen if job.stage is Stage.STOPPING])
+            for job, unit in starting:
+                moved |= self._started(job, unit)
         return moved
 
     def _unseen(self, jobs: Sequence[_Job], error: str) -> bool:
@@ -257,21 +260,30 @@ class Convoy:
             self._end(job, Status.FAILED, error)
         return bool(late)
 
-    def _stopped(self, job: _Job, unit: Unit) -> bool:
-        if unit.state is State.STOPPING or unit.state.alive:
-            if self.clock.now() > job.deadline:
-                self._end(job, Status.FAILED, f"pid {unit.pid} did not stop: {unit.state.value} {unit.detail}".rstrip())
-            return False
-        if job.step.act in (Act.REMOVE, Act.RECREATE) and unit.state is not State.ABSENT:
-            errors = self._errors(job.unit.launcher, [job.unit.name], lambda backend, names: backend.remove(names))
+    def _stopped(self, launcher: str, seen: Sequence[tuple[_Job, Unit]]) -> bool:
+        """What is down goes on; all that its launcher is to forget is forgotten with one request."""
+        arrived = [(job, unit) for job, unit in seen if self._has_stopped(job, unit)]
+        known = [
+            job.unit.name
+            for job, unit in arrived
+            if job.step.act in (Act.REMOVE, Act.RECREATE) and unit.state is not State.ABSENT
+        ]
+        errors = self._errors(launcher, known, lambda backend, names: backend.remove(names)) if known else {}
+        for job, _ in arrived:
             if errors.get(job.unit.name):
                 self._end(job, Status.FAILED, errors[job.unit.name])
-                return True
-        if job.step.act is Act.REMOVE:
-            self._end(job, Status.DONE)
-        else:
-            job.stage = Stage.WAITS_TO_START
-        return True
+            elif job.step.act is Act.REMOVE:
+                self._end(job, Status.DONE)
+            else:
+                job.stage = Stage.WAITS_TO_START
+        return bool(arrived)
+
+    def _has_stopped(self, job: _Job, unit: Unit) -> bool:
+        if not unit.state.alive:
+            return True
+        if self.clock.now() > job.deadline:
+            self._end(job, Status.FAILED, f"pid {unit.pid} did not stop: {unit.state.value} {unit.detail}".rstrip())
+        return False
 
     def _started(self, job: _Job, unit: Unit) -> bool:
         if unit.state is State.RUNNING:

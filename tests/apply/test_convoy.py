@@ -14,6 +14,8 @@ from reconciler.core.plan import Action, Phase, Plan, Step
 from tests.core.host import Agent, Fault, Host, SimBackend
 from tests.core.world import STOP, Svc, World, build, world
 
+_VERBS = {Act.REMOVE: Action.REMOVE, Act.LOAD: Action.RELOAD}
+
 
 class Drive:
     """Steps for the units of a running deployment, sent off as the executor does it."""
@@ -29,13 +31,15 @@ class Drive:
         self.began: list[str] = []
         self.ended: list[str] = []
         self.services = {service.name: service for service in self.compiled.deployment.services}
+        self.launchers = {service.name: service.launcher for service in self.compiled.deployment.services}
         self.earlier: dict[str, StepResult] = {}
         self.stop_after: str | None = None  # asked to stop once this step has begun
 
     def step(self, service: str, act: Act = Act.RESTART, needs: Sequence[str] = ()) -> Step:
-        verb = Action.REMOVE if act is Act.REMOVE else Action.RESTART if act.stops else Action.START
-        identifier = f"remove:supervisor/{service}" if act is Act.REMOVE else f"{verb.value}:{service}"
-        unit = UnitName("supervisor", service)
+        """As the plan has it."""
+        unit = UnitName(self.launchers.get(service, "supervisor"), service)
+        verb = _VERBS.get(act) or (Action.RESTART if act.stops else Action.START)
+        identifier = f"{verb.value}:{service}" if act.starts else f"{verb.value}:{unit.launcher}/{service}"
         phase = Phase.STOP if act is Act.REMOVE else Phase.START
         return Step(identifier, verb, service, service, phase, needs=tuple(needs), act=act, unit=unit)
 
@@ -44,7 +48,7 @@ class Drive:
         convoy = Convoy(
             made,
             self.services,
-            {"supervisor": SimBackend(self.host, self.compiled.deployment.managers[0])},
+            {one.launcher: SimBackend(self.host, one) for one in self.compiled.deployment.managers},
             self.earlier,
             clock=self.host,
             asked_to_stop=lambda: self.stop_after is not None and self.stop_after in (*self.began, ""),
@@ -148,6 +152,90 @@ def test_an_act_is_these_requests(act: Act, state: State, verbs: list[str]) -> N
     assert result.status is Status.DONE
     assert [verb for verb, *_ in drive.sent("add", "remove", "start", "stop")] == verbs
     assert drive.state("a") is (State.ABSENT if act is Act.REMOVE else State.RUNNING)
+
+
+# ---------------------------------------------------------------- a description taken up anew, and units forgotten
+
+
+def masked(*names: str) -> Drive:
+    """Services of an account's manager, some of them masked, and one that comes after the first."""
+    services = [Svc(name, launcher="systemd") for name in names]
+    drive = Drive(*services, Svc("late", launcher="systemd", after=(names[0],)))
+    drive.host.manager(drive.compiled.deployment.managers[0]).masked |= set(names)
+    return drive
+
+
+def told(drive: Drive) -> set[str]:
+    return drive.host.manager(drive.compiled.deployment.managers[0]).masked
+
+
+def test_what_is_taken_up_anew_goes_on() -> None:
+    drive = masked("a", "b")
+    results = drive(drive.step("a", Act.LOAD), drive.step("b", Act.LOAD))
+    assert statuses(results) == {"reload:systemd/a": "done", "reload:systemd/b": "done"}
+    assert drive.sent("add", "remove", "start", "stop") == [("add", "a", "b")]
+    assert (drive.renewed(), told(drive)) == (set(), set())
+    assert sorted(drive.began) == ["reload:systemd/a", "reload:systemd/b"]
+
+
+def test_what_comes_after_it_does_not_wait_for_it() -> None:
+    drive = masked("a")
+    assert statuses(drive(drive.step("a", Act.LOAD), "late")) == {"reload:systemd/a": "done", "restart:late": "done"}
+    assert drive.renewed() == {"late"}
+
+
+def test_one_that_cannot_be_taken_up_fails_and_goes_on() -> None:
+    drive = masked("a", "b")
+    drive.host.broken["add"] = "no such unit"
+    results = drive(drive.step("a", Act.LOAD), "late")
+    assert statuses(results) == {"reload:systemd/a": "failed", "restart:late": "done"}
+    assert results["reload:systemd/a"].message == "no such unit"
+    assert drive.renewed() == {"late"}
+
+
+def test_it_is_not_taken_up_when_the_descriptions_could_not_be_read() -> None:
+    drive = masked("a")
+    drive.earlier["reload:systemd"] = StepResult("reload:systemd", Status.FAILED)
+    results = drive(drive.step("a", Act.LOAD, needs=("reload:systemd",)))
+    assert results["reload:systemd/a"].message == "reload:systemd failed"
+    assert (drive.sent("add"), drive.began) == ([], [])
+
+
+def test_asked_to_stop_takes_nothing_up() -> None:
+    drive = masked("a")
+    drive.stop_after = ""
+    assert statuses(drive(drive.step("a", Act.LOAD))) == {"reload:systemd/a": "skipped"}
+    assert told(drive) == {"a"}
+
+
+def test_all_that_are_down_at_once_are_forgotten_by_one_request() -> None:
+    """Each may be a process of its own."""
+    drive = Drive("a", "b", "c", Svc("d", launcher="systemd"))
+    acts = {"a": Act.REMOVE, "b": Act.RECREATE, "c": Act.RESTART, "d": Act.REMOVE}
+    results = drive(*(drive.step(name, act) for name, act in acts.items()))
+    assert {result.status for result in results.values()} == {Status.DONE}
+    assert drive.sent("remove", "add") == [("remove", "a", "b"), ("remove", "d"), ("add", "b")]
+
+
+def test_one_that_cannot_be_forgotten_is_no_matter_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = Drive("a", "b")
+    remove = SimBackend._remove
+
+    def refuse(backend: SimBackend, unit: str) -> str:
+        return "is needed" if unit == "a" else remove(backend, unit)
+
+    monkeypatch.setattr(SimBackend, "_remove", refuse)
+    results = drive(drive.step("a", Act.RECREATE), drive.step("b", Act.RECREATE))
+    assert statuses(results) == {"restart:a": "failed", "restart:b": "done"}
+    assert drive.sent("remove", "start") == [("remove", "a", "b"), ("start", "b")]
+
+
+def test_one_that_hangs_does_not_hold_up_the_others() -> None:
+    drive = Drive("a", "b")
+    drive.host.faults["a"] = Fault.HANGS
+    results = drive(drive.step("a", Act.REMOVE), drive.step("b", Act.REMOVE))
+    assert statuses(results) == {"remove:supervisor/a": "failed", "remove:supervisor/b": "done"}
+    assert drive.sent("remove") == [("remove", "b")]
 
 
 # ---------------------------------------------------------------- what goes wrong

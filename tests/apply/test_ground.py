@@ -37,6 +37,10 @@ def process(pid: int = 5, started: float = 100.0, spec: str = "old", deployment:
         (Act.REMOVE, SAW, process(5, 300.0), Ground.GONE),  # the pid is another's by now
         (Act.REMOVE, None, process(), Ground.GONE),
         (Act.REMOVE, SAW, process(deployment="site/prod"), Ground.GONE),
+        (Act.LOAD, SAW, process(), Ground.FIRM),
+        (Act.LOAD, SAW, process(6, 120.0), Ground.FIRM),  # no process is touched
+        (Act.LOAD, SAW, None, Ground.FIRM),
+        (Act.LOAD, SAW, process(deployment="site/prod"), Ground.GONE),
     ],
 )
 def test_ground(act: Act, saw: Running | None, now: Process | None, ground: Ground) -> None:

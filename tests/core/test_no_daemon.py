@@ -12,7 +12,6 @@ from reconciler.core.change import Act, Change, DaemonAct, Diff, Kind, Running, 
 from reconciler.core.diff import diff
 from reconciler.core.model import (
     Compiled,
-    DaemonState,
     Drift,
     FileState,
     Gap,
