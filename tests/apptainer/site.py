@@ -76,9 +76,12 @@ class Site:
     # ------------------------------------------------------------ by hand
 
     def apptainer(self, *words: str, env: Mapping[str, str] | None = None, code: int = 0) -> str:
+        return self.run_by_hand("apptainer", *words, env=env, code=code)
+
+    def run_by_hand(self, *argv: str, env: Mapping[str, str] | None = None, code: int = 0) -> str:
         """As a person of this account runs it."""
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            ["apptainer", *words],
+            argv,
             cwd=self.world.folder,
             env={**self.world.env, **(env or {})},
             capture_output=True,

@@ -81,6 +81,30 @@ def test_a_service_may_need_some_time_to_count_as_started(site: Site) -> None:
     assert "its service ended as soon as it was started" in said
 
 
+def test_a_person_may_run_the_start_script(site: Site) -> None:
+    site.commit(one='env: {A: "b c"}')
+    site.converge()
+    os.kill(site.pids()["one"], signal.SIGKILL)
+    until(lambda: not site.record("one-dev").exists())
+    site.run_by_hand(str(site.world.root / "bin/one-dev"))
+    by_hand = site.pids()
+    assert site.converge() == {"one": "keep"}
+    assert site.pids() == by_hand
+
+
+@pytest.mark.supervisor
+def test_in_the_foreground_supervisord_keeps_what_stands_in_front(site: Site) -> None:
+    """Its marks are in what Apptainer was told; with `--pid`, an `appinit` inside is not the main process."""
+    keys = "component: app, launcher: supervisor, command: sleep 86399, supervisor: {startsecs: 0}"
+    lines = [f"  one: {{{keys}}}", f"  two: {{{keys}, container: {{options: [--pid]}}}}"]
+    site.world.commit({"desired/environments/dev.yaml": "\n".join(['versions: {app: "1.0"}', "services:", *lines])})
+    assert site.converge() == {"one": "create", "two": "create"}
+    site.world.idle()
+    services = site.world.run("status", "--json").json()["deployments"][0]["services"]
+    assert {each["service"]: each["version"] for each in services} == {"one": "1.0", "two": "1.0"}
+    assert {Path(f"/proc/{each['pid']}/comm").read_text() for each in services} == {"starter\n"}
+
+
 # ---------------------------------------------------------------- stopped
 
 

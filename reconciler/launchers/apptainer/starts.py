@@ -54,6 +54,8 @@ class Starts:
         return over
 
     def _begin(self, name: str) -> Mapping[str, str]:
+        """No address of a user bus is handed on: with one, Apptainer puts every instance into a control group by
+        way of it, which is what fails when many start at once."""
         try:
             script = f"{self._address['bin']}/{name}"
             self._running[name] = detached.start([script], detached.environment(), self._output(name))
