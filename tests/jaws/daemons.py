@@ -7,6 +7,7 @@ once, when it starts, and ends with an error for a daemon that it does not know.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from time import time
@@ -67,7 +68,8 @@ class Jaws:
         program = self.program("jaws-site", _PROGRAM)
         layer = _LAYER.replace("PROGRAM", str(program)).replace("launcher: supervisor", f"launcher: {launcher}")
         if launcher == "systemd":
-            layer = layer.replace("supervisor: {startsecs: 0, startretries: 0}", "systemd: {start_seconds: 0}")
+            layer = layer.replace("supervisor: {startsecs: 0, startretries: 0}", "systemd: {start_seconds: 1}")
+            layer = re.sub(", name: [a-z-]+", "", layer)  # as on dori: SERVICE-ENV
         site = f'environments: [staging]\npaths: {{root: "{world.root}"}}\n'
         files = {DEFAULTS: layer, STAGING: "", self.layer: site}
         world.commit({**files, "desired/environments/dev.yaml": None, "templates/jaws-site.conf.j2": _CONF})
