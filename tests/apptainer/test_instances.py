@@ -159,7 +159,7 @@ def test_a_stop_goes_on_where_a_killed_pass_left_it(site: Site) -> None:
 def test_a_stray_instance_is_ended_whole(site: Site) -> None:
     site.commit(one="")
     site.converge()
-    marks = {key: value for key, value in site.instance("one-dev").env.items() if key.startswith("RECONCILE_")}
+    marks = marks_of(site, "one-dev")
     del marks["RECONCILE_LAUNCHER"]
     before = site.pids()
     stray = site.start_by_hand("left-over", {**marks, "RECONCILE_STOP": "INT 5"})
@@ -291,6 +291,33 @@ def test_another_hosts_records_are_left_alone(site: Site) -> None:
     os.kill(site.pids()["one"], signal.SIGKILL)
     assert site.converge() == {"one": "restart"}
     assert path.exists()
+
+
+def marks_of(site: Site, name: str) -> dict[str, str]:
+    return {key: value for key, value in site.instance(name).env.items() if key.startswith("RECONCILE_")}
+
+
+def test_the_same_deployment_below_another_root_is_somebody_elses(site: Site) -> None:
+    site.commit(one="")
+    site.converge()
+    marks = marks_of(site, "one-dev")
+    theirs = site.start_by_hand("two-dev", {**marks, "RECONCILE_SERVICE": "two", "RECONCILE_ROOT": "/elsewhere"})
+    site.commit(two="")
+    assert site.converge(code=1) == {"one": "keep", "two": "blocked"}
+    assert site.instance("two-dev").pid == theirs.pid
+    os.kill(theirs.pid, signal.SIGKILL)
+    until(lambda: not site.record("two-dev").exists())
+
+
+def test_an_instance_that_another_launcher_keeps_is_left_to_it(site: Site) -> None:
+    """To look at, one of systemd's differs by one mark only."""
+    site.commit(one="")
+    site.converge()
+    marks = marks_of(site, "one-dev")
+    del marks["RECONCILE_LAUNCHER"]
+    site.start_by_hand("three", {**marks, "RECONCILE_SERVICE": "three", "RECONCILE_PID": "0"})
+    assert site.converge() == {"one": "keep"}
+    assert site.instance("three").name == "three"
 
 
 @pytest.mark.parametrize("record", ["whole", "half-written"])

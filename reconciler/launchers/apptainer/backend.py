@@ -6,21 +6,19 @@ taken by somebody else. Apptainer itself runs when an instance is started, by it
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reconciler.core.model import Gap, Manager, Process, State, Unit
 from reconciler.host import proc
-from reconciler.launchers.apptainer import records
+from reconciler.host.marks import Instance
+from reconciler.launchers.apptainer import claims, records
 from reconciler.launchers.apptainer.records import Stand
 from reconciler.launchers.apptainer.starts import Starts, output
 from reconciler.launchers.apptainer.stops import Found, Stops, kill
 from reconciler.launchers.apptainer.words import KEEPER, NAME, READY
 from reconciler.launchers.base import Log, Look, Outcome
-from reconciler.launchers.shim import owner_of
 
-_HEADER = 4096  # bytes of a start script that hold its header and its marks
 _EMPTY = "its service has ended, and left an empty instance"
 
 
@@ -31,6 +29,7 @@ class ApptainerBackend:
         self._address = dict(manager.address)
         self._deployment = self._address["deployment"]
         self._known: dict[str, Found] | None = None  # ours that were seen; None: nobody has looked yet
+        self._members: frozenset[int] = frozenset()  # processes of this deployment, below roots that it had too
         self._starts = Starts(self._address)
         self._stops = Stops(self._address["run"])
         self._settling: dict[str, Found | None] = {}  # started, and not up for long enough; None: not seen yet
@@ -46,6 +45,7 @@ class ApptainerBackend:
         """There is nobody to ask."""
 
     def answer(self, processes: Mapping[int, Process]) -> Look:
+        self._members = frozenset(processes)
         self._known = self._ours(processes)
         units = {name: _unit(name, found) for name, found in self._known.items()}
         gaps: list[Gap] = []
@@ -54,7 +54,7 @@ class ApptainerBackend:
                 units |= self._taken(configdir)
             except OSError as error:
                 gaps.append(Gap("launcher", NAME, f"{error.filename or configdir}: {error.strerror or error}"))
-        claimed, missed = self._claimed()
+        claimed, missed = claims.read(self._address["bin"], self._deployment)
         return Look({(NAME, name): unit for name, unit in units.items()}, claimed, gaps=(*gaps, *missed))
 
     def _ours(self, processes: Mapping[int, Process]) -> dict[str, Found]:
@@ -76,46 +76,39 @@ class ApptainerBackend:
 
     def _is_ours(self, found: Found) -> bool:
         env = found.box.env
-        return (env.get("RECONCILE_DEPLOYMENT"), env.get(KEEPER)) == (self._deployment, NAME)
+        member = env.get("RECONCILE_ROOT") == self._address["root"] or found.pid in self._members
+        return member and self._is_of_deployment(found.box) and env.get(KEEPER) == NAME
+
+    def _is_of_deployment(self, box: Instance) -> bool:
+        return box.env.get("RECONCILE_DEPLOYMENT") == self._deployment
 
     def _taken(self, configdir: str) -> dict[str, Unit]:
-        """Names that instances have which are not known to be ours. Raises `OSError`."""
-        units, broken = {}, set()
+        """Names that instances have which are not known to be ours. Raises `OSError`.
+
+        One that another launcher keeps for this very deployment takes no name: it gives way to ours.
+        """
+        units: dict[str, Unit] = {}
+        broken = set()
         for name in records.names(configdir):
             if name in (self._known or {}) or self._configdir(name) != configdir:
                 continue
             record = records.read(configdir, name)
             if record.stand in (Stand.ALIVE, Stand.CLOSED):
-                units[name] = _alive(name, record.pid)
+                units |= self._alive(name, record.pid)
             elif record.stand is Stand.BROKEN:
                 broken.add(name)
         if broken:  # their processes may live all the same
             others = {name: pid for pid, name in records.first_processes()}
-            units |= {name: _alive(name, others[name]) for name in broken & others.keys()}
+            for name in broken & others.keys():
+                units |= self._alive(name, others[name])
         return units
 
-    def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[Gap, ...]]:
-        """Units that a start script of ours names: of this launcher they are the only description."""
-        folder = self._address["bin"]
-        claimed, gaps = {}, []
-        try:
-            names = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}, ()
-        except OSError as error:
-            return {}, (Gap("launcher", NAME, f"{folder} cannot be listed: {error.strerror}"),)
-        for path in (f"{folder}/{name}" for name in names if not name.startswith(".")):
-            try:
-                head = _head(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                gaps.append(Gap("file", path, f"{path} cannot be read: {error.strerror}"))
-                continue
-            owner = owner_of(head)
-            if owner and owner.deployment == self._deployment and f" {KEEPER}={NAME} " in head:
-                claimed[NAME, owner.unit] = path
-        return claimed, tuple(gaps)
+    def _alive(self, name: str, pid: int) -> dict[str, Unit]:
+        """Nothing where it has ended meanwhile, or where another launcher of this deployment keeps it."""
+        process, box = proc.look(pid), proc.instance(pid)
+        if process is None or box is None or (self._is_of_deployment(box) and box.env.get(KEEPER) != NAME):
+            return {}
+        return {name: Unit(NAME, name, State.RUNNING, pid, process.started)}
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         self._go_on()
@@ -234,8 +227,9 @@ class ApptainerBackend:
         return ""
 
     def _refusal(self, name: str, found: Found) -> str:
-        owner = found.box.env.get("RECONCILE_DEPLOYMENT", "")
-        whose = f"belongs to deployment {owner}" if owner else "carries no mark of ours"
+        env = found.box.env
+        owner = f"belongs to deployment {env['RECONCILE_DEPLOYMENT']} in {env.get('RECONCILE_ROOT', '')}"
+        whose = owner if env.get("RECONCILE_DEPLOYMENT") else "carries no mark of ours"
         return (
             f"the instance {name} (pid {found.pid}) {whose}: it was left alone; give the service another `name:`, or "
             f"end it with `apptainer instance stop {name}`"
@@ -279,16 +273,3 @@ def _unit(name: str, found: Found) -> Unit:
     if proc.is_empty(found.pid):
         return Unit(NAME, name, State.EXITED, found.pid, found.started, _EMPTY)
     return Unit(NAME, name, State.RUNNING, found.pid, found.started)
-
-
-def _alive(name: str, pid: int) -> Unit:
-    process = proc.look(pid)
-    return Unit(NAME, name, State.RUNNING if process else State.ABSENT, pid if process else 0)
-
-
-def _head(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        return os.read(descriptor, _HEADER).decode(errors="surrogateescape")
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,42 @@
+"""Units that a start script of ours names: of this launcher they are the only description."""
+
+from __future__ import annotations
+
+import os
+
+from reconciler.core.model import Gap
+from reconciler.launchers.apptainer.words import KEEPER, NAME
+from reconciler.launchers.shim import owner_of
+
+_HEADER = 4096  # bytes of a start script that hold its header and its marks
+
+
+def read(folder: str, deployment: str) -> tuple[dict[tuple[str, str], str], tuple[Gap, ...]]:
+    """By unit, the script in this folder; and what could not be read."""
+    claimed, gaps = {}, []
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, ()
+    except OSError as error:
+        return {}, (Gap("launcher", NAME, f"{folder} cannot be listed: {error.strerror}"),)
+    for path in (f"{folder}/{name}" for name in names if not name.startswith(".")):
+        try:
+            head = _head(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            gaps.append(Gap("file", path, f"{path} cannot be read: {error.strerror}"))
+            continue
+        owner = owner_of(head)
+        if owner and owner.deployment == deployment and f" {KEEPER}={NAME} " in head:
+            claimed[NAME, owner.unit] = path
+    return claimed, tuple(gaps)
+
+
+def _head(path: str) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, _HEADER).decode(errors="surrogateescape")
+    finally:
+        os.close(descriptor)
