@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from reconciler.launchers.base import Container, Mode, Place, ServiceSpec
 
@@ -15,7 +16,7 @@ def place(root: Path | str, settings: Mapping[str, object] | None = None, home: 
     return Place("dori", "dev", paths, settings or {}, str(home))
 
 
-def service(name: str, command: str = "sleep 1000", **changes: object) -> ServiceSpec:
+def service(name: str, command: str = "sleep 1000", **changes: Any) -> ServiceSpec:
     whole = ServiceSpec(
         name=name,
         unit=f"{name}-dev.service",
@@ -32,10 +33,10 @@ def service(name: str, command: str = "sleep 1000", **changes: object) -> Servic
         options={"start_seconds": 0},
         spec="spec-1",
     )
-    return whole._replace(**changes)  # type: ignore[arg-type]
+    return whole._replace(**changes)
 
 
-def instance(name: str, image: Path | str, home: Path | str = "/home/jaws", **changes: object) -> ServiceSpec:
+def instance(name: str, image: Path | str, home: Path | str = "/home/jaws", **changes: Any) -> ServiceSpec:
     """A service in an Apptainer instance."""
     box = Container(
         mode=Mode.INSTANCE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_no_unit_file_changes_with_a_version() -> None:
         {"options": {"nice": 3}},
     ],
 )
-def test_a_unit_file_that_changes_is_another_launch(changes: dict[str, object]) -> None:
+def test_a_unit_file_that_changes_is_another_launch(changes: dict[str, Any]) -> None:
     assert render(service("rpc", **changes)).launch != render(service("rpc")).launch
 
 
@@ -161,8 +162,8 @@ def test_what_systemd_does_not_know_is_no_other_launch() -> None:
         ({"env": (("RECONCILE_X", "1"),)}, "one of the marks"),
     ],
 )
-def test_a_service_that_is_refused(changes: dict[str, object], words: str) -> None:
-    assert words in LAUNCHER.check(place("/srv/jaws"), service("rpc")._replace(**changes))  # type: ignore[arg-type]
+def test_a_service_that_is_refused(changes: dict[str, Any], words: str) -> None:
+    assert words in LAUNCHER.check(place("/srv/jaws"), service("rpc")._replace(**changes))
 
 
 def test_a_service_that_is_not_refused() -> None:

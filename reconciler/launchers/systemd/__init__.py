@@ -116,7 +116,7 @@ class Systemd:
             return f"systemd: {service.unit!r} cannot be a unit's name here: use letters, digits and _ . -"
         if len(service.unit) > _LONGEST:
             return f"systemd: {service.unit[:40]}... is longer than the {_LONGEST} characters of a unit's name"
-        return _check_options(service) or shim.check(service.command, service.env)
+        return _check_options(service) or _check_instance(service) or shim.check(service.command, service.env)
 
     def backend(self, manager: Manager) -> Backend:
         from reconciler.launchers.systemd.backend import SystemdBackend
@@ -169,6 +169,12 @@ def _check_options(service: ServiceSpec) -> str:
     if not hasattr(signal, _signal(service.stop_signal)):
         return f"systemd: there is no signal {service.stop_signal!r}"
     return ""
+
+
+def _check_instance(service: ServiceSpec) -> str:
+    box = _instance(service)
+    problem = box and unit_file.check_text(box.configdir)
+    return f"systemd: Apptainer's folder {box.configdir!r} {problem}" if box and problem else ""
 
 
 def _signal(name: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reconciler.core.model import Drift, Gap, Manager, Process, State, Unit
+from reconciler.core.model import Gap, Manager, Process, State, Unit
 from reconciler.host.background import Background
 from reconciler.host.child import Ended
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from reconciler.launchers.systemd import show
 from reconciler.launchers.systemd.control import LINGER, Control, account, blocks_of
-from reconciler.launchers.systemd.drift import drift
-from reconciler.launchers.systemd.folder import Folders, OwnFile
+from reconciler.launchers.systemd.drift import Around, drift
+from reconciler.launchers.systemd.folder import Folders, OwnFile, clear
 from reconciler.launchers.systemd.show import NAME, Block, Now
 
 _ANSWER = 30.0  # seconds to wait for systemctl; a daemon-reload runs every generator
@@ -67,14 +67,7 @@ class SystemdBackend:
             blocks |= self._read()
         if self._refused:
             return Look({}, claimed, gaps=(*self._gaps, Gap("launcher", NAME, self._refused)), warnings=warnings)
-        enabled = self._folders.enabled()
-        units = {}
-        for name, block in blocks.items():
-            unit = self._unit(block, self._files.get(name), now)
-            if unit.state is not State.ABSENT:
-                is_ours = name in self._files or unit.pid in processes
-                found = tuple(self._drift(block, name in enabled)) if is_ours else ()
-                units[NAME, name] = unit._replace(drift=found)
+        units = self._all_units(blocks, processes, now)
         self._asked = None
         return Look(units, claimed, gaps=self._gaps, warnings=warnings)
 
@@ -84,11 +77,36 @@ class SystemdBackend:
         if question is None:
             return {}
         ended = question.finish(time.monotonic() + self._seconds)
-        self._refused = _failure(ended, self._seconds)
+        self._refused = self._failure(ended)
         return {} if self._refused else blocks_of(ended.out)
 
-    def _drift(self, block: Block, is_enabled: bool) -> Iterable[Drift]:
-        return drift(block, self._files.get(block["Id"]), self._folders.by_hand, is_enabled=is_enabled)
+    def _failure(self, ended: Ended) -> str:
+        """Why an answer is none, or nothing."""
+        said = ended.err.decode(errors="replace").strip()
+        if ended.late:
+            return f"systemctl did not answer in {self._seconds:g} s" + (f": {said}" if said else "")
+        if not ended.code:
+            return ""
+        return self._control.unreachable(said) or f"systemctl show failed: {said or f'exit status {ended.code}'}"
+
+    def _all_units(
+        self, blocks: Mapping[str, Block], processes: Mapping[int, Process], now: Now
+    ) -> dict[tuple[str, str], Unit]:
+        """Those that are there; with their drift where they are ours."""
+        around = self._around(self._files)
+        found = {}
+        for name, block in blocks.items():
+            unit = self._unit(block, self._files.get(name), now)
+            if name in self._files or unit.pid in processes:
+                unit = unit._replace(drift=tuple(drift(block, around(name))))
+            if unit.state is not State.ABSENT:
+                found[NAME, name] = unit
+        return found
+
+    def _around(self, files: Mapping[str, OwnFile]) -> Callable[[str], Around]:
+        """What stands on disk around each unit, now."""
+        folders, laid, enabled = self._folders, self._folders.laid(), self._folders.enabled()
+        return lambda name: Around(files.get(name), laid.get(name, ()), folders.by_hand, name in enabled)
 
     def _unit(self, block: Block, file: OwnFile | None, now: Now) -> Unit:
         unit = show.unit(block, now)
@@ -126,7 +144,7 @@ class SystemdBackend:
     def close(self) -> None:
         if self._question is not None:
             self._question.end()
-            self._question = None
+        self._question, self._asked = None, None
 
     # ------------------------------------------------------------ driving
 
@@ -144,31 +162,35 @@ class SystemdBackend:
         return frozenset()
 
     def add(self, units: Sequence[str]) -> Iterable[Outcome]:
-        errors: dict[str, str] = {}
-        moved = False
-        for unit in units:
-            try:
-                moved |= self._folders.clear(unit)
-            except OSError as error:
-                errors[unit] = f"{error.filename}: {error.strerror}"
-        if moved or self._any_stale(units):
+        errors = self._clear(units)
+        if self._any_stale(units):
             self.reload()
         enabled = self._folders.enabled()
         missing = [unit for unit in units if unit not in enabled and unit not in errors]
-        errors |= {one.unit: one.error for one in self._control.each("enable", ("--no-reload",), missing)}
+        # systemd reads its files anew with it, so that the target holds the unit in memory: of one that nothing
+        # holds, it forgets how it ended.
+        errors |= {one.unit: one.error for one in self._control.each("enable", (), missing)}
         return [Outcome(unit, errors.get(unit, "")) for unit in units]
+
+    def _clear(self, units: Sequence[str]) -> dict[str, str]:
+        """Clear what was laid beside units; the errors by unit."""
+        errors, laid = {}, self._folders.laid()
+        for unit in units:
+            try:
+                clear(laid.get(unit, ()))
+            except OSError as error:
+                errors[unit] = f"{error.filename}: {error.strerror}"
+        return errors
 
     def _any_stale(self, units: Sequence[str]) -> bool:
         """Whether systemd goes by something else than what stands on disk now."""
-        for name, block in self._control.show(units).items():
-            file = self._own_file(name)
-            if any(found.restarts for found in drift(block, file, self._folders.by_hand, is_enabled=True)):
-                return True
-            if block.get("NeedDaemonReload") == "yes" or block.get("LoadState") not in ("loaded", "not-found"):
-                return True
-        return False
+        blocks = self._control.show(units)
+        files = {name: file for name in blocks if (file := self._own_file(name))}
+        around = self._around(files)
+        return any(True for name in blocks for _ in drift(blocks[name], around(name)._replace(is_enabled=True)))
 
     def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
+        # Without reading all files anew: units are removed one by one as they come down.
         outcomes = self._control.each("disable", ("--no-reload",), units, fine="does not exist")
         self._control.each("reset-failed", (), units)  # it complains of what it has forgotten already
         return [self._forgotten(outcome) for outcome in outcomes]
@@ -192,14 +214,6 @@ class SystemdBackend:
 
 
 # ---------------------------------------------------------------- reading answers
-
-
-def _failure(ended: Ended, seconds: float) -> str:
-    """Why an answer is none, or nothing."""
-    said = ended.err.decode(errors="replace").strip()
-    if ended.late:
-        return f"systemctl did not answer in {seconds:g} s" + (f": {said}" if said else "")
-    return f"systemctl show failed: {said or f'exit status {ended.code}'}" if ended.code else ""
 
 
 def _as_started(unit: Unit, file: OwnFile, now: Now) -> Unit:

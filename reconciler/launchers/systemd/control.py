@@ -26,10 +26,15 @@ class Control:
         self.runtime = "/run" if self.is_system else self._runtime()
 
     def _runtime(self) -> str:
-        """The runtime folder of this account: cron sets no XDG_RUNTIME_DIR, and a terminal may have an old one."""
+        """The runtime folder of this account.
+
+        cron sets no XDG_RUNTIME_DIR; a terminal may have one that is gone, and `su` leaves the one of the account
+        before, whose manager answers nobody else.
+        """
         given = os.environ.get("XDG_RUNTIME_DIR", "")
-        if given and (os.path.exists(f"{given}/{_PRIVATE}") or not os.path.exists(f"{self._usual}/{_PRIVATE}")):
-            return given
+        with suppress(OSError):
+            if given and os.stat(f"{given}/{_PRIVATE}").st_uid == os.getuid():
+                return given
         return self._usual
 
     @property
@@ -41,10 +46,19 @@ class Control:
         """Why there is no manager that could be asked, as far as that is seen without a process; or nothing."""
         if self.is_system or os.path.exists(f"{self.runtime}/{_PRIVATE}"):
             return ""
+        there = "is not there" if os.path.isdir(self.runtime) else f"{self.runtime} does not exist"
+        return self._none_runs(f"{self.runtime}/{_PRIVATE}: {there}")
+
+    def unreachable(self, said: str) -> str:
+        """Why no manager could be asked, where that is what systemctl says; or nothing."""
+        if not said.startswith("Failed to connect to"):
+            return ""
+        return f"the host's systemd cannot be asked: {said}" if self.is_system else self._none_runs(said)
+
+    def _none_runs(self, why: str) -> str:
         who = account()
-        there = "nothing listens there" if os.path.isdir(self.runtime) else f"{self.runtime} does not exist"
         return (
-            f"no `systemd --user` runs for {who} ({self.runtime}/{_PRIVATE}: {there}); "
+            f"no `systemd --user` runs for {who} ({why}); "
             f"`loginctl enable-linger {who}` makes one run from boot to shutdown, also without a login"
         )
 
@@ -98,8 +112,8 @@ class Control:
         if finished.code == 0:
             return ""
         said = tail(finished.err) or tail(finished.out) or f"exit status {finished.code}"
-        if said.startswith("Failed to connect to"):
-            raise BackendError(f"{' '.join(argv)}: {said}")
+        if unreachable := self.unreachable(said):
+            raise BackendError(f"{' '.join(argv)}: {unreachable}")
         return said
 
     def each(self, verb: str, options: Sequence[str], units: Sequence[str], fine: str = "\0") -> list[Outcome]:

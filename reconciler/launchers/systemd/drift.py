@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from reconciler.core.model import Drift
 from reconciler.launchers.systemd import unit_file
@@ -16,26 +17,44 @@ _KEPT_BY = ("Type", "Restart", "KillMode", "KillSignal", "TimeoutStopUSec")
 _PLAIN = str.maketrans("", "", "\"'\\")
 
 
-def drift(block: Block, file: OwnFile | None, folders: Sequence[str], *, is_enabled: bool) -> Iterator[Drift]:
-    """Everything that was changed by hand about a unit of ours; `folders` are those that people write to."""
-    fragment = block.get("FragmentPath", "")
+class Around(NamedTuple):
+    """What stands around a unit on disk."""
+
+    file: OwnFile | None
+    laid: Sequence[str]  # drop-ins and masks
+    folders: Sequence[str]  # that people write to
+    is_enabled: bool
+
+
+def drift(block: Block, around: Around) -> Iterator[Drift]:
+    """Everything that was changed by hand about a unit of ours."""
+    file, fragment = around.file, block.get("FragmentPath", "")
     if block.get("LoadState") == "masked":
         yield Drift("is masked")
     elif file is not None and fragment not in ("", file.path):
         yield Drift(f"is not started by its unit file but by {fragment}", restarts=True)
-    for path in drop_ins(block, folders):
+    known = list(drop_ins(block, around.folders))
+    for path in known:
         yield Drift(f"has the drop-in {path}", restarts=True)
+    unread = [path for path in around.laid if path not in known and path != fragment]
+    for path in unread:
+        yield Drift(f"has {path} beside it, which systemd would read next")
+    if not unread:
+        yield from _other_content(block, file)
+    if file is not None and not around.is_enabled:
+        yield Drift("is not enabled: it would not start at boot")
+
+
+def _other_content(block: Block, file: OwnFile | None) -> Iterator[Drift]:
     changed = block.get("NeedDaemonReload") == "yes"
-    if file is not None and fragment == file.path and (changed or file.was_put_back):
+    if file is not None and block.get("FragmentPath") == file.path and (changed or file.was_put_back):
         others = differences(block, file.text)
         if others:
             message = f"is known to systemd with another {others[0]} than its unit file has"
             yield Drift(message, restarts=any(key in _STARTED_BY for key in others))
-            changed = False
+            return
     if changed:
         yield Drift("has files that systemd has not read since they were changed")
-    if file is not None and not is_enabled:
-        yield Drift("is not enabled: it would not start at boot")
 
 
 def drop_ins(block: Block, folders: Sequence[str]) -> Iterator[str]:

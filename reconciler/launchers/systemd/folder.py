@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -103,10 +103,7 @@ class Folders:
 
     def enabled(self) -> frozenset[str]:
         """The units that their target starts. systemd itself remembers this until it reads its files anew."""
-        try:
-            return frozenset(os.listdir(self._links))
-        except OSError:
-            return frozenset()
+        return frozenset(_names(self._links))
 
     def forget(self, unit: str) -> None:
         """Take away the link that starts it at boot. Raises `OSError`."""
@@ -115,31 +112,48 @@ class Folders:
 
     # ------------------------------------------------------------ what was laid beside it
 
-    def drop_ins(self, unit: str) -> Iterator[str]:
-        """Drop-ins of this very unit in folders that people write to."""
-        for folder in self.by_hand:
-            with suppress(OSError):
-                for name in sorted(os.listdir(f"{folder}/{unit}.d")):
-                    if name.endswith(".conf"):
-                        yield f"{folder}/{unit}.d/{name}"
+    def laid(self) -> Mapping[str, Sequence[str]]:
+        """By unit, the drop-ins and masks that people have laid beside its file.
 
-    def masks(self, unit: str) -> Iterator[str]:
-        """Links to /dev/null in the unit's name."""
+        systemd does not notice such a folder that was made after it had read its files.
+        """
+        found: dict[str, list[str]] = {}
         for folder in self.by_hand:
-            with suppress(OSError):
-                if os.readlink(f"{folder}/{unit}") == _NULL:
-                    yield f"{folder}/{unit}"
-
-    def clear(self, unit: str) -> bool:
-        """Move its drop-ins aside, and take its masks away; whether there was something. Raises `OSError`."""
-        found = False
-        for path in list(self.drop_ins(unit)):
-            os.rename(path, _aside(path))
-            found = True
-        for path in list(self.masks(unit)):
-            os.unlink(path)
-            found = True
+            for name in _names(folder):
+                unit = name.removesuffix(".d")
+                if unit.endswith(_SUFFIX):
+                    found.setdefault(unit, []).extend(self._laid(folder, name))
         return found
+
+    def _laid(self, folder: str, name: str) -> Iterator[str]:
+        path = f"{folder}/{name}"
+        if name.endswith(".d"):
+            yield from (f"{path}/{one}" for one in sorted(_names(path)) if one.endswith(".conf"))
+        elif folder != self.units and _is_mask(path):
+            yield path
+
+
+def clear(paths: Sequence[str]) -> None:
+    """Take masks away, and move drop-ins aside. Raises `OSError`."""
+    for path in paths:
+        if _is_mask(path):
+            os.unlink(path)
+        else:
+            os.rename(path, _aside(path))
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _is_mask(path: str) -> bool:
+    try:
+        return os.readlink(path) == _NULL
+    except OSError:
+        return False
 
 
 def _aside(path: str) -> str:

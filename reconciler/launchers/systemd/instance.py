@@ -26,19 +26,23 @@ from reconciler.launchers.systemd import unit_file
 _KEEP = (
     """parent() { sed -n 's/^PPid:[^0-9]*//p' "/proc/$1/status" 2>/dev/null; }""",
     "record=$4/instances/app/$(uname -n)/$(id -un)/$5/$5.json",
-    """pid=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' "$record" 2>/dev/null)""",
-    'grep -qsF "[$5]" "/proc/$(parent "${pid:-0}")/cmdline" || rm -f "$record"',
+    """old=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' "$record" 2>/dev/null)""",
+    'grep -qsF "[$5]" "/proc/$(parent "${old:-0}")/cmdline" || rm -f "$record"',
     'rm -f "$2"',
+    "status=1 pid= tries=0",  # how the service inside has ended cannot be known
+    # Being asked to stop while Apptainer starts it is heard when that is done.
+    """trap 'status=0; [ -z "$pid" ] || kill -s "$3" "$pid"' TERM""",
     '"$1" || exit',
     'read -r pid <"$2"',
     'outer=$(parent "$pid")',
-    "status=1",  # how the service inside has ended cannot be known
-    """trap 'status=0; kill -s "$3" "$pid"' TERM""",
-    # the oldest child of appinit; a start script that goes to the background leaves others to it
+    '[ "$status" = 1 ] || kill -s "$3" "$pid"',
+    # Apptainer says that it has started before the first child is there.
+    'until pgrep -P "$pid" >/dev/null || [ "$((tries += 1))" -gt 20 ]; do sleep 0.1; done',
+    # The oldest child: a start script that goes to the background leaves others.
     'while child=$(pgrep -oP "$pid"); do tail -s 0.2 -f --pid="$child" /dev/null & wait; done',
     'kill -KILL "$pid" 2>/dev/null',
     'tail -s 0.1 -f --pid="${outer:-$pid}" /dev/null',  # it takes the record away
-    "exit $status",
+    'exit "$status"',
 )
 
 

@@ -76,7 +76,7 @@ class Now(NamedTuple):
     def of(self, block: Block, name: str) -> float:
         """A property in microseconds of the monotonic clock as seconds since the epoch; 0 where it never was."""
         microseconds = number(block, name)
-        return self.epoch - self.monotonic + microseconds / 1e6 if microseconds else 0.0
+        return round(self.epoch - self.monotonic + microseconds / 1e6, 2) if microseconds else 0.0
 
 
 def parse(printed: str) -> list[Block]:
@@ -147,10 +147,15 @@ def _detail(state: State, block: Block) -> str:
         return block.get("LoadError", "").partition(" ")[2].strip('"') or "its unit file cannot be read"
     if state not in (State.EXITED, State.FATAL, State.BACKOFF) and block.get("ActiveState") != "failed":
         return ""
+    if state is State.FATAL and _has_given_up(block):
+        return f"start-limit-hit: ended too often, last with {_end(block)}" if _ended(block) else "start-limit-hit"
     result = block.get("Result", "")
-    if result == "start-limit-hit":
-        return f"start-limit-hit: it ended too often, last with {_end(block)}" if _ended(block) else "start-limit-hit"
     return _RESULTS.get(result) or (_end(block) if _ended(block) else result)
+
+
+def _has_given_up(block: Block) -> bool:
+    """What is to be started again is down only when it was started too often. The result is of its last end then."""
+    return block.get("Result") == "start-limit-hit" or block.get("Restart") in ("always", "on-failure")
 
 
 def _end(block: Block) -> str:
