@@ -50,10 +50,10 @@ class Observation:
             # A launcher that restarts a process between its answer and our look makes it seem left over:
             # look at the processes first, and ask then.
             processes, gaps = self._processes()
-            self._add_spare()
             for backend in self.backends.values():
                 backend.ask()
             answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
+            answers |= self._ask_spare(processes)
         units = _merge(look.units for look in answers.values())
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)
@@ -80,10 +80,24 @@ class Observation:
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
         )
 
-    def _add_spare(self) -> None:
-        """Something of ours runs that no launcher keeps: one may that git does not name and no inventory remembers."""
-        spare = (one for one in self.desired.spare_managers if one.launcher not in self.backends)
-        self.backends |= {one.launcher: launcher(one.launcher).backend(one) for one in spare}
+    def _ask_spare(self, processes: Mapping[int, Process]) -> dict[str, Look]:
+        """Something of ours runs that no launcher keeps: one may that git does not name and no inventory remembers.
+
+        One that cannot be asked, because this host has none of it, keeps nothing.
+        """
+        answers = {}
+        for manager in self.desired.spare_managers:
+            if manager.launcher in self.backends:
+                continue
+            backend = launcher(manager.launcher).backend(manager)
+            backend.ask()
+            look = backend.answer(processes)
+            if any(gap.scope == "launcher" for gap in look.gaps):
+                backend.close()
+                continue
+            self.backends[manager.launcher] = backend
+            answers[manager.launcher] = look._replace(warnings=())
+        return answers
 
     def _own_gaps(self) -> tuple[Gap, ...]:
         """What stands in the way of looking at all."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Finding, Ground, absent, check_ground
-from reconciler.apply.preflight import check_places, find_program
+from reconciler.apply.preflight import Asked, check_places, find_program
 from reconciler.core.change import Running
 from reconciler.core.model import Compiled, File, Install, Process, Role, Service, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
@@ -71,6 +71,7 @@ class Executor:
         self.services: dict[str, Service] = {service.name: service for service in self.desired.services}
         self.installs: dict[str, Install] = {install.id: install for install in self.desired.installs}
         self.files: dict[str, File] = {file.path: file for file in self.desired.files}
+        self.asked: Asked = {}
         self.results: dict[str, StepResult] = {}
         self.up: dict[str, Process] = {}  # by service, what was started
 
@@ -145,7 +146,7 @@ class Executor:
         install = self.installs.get(service.install)
         folders = [path for path, _ in self.desired.folders]
         mounted = [path for path in service.mounted if path not in self.files]  # those are rendered after the checks
-        missing = check_places(folders, mounted) or find_program(service, install, self.desired.root)
+        missing = check_places(folders, mounted) or find_program(service, install, self.desired.root, self.asked)
         return Ending(Status.FAILED, *missing) if missing else DONE
 
     def _daemon(self, step: Step) -> Ending:

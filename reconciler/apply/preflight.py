@@ -29,17 +29,34 @@ def check_places(folders: Sequence[str], mounted: Sequence[str]) -> tuple[str, s
     return (f"{missing} is to be mounted, and does not exist", "check `container.mounts`") if missing else None
 
 
-def find_program(service: Service, install: Install | None, root: str) -> tuple[str, str] | None:
-    """None when the program of a service can be found, else what is missing and how to mend it."""
+Missing = tuple[str, str]  # what is missing, and how to mend it
+Asked = dict[tuple[str, str], Missing | None]  # what a shell has said of a prologue and a program
+
+
+def find_program(service: Service, install: Install | None, root: str, asked: Asked | None = None) -> Missing | None:
+    """None when the prologue of a service goes well and its program can be found, else what is missing.
+
+    `asked` remembers what a shell said, for the services that have the same prologue.
+    """
     program = service.program
     if not program or program[0] == "-" or not _OF_THE_SHELL.isdisjoint(program):
-        return None  # not known, an option of `exec`, or the shell decides what it is
+        program = ""  # not known, an option of `exec`, or the shell decides what it is
     if "/" in program:
-        return _check_path(os.path.join(root, program))
-    if install is not None and method(install.method).find_program(install, program):
-        return None
-    if service.prologue:
-        return _ask_shell(service, program)
+        missing, program = _check_path(os.path.join(root, program)), ""
+        if missing:
+            return missing
+    if install is not None and program and method(install.method).find_program(install, program):
+        program = ""
+    if service.prologue.strip():
+        known = {} if asked is None else asked
+        key = (service.prologue, program)
+        if key not in known:
+            known[key] = _ask_shell(service, program)
+        return known[key]
+    return _search(program, install) if program else None
+
+
+def _search(program: str, install: Install | None) -> Missing | None:
     if any(os.access(os.path.join(folder, program), os.X_OK) for folder in SERVICE_PATH.split(":")):
         return None
     where = f"{install.path}/bin, {SERVICE_PATH}" if install is not None and install.path else SERVICE_PATH
@@ -55,14 +72,14 @@ def _check_path(path: str) -> tuple[str, str] | None:
 
 
 def _ask_shell(service: Service, program: str) -> tuple[str, str] | None:
-    script = f"{prologue_script(service.prologue)}command -v -- {quote(program)}\n"
+    script = prologue_script(service.prologue) + (f"command -v -- {quote(program)}\n" if program else "")
     env = {"HOME": os.environ.get("HOME", "/"), "PATH": SERVICE_PATH}
     try:
         run(["/bin/bash", "-c", _LAST_WORDS, "bash", script], timeout=_PROLOGUE_SECONDS, env=env, cwd="/")
     except CommandFailed as error:
         printed = tail(error.err) or tail(error.out)
-        late = error.why.startswith("took longer")
-        message = f"the prologue {error.why}" if late else f"command not found after the prologue: {program}"
+        told = not program or error.why.startswith("took longer")
+        message = f"the prologue {error.why}" if told else f"command not found after the prologue: {program}"
         message += f"\n{printed}" if printed else ""
         return message, f"prologue: {service.prologue.strip()}"
     return None

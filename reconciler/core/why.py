@@ -51,7 +51,7 @@ def _difference(key: str, old: object, new: object, field: Field | None) -> str:
         return f"{key} {_show(new)} is new{place}"
     if isinstance(old, list | tuple | dict) and isinstance(new, list | tuple | dict):
         return f"{key}: {_nested(old, new)}{place}"
-    return f"{key} {_show(old)} -> {_show(new)}{place}"
+    return f"{key} {' -> '.join(_show_both(old, new))}{place}"
 
 
 def _nested(old: object, new: object) -> str:
@@ -91,6 +91,15 @@ def _show(value: object) -> str:
     )
     text = " ".join(text.split())
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…") if isinstance(value, str) else text
+
+
+def _show_both(old: object, new: object) -> tuple[str, str]:
+    """Two values. Long texts that begin alike are shown from a little before the place where they part."""
+    if not isinstance(old, str) or not isinstance(new, str) or max(len(old), len(new)) <= _SHOWN:
+        return _show(old), _show(new)
+    alike = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    start = max(0, alike - _SHOWN // 3)
+    return tuple(_show(("…" if start else "") + text[start:]) for text in (old, new))  # type: ignore[return-value]
 
 
 def _place(field: Field | None) -> str:
