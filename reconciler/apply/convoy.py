@@ -263,12 +263,9 @@ class Convoy:
     def _stopped(self, launcher: str, seen: Sequence[tuple[_Job, Unit]]) -> bool:
         """What is down goes on; all that its launcher is to forget is forgotten with one request."""
         arrived = [(job, unit) for job, unit in seen if self._has_stopped(job, unit)]
-        known = [
-            job.unit.name
-            for job, unit in arrived
-            if job.step.act in (Act.REMOVE, Act.RECREATE) and unit.state is not State.ABSENT
-        ]
-        errors = self._errors(launcher, known, lambda backend, names: backend.remove(names)) if known else {}
+        # Also what is not there any more: of that, something may be left that starts it with the host.
+        going = [job.unit.name for job, _ in arrived if job.step.act in (Act.REMOVE, Act.RECREATE)]
+        errors = self._errors(launcher, going, lambda backend, names: backend.remove(names)) if going else {}
         for job, _ in arrived:
             if errors.get(job.unit.name):
                 self._end(job, Status.FAILED, errors[job.unit.name])

@@ -217,6 +217,15 @@ def test_all_that_are_down_at_once_are_forgotten_by_one_request() -> None:
     assert drive.sent("remove", "add") == [("remove", "a", "b"), ("remove", "d"), ("add", "b")]
 
 
+def test_a_unit_whose_file_is_gone_is_forgotten_too() -> None:
+    """It vanishes as it stops, and would leave what starts it with the host."""
+    drive = Drive(Svc("a", launcher="systemd"))
+    del drive.host.files["/home/units/a"]
+    (result,) = drive(drive.step("a", Act.REMOVE)).values()
+    assert (result.status, drive.sent("remove")) == (Status.DONE, [("remove", "a")])
+    assert drive.host.manager(drive.compiled.deployment.managers[0]).enabled == set()
+
+
 def test_one_that_cannot_be_forgotten_is_no_matter_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     drive = Drive("a", "b")
     remove = SimBackend._remove

@@ -332,10 +332,9 @@ class Host:
         return Unit(manager.launcher, loaded.unit, loaded.state, pid, loaded.since, drift=drift)
 
     def _claimed(self, manager: Manager) -> dict[str, str]:
-        """Descriptions of this deployment: what lies in the account's folder may be another's."""
-        owner = {key: dict(manager.address)[key] for key in ("deployment", "root")}
+        """Descriptions of this deployment, below whatever root: what lies in the account's folder may be another's."""
         found = self.descriptions(self.manager(manager)).items()
-        return {unit: path for unit, (path, data) in found if owner.items() <= data.items()}
+        return {unit: path for unit, (path, data) in found if data["deployment"] == DEPLOYMENT}
 
     def _outdated(self, desired: Deployment, units: Mapping[tuple[str, str], Unit]) -> dict[int, str]:
         images = {install.id for install in desired.installs if install.method == "apptainer-sif"}

@@ -1,4 +1,4 @@
-"""Passes over launchers of every kind: who restarts and who does not, moves between them, and the host's own restart."""
+"""Passes over launchers of every kind: who restarts and who does not, moves between them, the host's own restart."""
 
 from __future__ import annotations
 
