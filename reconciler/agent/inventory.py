@@ -142,7 +142,8 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
         elif file.path in before.files:  # what was never written may be somebody else's
             files[file.path] = before.files[file.path]
     cleaned = {step.path for step in plan.steps if step.action is Action.CLEAN and step.id in done}
-    held = any(change.kind is Kind.BLOCKED and not change.wanted for change in plan.diff.changes)
+    # While something is blocked or unseen, no file was judged: whose it still is shows later.
+    held = bool(blocked) or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
     stale = set(plan.diff.stale_files)
     for path, digest in before.files.items():
         if path not in files and (held or path in stale) and path not in cleaned:

@@ -161,15 +161,23 @@ def _is_unsettled(process: Process) -> bool:
     mark = process.mark
     if mark is None or time.time() - process.started > _YOUNG:
         return False
+    if mark == FOREIGN:
+        return _has_not_begun(process)
     return not mark.spec if mark.service else mark.pid == process.parent != 0
 
 
 def _has_not_begun(process: Process) -> bool:
-    """Between fork and exec, which takes its time on a busy host: it still has its parent's arguments."""
-    if process.mark is None or process.mark.pid != process.parent:
+    """Between fork and exec, which takes its time on a busy host: it still has its parent's arguments.
+
+    systemd, whose environment has no mark, then calls its child by the program that follows, in parentheses.
+    """
+    if process.mark is None or (process.mark != FOREIGN and process.mark.pid != process.parent):
         return False
     try:
-        return procfs.arguments(process.pid) == procfs.arguments(process.parent)
+        own = procfs.arguments(process.pid)
+        if process.mark == FOREIGN and own[:1] == b"(" and own.rstrip(b"\0")[-1:] == b")":
+            return procfs.read_stat(process.parent).name == b"systemd"
+        return own == procfs.arguments(process.parent)
     except OSError:
         return False
 
