@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reconciler.core.change import Change, Kind
+from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Deployment, Observed, Problem, State
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
@@ -49,7 +49,7 @@ class DeploymentReport(NamedTuple):
 
 
 def _unhealthy(change: Change) -> bool:
-    if change.kind is Kind.BLOCKED or change.acts:
+    if change.kind is Kind.BLOCKED or (change.acts and change.act is not Act.LOAD):
         return False  # told as blocked, or by its step
     return change.state not in (State.RUNNING, State.STARTING)
 

@@ -166,7 +166,9 @@ class Host:
 
     def manager(self, daemon: Manager) -> SimManager:
         key = key_of(daemon)
-        return self.managers.setdefault(key, SimManager(*key))
+        if key not in self.managers:
+            self.managers[key] = SimManager(*key)
+        return self.managers[key]
 
     def all_loaded(self) -> Iterator[tuple[SimManager, Loaded]]:
         for manager in self.managers.values():
@@ -403,10 +405,7 @@ class SimBackend:
 
     def __init__(self, host: Host, manager: Manager) -> None:
         self.host, self.kept_by = host, manager
-
-    @property
-    def manager(self) -> SimManager:
-        return self.host.manager(self.kept_by)
+        self.manager = host.manager(manager)
 
     @property
     def daemon(self) -> DaemonControl | None:

@@ -10,6 +10,7 @@ from reconciler.core.change import Act, Change, Diff, FileChange, Kind, Running,
 from reconciler.core.diff import diff
 from reconciler.core.filediff import diff_files
 from reconciler.core.model import (
+    Drift,
     Field,
     File,
     FileState,
@@ -339,6 +340,14 @@ def test_a_unit_in_backoff_is_not_healthy() -> None:
     report = reported(SAME, units=units, processes=processes)
     assert [change.service for change in report.unhealthy] == ["a"]
     assert PassReport("site", "c", "", "", "", (report,)).exit_code == 1
+
+
+def test_taking_up_its_description_does_not_make_it_healthy() -> None:
+    observed, _ = as_applied(build(SAME))
+    unit = Unit("supervisor", "a", State.BACKOFF, drift=(Drift("is masked"),))
+    processes = {pid: process for pid, process in observed.processes.items() if pid != 2}
+    report = reported(SAME, units={**observed.units, ("supervisor", "a"): unit}, processes=processes)
+    assert [change.act for change in report.unhealthy] == [Act.LOAD]
 
 
 def test_exit_code_of_invalid_input_comes_first() -> None:
