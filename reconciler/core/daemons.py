@@ -106,7 +106,8 @@ def _conf_was_read(daemon: Manager, state: DaemonState, files: tuple[FileChange,
 
 
 def stray_daemons(view: View) -> tuple[Running, ...]:
-    """Daemons of ours below another root than today's: what they run is started below the new one.
+    """Daemons of ours that nobody asked: below another root than today's, or of a launcher that git no longer uses
+    and no inventory remembers. What they run is started anew.
 
     A process that a launcher keeps is a unit, and one without our mark is somebody else's. The daemon of a
     launcher that git no longer uses answers where it is: it is emptied and retired like any other.
@@ -114,13 +115,14 @@ def stray_daemons(view: View) -> tuple[Running, ...]:
     if view.blind:
         return ()
     retiring = {state.pid for _, state in _unwanted_daemons(view) if state.running}
+    asked = any(manager.is_daemon for manager in (*view.desired.managers, *view.inventory.managers))
     return tuple(
         Running(process.pid, process.started)
         for _, process in sorted(view.observed.processes.items())
         if process.mark is not None
         and process.mark.deployment == view.desired.id
         and not process.mark.service
-        and process.mark.root != view.desired.root
+        and (process.mark.root != view.desired.root or not asked)
         and process.pid not in view.kept
         and process.pid not in retiring
     )
