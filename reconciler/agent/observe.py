@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
@@ -17,14 +18,18 @@ from reconciler.core.model import (
     Observed,
     Owned,
     Process,
+    Role,
     Unit,
 )
 from reconciler.core.view import same_process
 from reconciler.host import files, proc
 from reconciler.launchers import NAMES, launcher
 from reconciler.launchers.base import Backend, Look
+from reconciler.launchers.shim import owner_of
 
 _T = TypeVar("_T")
+_GENERATED = frozenset((Role.SHIM, Role.ENV))  # launchers find their own descriptions themselves
+_HEADER = 1024  # bytes that hold a header
 
 
 class Observation:
@@ -57,7 +62,9 @@ class Observation:
         units = _merge(look.units for look in answers.values())
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)
-        extra, missed = _read_all(path for path in claimed.values() if path not in disk.files)
+        copies = {path: name for name, look in answers.items() for path in look.copies}
+        remains = self._remains()
+        extra, missed = _read_all(path for path in (*claimed.values(), *remains) if path not in disk.files)
         outdated, hidden = _outdated(self.desired, units, processes)
         return Observed(
             now=time.time(),
@@ -76,6 +83,8 @@ class Observation:
                 *hidden,
                 *(gap for look in answers.values() for gap in look.gaps),
             ),
+            copies=copies,
+            remains=remains,
             outdated=outdated,
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
         )
@@ -98,6 +107,14 @@ class Observation:
             self.backends[manager.launcher] = backend
             answers[manager.launcher] = look._replace(warnings=())
         return answers
+
+    def _remains(self) -> tuple[str, ...]:
+        """Where nothing is remembered, generated files still say whose they are."""
+        if self.inventory.files or self.damage:
+            return ()
+        wanted = {file.path for file in self.desired.files}
+        folders = sorted({os.path.dirname(file.path) for file in self.desired.files if file.role in _GENERATED})
+        return tuple(path for path in _headed(folders, self.desired.id) if path not in wanted)
 
     def _own_gaps(self) -> tuple[Gap, ...]:
         """What stands in the way of looking at all."""
@@ -185,6 +202,18 @@ def _installs(desired: Deployment) -> tuple[dict[str, bool], tuple[Gap, ...]]:
         except OSError as error:
             gaps.append(Gap("install", install.id, f"{install.path}: {error.strerror or error}"))
     return found, tuple(gaps)
+
+
+def _headed(folders: Iterable[str], deployment: str) -> Iterator[str]:
+    """Files of these folders that a header calls this deployment's. What cannot be read is nobody's."""
+    for folder in folders:
+        with suppress(OSError):
+            for name in sorted(os.listdir(folder)):
+                path = f"{folder}/{name}"
+                with suppress(OSError):
+                    owner = owner_of(files.read(path)[:_HEADER].decode(errors="surrogateescape"))
+                    if owner is not None and owner.deployment == deployment:
+                        yield path
 
 
 def _outdated(

@@ -146,6 +146,7 @@ class Diff(NamedTuple):
     stray_daemons: tuple[Running, ...]
     ended_managers: tuple[str, ...]  # launchers that are no longer wanted, and keep nothing of ours after the plan
     gaps: tuple[Gap, ...]
+    copies: Mapping[str, str] = {}  # further descriptions of units that have one -> the launcher that reads them
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
 

@@ -80,6 +80,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         daemons=(*daemons, *retired),
         stray_daemons=() if any(change.held for change in changes) else strays,
         ended_managers=ended_managers(view, changes),
+        copies={path: observed.copies[path] for path in sorted(observed.copies)},
         gaps=tuple(sorted(observed.gaps)),
         warnings=observed.warnings,
     )
@@ -169,7 +170,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         for change in case.drift
         if change.foreign and change.file.role is Role.CONFIG and change.why not in verdict.reasons
     ]
-    extra += [f"pid {stray.pid} of it runs outside of {service.launcher}" for stray in strays]
+    extra += [f"pid {stray.pid} of it runs outside of {service.launcher}{_keeper(view, stray)}" for stray in strays]
     extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces]
     kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind
     return Change(
@@ -189,6 +190,12 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         strays=strays,
         detail=case.unit.detail,
     )
+
+
+def _keeper(view: View, stray: Running) -> str:
+    """Who started it, where that one is still there: it may start it again."""
+    parent = view.observed.processes[stray.pid].parent if stray.pid in view.observed.processes else 0
+    return f", under pid {parent}" if parent > 1 else ""
 
 
 def _restarts(

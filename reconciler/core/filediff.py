@@ -68,13 +68,15 @@ def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Ma
     """
     wanted = {file.path for file in view.desired.files}
     claimed = {path: unit for unit, path in view.observed.claimed.items()}
-    blocked = any(change.kind is Kind.BLOCKED and change.service in view.inventory.services for change in changes)
+    blocked = any(
+        change.kind is Kind.BLOCKED and (change.held or change.service in view.inventory.services) for change in changes
+    )
     if blocked or view.blind or view.forgetful:
         return ()  # which of them the blocked services still read is not known
     kept = {path for daemon in kept_daemons for path in dict(daemon.address).values()}
     ours = {path for path, written in view.inventory.files.items() if written and _stands(view, path) == written}
-    ours |= {path for path in claimed if _stands(view, path)}
-    return tuple(sorted(ours - wanted - kept))
+    ours |= {path for path in (*claimed, *view.observed.remains) if _stands(view, path)}
+    return tuple(sorted(ours - wanted - kept - view.observed.copies.keys()))
 
 
 def _stands(view: View, path: str) -> str:

@@ -256,6 +256,8 @@ class Observed(NamedTuple):
     daemons: Mapping[str, DaemonState]  # by launcher
     claimed: Mapping[tuple[str, str], str]  # units that a description of ours on disk names -> its path
     gaps: tuple[Gap, ...] = ()
+    copies: Mapping[str, str] = {}  # files of ours that describe a unit once more -> the launcher that reads them
+    remains: tuple[str, ...] = ()  # files of ours that nothing remembers
     outdated: Mapping[int, str] = {}  # by pid: why what it runs from is no longer what stands in its place
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
 

@@ -80,20 +80,33 @@ def _why_removed(view: View, service: str) -> str:
 
 def join_renames(view: View, changes: Sequence[Change]) -> list[Change]:
     """A removal and a creation that differ in nothing but the name are told, and done, as one change."""
-    created = [change for change in changes if change.kind is Kind.CREATE and change.service in view.fields]
-    if not created:
+    begun = [change for change in changes if _is_new(view, change)]
+    if not begun:
         return list(changes)
     gone = _gone_by_likeness(view, changes)
     joined: dict[str, Change] = {}
     dropped: set[str] = set()
-    for new in created:
+    for new in begun:
         fields = {key: field.value for key, field in view.fields[new.service].items()}
         matches = gone.get(_likeness(fields, new.service, new.unit.name), [])
-        if len(matches) == 1:
+        if len(matches) == 1 and new.kind is Kind.BLOCKED:
+            old = matches.pop()
+            why = f"goes on until {new.service}, its new name, can start"
+            joined[old.service] = _held(old, why)._replace(held=False)
+        elif len(matches) == 1:
             old = matches.pop()
             joined[new.service] = _renamed(old, new)
             dropped.add(old.service)
     return [joined.get(change.service, change) for change in changes if change.service not in dropped]
+
+
+def _is_new(view: View, change: Change) -> bool:
+    """Nothing of it was ever applied here; it may not be able to start yet."""
+    if change.service not in view.fields:
+        return False
+    return change.kind is Kind.CREATE or (
+        change.kind is Kind.BLOCKED and bool(change.wanted) and change.service not in view.inventory.services
+    )
 
 
 def _gone_by_likeness(view: View, changes: Sequence[Change]) -> Mapping[str, list[Change]]:

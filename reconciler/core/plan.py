@@ -37,13 +37,14 @@ class Phase(Enum):
     INSTALL = 0
     CHECK = 1
     RENDER = 2
-    DAEMON = 3
-    STRAYS = 4
-    RELOAD = 5
-    STOP = 6
-    START = 7
-    RETIRE = 8
-    CLEAN = 9  # only where all before it went well: what failed may still need what git no longer has
+    COPIES = 3  # a launcher would read them besides what git wants
+    DAEMON = 4
+    STRAYS = 5
+    RELOAD = 6
+    STOP = 7
+    START = 8
+    RETIRE = 9
+    CLEAN = 10  # only where all before it went well: what failed may still need what git no longer has
 
 
 class Step(NamedTuple):
@@ -119,6 +120,8 @@ class _Planner:
         yield from self._install_steps()
         yield from self._check_steps()
         yield from self.renders
+        for path in self.diff.copies:
+            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.COPIES, path=path)
         for daemon in self.diff.daemons:
             yield from self._daemon_steps(daemon)
         yield from self._stray_daemon_steps()
@@ -255,6 +258,7 @@ class _Planner:
             if change.file.role is Role.UNIT
             for name in change.file.services
         }
+        units |= set(self.diff.copies.values())
         return (units | (self.loading & self.diff.describing)) - self.restarted - {""}
 
     def _service_steps(self, change: Change) -> Iterator[Step]:

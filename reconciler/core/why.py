@@ -97,9 +97,11 @@ def _show_both(old: object, new: object) -> tuple[str, str]:
     """Two values. Long texts that begin alike are shown from a little before the place where they part."""
     if not isinstance(old, str) or not isinstance(new, str) or max(len(old), len(new)) <= _SHOWN:
         return _show(old), _show(new)
-    alike = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
-    start = max(0, alike - _SHOWN // 3)
-    return tuple(_show(("…" if start else "") + text[start:]) for text in (old, new))  # type: ignore[return-value]
+    pairs = enumerate(zip(old, new, strict=False))
+    part = next((at for at, (one, other) in pairs if one != other), min(len(old), len(new)))
+    start = max(0, part - _SHOWN // 3)
+    shown = [_show(("…" if start else "") + text[start:]) for text in (old, new)]
+    return shown[0], shown[1]
 
 
 def _place(field: Field | None) -> str:

@@ -97,6 +97,7 @@ class Look(NamedTuple):
 
     units: Mapping[tuple[str, str], Unit] = {}
     claimed: Mapping[tuple[str, str], str] = {}  # unit named by a description of ours on disk -> that file
+    copies: tuple[str, ...] = ()  # files of ours that describe a unit which another file describes
     daemon: DaemonState = DaemonState(running=False)  # stays so for a launcher without a daemon of its own
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[str, ...] = ()  # one sentence each, with the command that mends it

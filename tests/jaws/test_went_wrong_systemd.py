@@ -159,7 +159,6 @@ def test_03_systemd_forgets_the_old_unit(dori: Dori) -> None:
     until(lambda: dori.manager.show(OLD, "LoadState") == {"LoadState": "not-found"}, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="the old one is stopped, though the new one is blocked")
 def test_03_the_new_name_is_taken_by_a_unit_of_somebody_else(dori: Dori) -> None:
     """One that the old scripts have made, say: it is told, and neither of the two is touched."""
     dori.rename("task-log", "task-logger-receive")

@@ -111,7 +111,7 @@ def test_a_second_process_started_by_hand(site: Site) -> None:
     report = site.once()
     os.waitpid(pid, 0)
     (change,) = [c for c in plan["deployments"][0]["changes"] if c["kind"] != "keep"]
-    assert change["reasons"] == [f"pid {pid} of it runs outside of supervisor"]
+    assert change["reasons"] == [f"pid {pid} of it runs outside of supervisor, under pid {os.getpid()}"]
     assert report["deployments"][0]["converged"]
     assert site.pid("rpc-server") == kept
     site.settled()

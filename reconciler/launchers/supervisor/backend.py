@@ -52,9 +52,9 @@ class SupervisorBackend:
         if self._request is None and (self._refused is None or self._has_come_up(processes)):
             self.ask()
         request, self._request = self._request, None
-        claimed, gaps = self._claimed()
+        claimed, copies, gaps = self._claimed()
         if request is None:
-            return self._unanswered(claimed, gaps, processes)
+            return self._unanswered(claimed, gaps, processes)._replace(copies=copies)
         peer = _process(request.peer.pid, processes)
         problem = _stranger(request.peer) or self._other_owner(peer, processes)
         daemon = DaemonState(running=False) if problem else _daemon_state(request.peer.pid, peer)
@@ -70,7 +70,7 @@ class SupervisorBackend:
         if problem:
             gaps = (*gaps, self._gap(f"supervisord (pid {request.peer.pid}) at {self._socket}: {problem}"))
         named = {(NAME, name): unit for name, unit in units.items()}
-        return Look(named, claimed, daemon=daemon, gaps=gaps)
+        return Look(named, claimed, copies, daemon=daemon, gaps=gaps)
 
     def _units(self, request: rpc.Request) -> dict[str, Unit]:
         infos = rpc.read_infos(request.read())
@@ -142,17 +142,21 @@ class SupervisorBackend:
             return ""
         return f"it belongs to deployment {mark.deployment} in {mark.root}; give one of them another `paths.run`"
 
-    def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[Gap, ...]]:
-        """Units that a file of ours in the include folder names, with those files."""
+    def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[str, ...], tuple[Gap, ...]]:
+        """Units that a file of ours in the include folder names, with those files, and further files that do.
+
+        Of several, supervisord goes by the one that it reads last. Ours is the one that is called as the unit.
+        """
         folder = self._address["units"]
-        claimed, gaps = {}, []
+        found: dict[str, list[str]] = {}
+        gaps = []
         try:
             names = os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
-            return {}, ()
+            return {}, (), ()
         except OSError as error:
-            return {}, (self._gap(f"{folder} cannot be listed: {error.strerror}"),)
-        for name in names:
+            return {}, (), (self._gap(f"{folder} cannot be listed: {error.strerror}"),)
+        for name in sorted(names):
             if not name.endswith(".conf") or name.startswith("."):
                 continue
             path = f"{folder}/{name}"
@@ -164,8 +168,12 @@ class SupervisorBackend:
                 gaps.append(Gap("file", path, f"{path} cannot be read: {error.strerror}"))
                 continue
             if owner and owner.unit and owner.deployment == self._address["deployment"]:
-                claimed[NAME, owner.unit] = path
-        return claimed, tuple(gaps)
+                found.setdefault(owner.unit, []).append(path)
+        claimed = {}
+        for unit, paths in found.items():
+            own = f"{folder}/{unit}.conf"
+            claimed[NAME, unit] = paths.pop(paths.index(own) if own in paths else 0)
+        return claimed, tuple(path for paths in found.values() for path in paths), tuple(gaps)
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         found = self._few(names) if len(names) <= _FEW else self._all()
