@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.core.model import Gap, State
 from reconciler.host import run
-from reconciler.launchers.base import BackendError, Log, Outcome
+from reconciler.launchers.base import BackendError, Log, Look, Outcome
 from reconciler.launchers.systemd import LAUNCHER
 from reconciler.launchers.systemd.backend import SystemdBackend
 from reconciler.launchers.systemd.unit_file import word
@@ -172,7 +172,7 @@ def test_it_is_asked_before_the_answer_is_wanted(host: Host) -> None:
 def test_nothing_to_ask_for_is_no_question(down: Host) -> None:
     """Not even of a manager that is not there: an account that has nothing under systemd needs none."""
     look = down.look()
-    assert (look.units, look.claimed) == ({}, {})
+    assert look == Look()
 
 
 @systemd

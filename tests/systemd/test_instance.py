@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.model import State, Unit
-from reconciler.launchers.base import ServiceSpec
+from reconciler.launchers.base import Mode, ServiceSpec
 from reconciler.launchers.systemd.control import account
 from tests.backends.images import image
 from tests.backends.instances import helpers, instances
@@ -29,6 +29,12 @@ for name in TERM INT USR1; do trap "echo $name >> $1; sleep $2; echo done >> $1;
 echo up >> $1
 while :; do sleep 0.05; done
 """
+
+
+def in_foreground(made: ServiceSpec) -> ServiceSpec:
+    """The same in a container that does not go to the background."""
+    assert made.container
+    return made._replace(container=made.container._replace(mode=Mode.RUN, instance=""))
 
 
 class Box:
@@ -205,3 +211,15 @@ def test_a_reboot_brings_it_back(box: Box) -> None:
     assert box.record.exists()
     box.host.manager.boot()
     box.up(2)
+
+
+def test_a_container_in_the_foreground_has_its_time_too(box: Box) -> None:
+    """Its root file system is held by another process of the unit, which is not to end first."""
+    box.host.up(in_foreground(box.service(grace=1)))
+    unit = box.up(1)
+    box.host.backend.stop([UNIT])
+    stopped = box.host.await_state(UNIT, State.STOPPED)
+    assert (unit.pid > 0, stopped.pid) == (True, 0)
+    assert box.log == ["up", "TERM", "done"]
+    until(lambda: not box.left())
+    assert box.host.manager.pids() & {unit.pid} == set()

@@ -60,8 +60,8 @@ def test_a_unit_file() -> None:
         "StartLimitIntervalSec=10\n"
         "\n"
         "[Service]\n"
-        "Type=simple\n"
         'ExecStart="/srv/jaws/bin/rpc-dev"\n'
+        "Type=simple\n"
         "Restart=on-failure\n"
         "RestartSec=1\n"
         "KillMode=mixed\n"
@@ -101,6 +101,15 @@ def test_another_stop_signal_of_an_instance_is_another_launch() -> None:
     """systemd does not send it, so it is not among systemd's options."""
     one, other = (render(instance("db", "/srv/db.sif", stop_signal=name)) for name in ("INT", "TERM"))
     assert one.launch != other.launch
+
+
+def test_another_way_to_keep_an_instance_is_no_other_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version of this tool restarts nothing."""
+    one = render(instance("db", "/srv/db.sif"))
+    monkeypatch.setattr("reconciler.launchers.systemd.instance._KEEP", ("true",))
+    other = render(instance("db", "/srv/db.sif"))
+    assert text(one) != text(other)
+    assert one.launch == other.launch
 
 
 def test_the_system_manager() -> None:

@@ -214,7 +214,7 @@ def _marks(place: Place, service: ServiceSpec) -> dict[str, str]:
 
 
 def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, str]]]:
-    """All that systemd goes by but the environment."""
+    """All that systemd goes by but the program and its environment."""
     given = service.options
     unit = [
         ("StartLimitBurst", str(given.get("start_limit_burst", 4))),
@@ -224,7 +224,6 @@ def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, st
     main = [
         ("Type", "simple"),
         *([("User", user)] if user else []),
-        ("ExecStart", _program(place, service)),
         ("Restart", str(given.get("restart", "always"))),
         ("RestartSec", str(given.get("restart_sec", 1))),
         *_stopping(service),
@@ -233,11 +232,17 @@ def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, st
     return {"Unit": unit, "Service": main, "Install": [("WantedBy", _wanted_by(place))]}
 
 
-def _program(place: Place, service: ServiceSpec) -> str:
+def _program(place: Place, service: ServiceSpec) -> tuple[str, ...]:
+    """What tells the service's main process from any other's: its shim, and for an instance what keeps that."""
     path, box = scripts.script_path(place, service), _instance(service)
     if box is None:
-        return unit_file.word(path)
-    return instance.command(path, scripts.pid_path(place, service), _signal(service.stop_signal), box)
+        return (path,)
+    return instance.arguments(path, scripts.pid_path(place, service), _signal(service.stop_signal), box)
+
+
+def _exec_start(place: Place, service: ServiceSpec) -> str:
+    words = _program(place, service)
+    return instance.command(words) if _instance(service) else unit_file.word(words[0])
 
 
 def _stopping(service: ServiceSpec) -> list[tuple[str, str]]:
@@ -253,16 +258,17 @@ def _stopping(service: ServiceSpec) -> list[tuple[str, str]]:
 
 def _launch(place: Place, service: ServiceSpec) -> str:
     """What systemd goes by, and not how it is written: a comment or another quoting restarts nothing."""
-    return digest_of([_options(place, service), _marks(place, service)])
+    return digest_of([_options(place, service), _program(place, service), _marks(place, service)])
 
 
 def _unit_file(place: Place, service: ServiceSpec, launch: str) -> RenderedFile:
     options = _options(place, service)
     about = f"{service.name} of {scripts.deployment(place)} (reconcile)"
     marks = _marks(place, service) | {"RECONCILE_LAUNCH": launch}
+    environment = ("Environment", unit_file.environment(marks))
     sections = {
         "Unit": [("Description", unit_file.escape(about)), *options["Unit"]],
-        "Service": [*options["Service"], ("Environment", unit_file.environment(marks))],
+        "Service": [("ExecStart", _exec_start(place, service)), *options["Service"], environment],
         "Install": options["Install"],
         unit_file.OWN: _own(place, service),
     }

@@ -57,19 +57,20 @@ class SystemdBackend:
     def answer(self, processes: Mapping[int, Process]) -> Look:
         if self._asked is None:
             self.ask()
+        asked, self._asked = self._asked or frozenset(), None
+        blocks, now = self._read(), Now(time.time(), time.monotonic())
+        unasked = _kept_unasked(processes, blocks, asked)
+        if unasked and not self._refused:
+            self._begin(unasked)
+            blocks |= self._read()
         claimed = {(NAME, name): file.path for name, file in self._files.items()}
         warning = self._control.linger_warning()
-        warnings = (warning,) if warning else ()
-        blocks, now = self._read(), Now(time.time(), time.monotonic())
-        more = () if self._refused else _kept_unasked(processes, blocks, self._asked or frozenset())
-        if more:
-            self._begin(more)
-            blocks |= self._read()
-        if self._refused:
-            return Look({}, claimed, gaps=(*self._gaps, Gap("launcher", NAME, self._refused)), warnings=warnings)
-        units = self._all_units(blocks, processes, now)
-        self._asked = None
-        return Look(units, claimed, gaps=self._gaps, warnings=warnings)
+        look = Look({}, claimed, gaps=self._gaps, warnings=(warning,) if warning else ())
+        if not self._refused:
+            return look._replace(units=self._all_units(blocks, processes, now))
+        if asked or unasked:
+            return look._replace(gaps=(*self._gaps, Gap("launcher", NAME, self._refused)))
+        return look  # an account that has nothing here needs no manager
 
     def _read(self) -> dict[str, Block]:
         """Await the answer. Where there is none, `_refused` says why."""
@@ -96,7 +97,7 @@ class SystemdBackend:
         around = self._around(self._files)
         found = {}
         for name, block in blocks.items():
-            unit = self._unit(block, self._files.get(name), now)
+            unit = self._unit(block, self._files.get(name), now, processes)
             if name in self._files or unit.pid in processes:
                 unit = unit._replace(drift=tuple(drift(block, around(name))))
             if unit.state is not State.ABSENT:
@@ -108,10 +109,12 @@ class SystemdBackend:
         folders, laid, enabled = self._folders, self._folders.laid(), self._folders.enabled()
         return lambda name: Around(files.get(name), laid.get(name, ()), folders.by_hand, name in enabled)
 
-    def _unit(self, block: Block, file: OwnFile | None, now: Now) -> Unit:
+    def _unit(
+        self, block: Block, file: OwnFile | None, now: Now, processes: Mapping[int, Process] | None = None
+    ) -> Unit:
         unit = show.unit(block, now)
         if unit.state is State.RUNNING and file is not None:
-            return _as_started(unit, file, now)
+            return _as_started(unit, file, now, processes or {})
         if unit.state in (State.STOPPED, State.EXITED) and self._is_forgotten(block, file):
             return unit._replace(state=State.ABSENT)
         return unit
@@ -216,14 +219,17 @@ class SystemdBackend:
 # ---------------------------------------------------------------- reading answers
 
 
-def _as_started(unit: Unit, file: OwnFile, now: Now) -> Unit:
+def _as_started(unit: Unit, file: OwnFile, now: Now, processes: Mapping[int, Process]) -> Unit:
     """To systemd a unit runs as soon as it has forked; here only when it has stayed up for so long.
 
-    Of an instance the first process is what counts, and that is there a little later.
+    Of an instance the first process is what counts, and that is there a little later. It is there before its pid
+    file is, and must not be taken for one that nobody keeps.
     """
-    pid_file = file.own.get("PidFile")
-    pid = _instance_pid(pid_file) if pid_file else unit.pid
-    young = now.epoch - unit.since < file.start_seconds
+    own, pid = file.own, unit.pid
+    if "PidFile" in own:
+        pid = _instance_pid(own["PidFile"]) or _main_of(unit.name, processes)
+    seconds = own.get("StartSeconds", "")
+    young = now.epoch - unit.since < (float(seconds) if seconds.isdecimal() else 1.0)
     return unit._replace(state=State.STARTING if young or not pid else State.RUNNING, pid=pid)
 
 
@@ -236,6 +242,12 @@ def _instance_pid(pid_file: str) -> int:
             return pid if file.read() == "appinit\n" else 0
     except (OSError, ValueError):
         return 0
+
+
+def _main_of(name: str, processes: Mapping[int, Process]) -> int:
+    """The main process of ours in a unit's control group, or 0."""
+    mains = (pid for pid, process in processes.items() if process.mark is not None and process.mark.service)
+    return next((pid for pid in mains if _unit_of(pid) == name), 0)
 
 
 def _kept_unasked(processes: Mapping[int, Process], blocks: Mapping[str, Block], asked: frozenset[str]) -> set[str]:

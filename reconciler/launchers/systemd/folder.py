@@ -30,11 +30,6 @@ class OwnFile(NamedTuple):
         start = self.text.find(f"\n[{unit_file.OWN}]\n")
         return unit_file.read(self.text[start:]).get(unit_file.OWN, {}) if start >= 0 else {}
 
-    @property
-    def start_seconds(self) -> float:
-        text = self.own.get("StartSeconds", "")
-        return float(text) if text.isdecimal() else 1.0
-
 
 class Folders:
     """The folders of one manager. `runtime` is the account's runtime folder; /run for the system's."""

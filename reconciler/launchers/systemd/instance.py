@@ -46,7 +46,11 @@ _KEEP = (
 )
 
 
-def command(shim: str, pid_file: str, signal: str, box: Container) -> str:
-    """The value of `ExecStart=`."""
-    words = ["-c", "; ".join(_KEEP), "sh", shim, pid_file, signal.removeprefix("SIG"), box.configdir, box.instance]
-    return " ".join(("/bin/sh", *map(unit_file.argument, words)))
+def arguments(shim: str, pid_file: str, signal: str, box: Container) -> tuple[str, ...]:
+    """What the shell line is given: all that tells one instance's from another's."""
+    return (shim, pid_file, signal.removeprefix("SIG"), box.configdir, box.instance)
+
+
+def command(words: tuple[str, ...]) -> str:
+    """The value of `ExecStart=` with these arguments."""
+    return " ".join(("/bin/sh", *map(unit_file.argument, ("-c", "; ".join(_KEEP), "sh", *words))))
