@@ -98,9 +98,9 @@ class ApptainerBackend:
             elif record.stand is Stand.BROKEN:
                 broken.add(name)
         if broken:  # their processes may live all the same
-            others = {name: pid for pid, name in records.first_processes()}
-            for name in broken & others.keys():
-                units |= self._alive(name, others[name])
+            for pid, name in records.first_processes():
+                if name in broken and not records.is_elsewhere(configdir, pid):
+                    units |= self._alive(name, pid)
         return units
 
     def _alive(self, name: str, pid: int) -> dict[str, Unit]:

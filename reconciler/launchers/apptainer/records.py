@@ -116,3 +116,12 @@ def first_processes() -> Iterator[tuple[int, str]]:
                 box = proc.instance(int(entry))
                 if box is not None and os.stat(f"/proc/{entry}").st_uid == os.getuid():
                     yield int(entry), box.name
+
+
+def is_elsewhere(configdir: str, pid: int) -> bool:
+    """Whether an instance is recorded in another folder: its output goes below the one that it was started with."""
+    try:
+        output = os.readlink(f"/proc/{pid}/fd/1")
+    except OSError:
+        return False
+    return "/instances/logs/" in output and not output.startswith(f"{os.path.realpath(configdir)}/")
