@@ -72,7 +72,10 @@ def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Ma
         change.kind is Kind.BLOCKED and (change.held or change.service in view.inventory.services) for change in changes
     )
     if blocked or view.blind or view.forgetful:
-        return ()  # which of them the blocked services still read is not known
+        # Which of them the blocked services still read is not known, but for the descriptions of units that go.
+        # Those would be taken for units of ours again in every pass.
+        going = {old.unit for change in changes if change.kind is not Kind.BLOCKED for old in change.gone}
+        return tuple(sorted(path for path in claimed.keys() - wanted if claimed[path] in going and _stands(view, path)))
     kept = {path for daemon in kept_daemons for path in dict(daemon.address).values()}
     ours = {path for path, written in view.inventory.files.items() if written and _stands(view, path) == written}
     ours |= {path for path in (*claimed, *view.observed.remains) if _stands(view, path)}

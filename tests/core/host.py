@@ -136,13 +136,9 @@ class Host:
         self.last_pid += 1
         pid = self.last_pid
         if mark is not None and self.in_pass and mark.service and pid not in self.processes:
-            alive = [p for p in self.processes.values() if p.mark and self._same_service(p.mark, mark)]
-            self.twice += [mark.service] if alive else []
+            self.twice += [mark.service] if mark.service in self.main() else []
         self.processes[pid] = Process(pid, self.clock, mark._replace(pid=mark.pid or pid) if mark else None)
         return pid
-
-    def _same_service(self, one: Mark, other: Mark) -> bool:
-        return (one.deployment, one.service) == (other.deployment, other.service)
 
     def _end_process(self, loaded: Loaded) -> None:
         self.processes.pop(loaded.pid, None)

@@ -89,14 +89,15 @@ def wrong(host: Host, compiled: Compiled, left: set[str]) -> Iterator[str]:
 def leftovers(agent: Agent, desired: Deployment) -> Iterator[str]:
     """What git does not want: units that a launcher knows or will start again, and files.
 
-    Whoever has forgotten everything cannot know of a daemon that nothing in git names, nor of every file.
+    Whoever has forgotten everything cannot know of what is down under a launcher that nothing in git names,
+    nor of every file.
     """
     host, wanted = agent.host, {(service.launcher, service.unit) for service in desired.services}
     launchers = {service.launcher for service in desired.services}
     for manager in host.managers.values():
         ours = {loaded.unit for loaded in manager.loaded.values() if not loaded.foreign} | manager.enabled
         ours = {unit for unit in ours if unit in manager.enabled or not edited(host.file_of(manager, unit))}
-        if not (agent.forgot and manager.keeping.own and manager.launcher not in launchers):
+        if not (agent.forgot and manager.launcher not in launchers):
             yield from (
                 f"{manager.launcher} knows {unit}" for unit in sorted(ours) if (manager.launcher, unit) not in wanted
             )
@@ -168,7 +169,7 @@ def arrived(desired: World) -> tuple[Agent, Compiled]:
 _SHARED = ((), tuple(launcher for launcher in LAUNCHERS if keeping(launcher).own))
 
 
-@examples(300)
+@examples(250)
 @given(worlds(), _ROUNDS, memories)
 def test_one_pass_mends_everything_and_the_next_does_nothing(
     desired: World, rounds: list[tuple[tuple[Commit, ...], tuple[Drift, ...]]], memory: str

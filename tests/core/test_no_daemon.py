@@ -27,6 +27,7 @@ from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Phase, Plan, make_plan
 from reconciler.core.simulated import as_applied
 from tests.core.host import FOREIGN
+from tests.core.test_convergence import arrived
 from tests.core.world import Svc, World, build, world
 
 KEY = ("systemd", "web")
@@ -391,6 +392,32 @@ def test_it_stays_noted_while_something_is_left_there() -> None:
     results = tuple(StepResult(step.id, Status.FAILED) for step in plan.steps)
     after = book.after_apply(before, scene.compiled, plan, results, {})
     assert [manager.launcher for manager in after.managers] == ["systemd"]
+
+
+# ---------------------------------------------------------------- what goes while something else is blocked
+
+
+@pytest.mark.parametrize("launcher", ["supervisor", "systemd"])
+def test_what_is_removed_while_another_is_blocked_is_not_removed_again_in_every_pass(launcher: str) -> None:
+    agent, _ = arrived(world(Svc("a", launcher=launcher), Svc("b", launcher=launcher), Svc("f", launcher="apptainer")))
+    agent.host.hidden.add("f")
+    agent.inventory = agent.inventory._replace(
+        services={name: owned._replace(pid=0) for name, owned in agent.inventory.services.items()}
+    )
+    agent.host.files["/r/bin/f"] = (b"{}", 0o700, agent.host.clock)
+    compiled = build(world(Svc("b", launcher=launcher), Svc("f", launcher="apptainer")))
+    first = agent.run(compiled)
+    assert [change.service for change in first.blocked] == ["f"]
+    assert f"remove:{launcher}/a" in {step.id for step in first.steps}
+    noted = agent.inventory
+    assert agent.run(compiled).steps == ()
+    assert agent.inventory == noted
+    assert "/r/bin/a" in noted.files  # it goes when nothing is blocked any more
+
+
+def test_what_a_launcher_that_is_not_seen_has_described_is_kept() -> None:
+    scene = applied(world(Svc("web", launcher="systemd"), "log")).see(claimed={KEY: UNIT_FILE})
+    assert scene.pushed(world("log")).gap("launcher", "systemd").diff().stale_files == ()
 
 
 # ---------------------------------------------------------------- the inventory
