@@ -134,8 +134,9 @@ def test_every_service_appears_exactly_once(situation: Situation) -> None:
     told = [change.service for change in changes] + [change.renamed_from for change in changes if change.renamed_from]
     assert len(told) == len(set(told))
     expected = {service.name for service in situation.desired.services} | set(situation.inventory.services)
-    main = {p.mark.service for p in situation.observed.processes.values() if p.mark and p.mark.deployment == DEPLOYMENT}
-    seen = main - {""}
+    roots = {situation.desired.root, *situation.inventory.roots}
+    marks = [process.mark for process in situation.observed.processes.values() if process.mark]
+    seen = {mark.service for mark in marks if mark.deployment == DEPLOYMENT and mark.root in roots} - {""}
     assert expected | seen <= set(told)
     wanted = {service.name for service in situation.desired.services}
     assert {change.service for change in changes if change.wanted} == wanted
