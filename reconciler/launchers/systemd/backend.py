@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reconciler.core.model import Gap, Manager, Process, State, Unit
+from reconciler.host import files
 from reconciler.host.background import Background
 from reconciler.host.child import Ended
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
@@ -25,6 +26,7 @@ class SystemdBackend:
     def __init__(self, manager: Manager, seconds: float = _ANSWER, runtime: str = "", linger: str = LINGER) -> None:
         address = dict(manager.address)
         self._seconds = seconds
+        self._deployment = address["deployment"]
         self._wanted = address["wanted"].split()
         self._control = Control(address["scope"], seconds, runtime, linger)
         self._folders = Folders(address, self._control.runtime)
@@ -62,7 +64,7 @@ class SystemdBackend:
         unasked = _kept_unasked(processes, blocks, asked)
         if unasked and not self._refused:
             self._begin(unasked)
-            blocks |= self._read()
+            blocks |= {name: block for name, block in self._read().items() if self._is_marked(block)}
         claimed = {(NAME, name): file.path for name, file in self._files.items()}
         warning = self._control.linger_warning()
         look = Look({}, claimed, gaps=self._gaps, warnings=(warning,) if warning else ())
@@ -71,6 +73,10 @@ class SystemdBackend:
         if asked or unasked:
             return look._replace(gaps=(*self._gaps, Gap("launcher", NAME, self._refused)))
         return look  # an account that has nothing here needs no manager
+
+    def _is_marked(self, block: Block) -> bool:
+        """systemd knows it as a unit of this deployment: a process of ours may also be in somebody else's."""
+        return f"RECONCILE_DEPLOYMENT={self._deployment}" in block.get("Environment", "").replace('"', "").split()
 
     def _read(self) -> dict[str, Block]:
         """Await the answer. Where there is none, `_refused` says why."""
@@ -115,6 +121,8 @@ class SystemdBackend:
         unit = show.unit(block, now)
         if unit.state is State.RUNNING and file is not None:
             return _as_started(unit, file, now, processes or {})
+        if unit.pid and file is None and processes and unit.pid not in processes:
+            return unit._replace(pid=_main_of(unit.name, processes) or unit.pid)
         if unit.state in (State.STOPPED, State.EXITED) and self._is_forgotten(block, file):
             return unit._replace(state=State.ABSENT)
         return unit
@@ -199,12 +207,19 @@ class SystemdBackend:
         return [self._forgotten(outcome) for outcome in outcomes]
 
     def _forgotten(self, outcome: Outcome) -> Outcome:
-        """systemctl leaves the link of a unit whose file is gone."""
+        """systemctl leaves the link of a unit whose file is gone, and nobody else knows of an instance's pid file."""
         try:
             self._folders.forget(outcome.unit)
+            if pid_file := self._pid_file(outcome.unit):
+                files.remove(pid_file)
         except OSError as error:
             return Outcome(outcome.unit, f"{error.filename}: {error.strerror}")
         return outcome
+
+    def _pid_file(self, unit: str) -> str:
+        """As its own unit file names it, and not as somebody may have edited that."""
+        path = file.own.get("PidFile", "") if (file := self._own_file(unit)) else ""
+        return path if path.endswith(f"/{unit.removesuffix('.service')}.pid") else ""
 
     def start(self, units: Sequence[str]) -> Iterable[Outcome]:
         # So that earlier starts, those of passes too, do not count: systemd refuses what starts too often.
@@ -238,10 +253,9 @@ def _instance_pid(pid_file: str) -> int:
     try:
         with open(pid_file, encoding="ascii") as file:
             pid = int(file.read())
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return pid if file.read() == "appinit\n" else 0
     except (OSError, ValueError):
         return 0
+    return pid if _is_first_of_instance(pid) else 0
 
 
 def _main_of(name: str, processes: Mapping[int, Process]) -> int:
@@ -260,17 +274,26 @@ def _kept_unasked(processes: Mapping[int, Process], blocks: Mapping[str, Block],
             continue
         if process.parent not in managers:
             managers[process.parent] = _is_systemd(process.parent)
-        if managers[process.parent]:
+        if managers[process.parent] or _is_first_of_instance(pid):
             found.add(_unit_of(pid))
     return found - asked - {""}
 
 
 def _is_systemd(pid: int) -> bool:
+    return _name(pid) == "systemd"
+
+
+def _is_first_of_instance(pid: int) -> bool:
+    return _name(pid) == "appinit"
+
+
+def _name(pid: int) -> str:
+    """What the kernel calls a process; nothing where there is none."""
     try:
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return file.read() == "systemd\n"
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
     except OSError:
-        return False
+        return ""
 
 
 def _unit_of(pid: int) -> str:
