@@ -135,7 +135,7 @@ class Host:
     def spawn(self, mark: Mark | None) -> int:
         self.last_pid += 1
         pid = self.last_pid
-        if mark is not None and self.in_pass and mark.service and pid not in self.processes:
+        if mark is not None and self.in_pass and _is_ours(mark):
             self.twice += [mark.service] if mark.service in self.main() else []
         self.processes[pid] = Process(pid, self.clock, mark._replace(pid=mark.pid or pid) if mark else None)
         return pid
@@ -150,10 +150,7 @@ class Host:
 
     def ours(self) -> Iterator[Process]:
         """Processes of services of ours."""
-        for process in self.processes.values():
-            mark = process.mark
-            if mark and mark.service and mark.deployment == DEPLOYMENT and mark.root != ELSEWHERE:
-                yield process
+        yield from (process for process in self.processes.values() if process.mark and _is_ours(process.mark))
 
     def pids(self) -> dict[str, int]:
         return {service: process.pid for service, process in self.main().items()}
@@ -385,6 +382,10 @@ class Host:
             return _Hands(self, plan, compiled, inventory, asked_to_stop).run()
         finally:
             self.in_pass = False
+
+
+def _is_ours(mark: Mark) -> bool:
+    return bool(mark.service) and mark.deployment == DEPLOYMENT and mark.root != ELSEWHERE
 
 
 def _parse(content: bytes) -> Mapping[str, str] | None:

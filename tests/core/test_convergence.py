@@ -105,7 +105,7 @@ def leftovers(agent: Agent, desired: Deployment) -> Iterator[str]:
             yield f"the daemon of {manager.launcher} below {manager.root} runs"
     files = {file.path for file in desired.files}
     for path, (content, _, _) in host.files.items():
-        others = edited(content) or path.endswith("/bin/orphan")  # no pass has written them
+        others = edited(content) or path.endswith("/orphan")  # no pass has written them
         if not agent.forgot and not others and path not in files:
             yield f"{path} is there"
 
@@ -193,7 +193,7 @@ def test_one_pass_mends_everything_and_the_next_does_nothing(
         but = _SHARED[1] if moves or ending else _SHARED[0]
         assert strangers(agent.host, but) == before[but]
         for change in first.diff.changes:
-            if change.running and not change.act.stops and not change.restarts and not moves:
+            if change.wanted and change.running and not change.act.stops and not change.restarts and not moves:
                 assert not were.difference(agent.host.processes).intersection([change.running.pid]), change
         if memory == "lost" and any(one.what == "unmarked" for one in drift):
             first = agent.run(compiled)  # nothing said that it was ours, until its daemon was restarted
