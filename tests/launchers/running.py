@@ -1,0 +1,38 @@
+"""The main processes of a deployment, by /proc alone: on the host, in an instance, in a container in the foreground."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.backends.manager import runs
+from tests.scenarios.world import World
+
+
+def pids(world: World) -> dict[str, int]:
+    """By service; a daemon under the empty name. Fails where a service has two processes."""
+    found = world.pids()
+    for pid, marks in _contained():
+        if marks.get("RECONCILE_ROOT") == str(world.root) and runs(pid):
+            name = marks["RECONCILE_SERVICE"]
+            assert found.get(name, pid) == pid, f"{name} runs as {found[name]} and as {pid}"
+            found[name] = pid
+    return found
+
+
+def _contained() -> Iterator[tuple[int, Mapping[str, str]]]:
+    """What `apptainer run` has become, with the marks inside: they name the process outside."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if Path(f"/proc/{pid}/comm").read_bytes() != b"starter\n":
+                continue
+            outer = dict(entry.partition(b"=")[::2] for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            chunks = int(outer[b"ENGINE_CONFIG_CHUNKS"])
+            order = json.loads(b"".join(outer[b"ENGINE_CONFIG%d" % (number + 1)] for number in range(chunks)))
+            marks: dict[str, str] = order["engineConfig"]["jsonConfig"]["apptainerEnv"]
+        except (OSError, KeyError, ValueError):  # gone meanwhile, somebody else's, or just beginning
+            continue
+        if marks.get("RECONCILE_PID") == pid:
+            yield int(pid), marks
