@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.model import State, Unit
+from reconciler.host import proc
 from reconciler.launchers.base import Mode, ServiceSpec
 from reconciler.launchers.systemd.control import account
 from tests.backends.images import image
@@ -192,6 +193,19 @@ def test_it_is_starting_until_its_first_process_is_there(box: Box) -> None:
     assert (unit.state, unit.pid) == (State.STARTING, 0)
     box.pid_file.write_text(str(os.getpid()))
     assert box.host.unit(UNIT).state is State.STARTING
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_one_whose_file_is_gone_is_still_kept(box: Box, is_wanted: bool) -> None:
+    unit = box.run()
+    (box.host.manager.units / UNIT).unlink()
+    box.host.manager.systemctl("daemon-reload")
+    if not is_wanted:
+        box.host.render()
+    process = proc.look(unit.pid)  # root's scan leaves out what is another account's
+    assert process
+    box.host.backend.ask()
+    assert box.host.backend.answer({unit.pid: process}).units["systemd", UNIT].pid == unit.pid
 
 
 def test_its_output_is_found(box: Box) -> None:

@@ -162,6 +162,21 @@ def test_one_that_git_does_not_know_and_that_has_no_file(host: Host) -> None:
     host.await_state("other.service", State.ABSENT)
 
 
+def test_a_process_of_ours_in_somebody_elses_unit_makes_it_not_ours(host: Host) -> None:
+    """Such as the one that runs our passes."""
+    rendering = host.render(service("rpc"))
+    marks = "RECONCILE_DEPLOYMENT=dori/dev RECONCILE_SERVICE=rpc RECONCILE_SPEC=x"
+    inner = host.root / "inner"
+    inner.write_text(f"#!/bin/sh\nexec env {marks} RECONCILE_ROOT={host.root} RECONCILE_PID=$$ sleep 1000\n")
+    inner.chmod(0o755)
+    host.manager.write("pass.service", f"[Service]\nExecStart=/bin/sh -c '(setsid {inner} &); exec sleep 1000'\n")
+    host.manager.systemctl("start", "pass.service")
+    (process,) = until(host.processes).values()
+    assert process.parent == host.manager.pid
+    assert host.file(rendering).exists()
+    assert list(host.look().units) == [("systemd", UNIT)]
+
+
 def test_one_that_is_down_and_whose_file_is_gone_is_absent(host: Host) -> None:
     """systemd knows it still, because its target wants it."""
     host.run()

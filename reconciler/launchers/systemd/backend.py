@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reconciler.core.model import Gap, Manager, Process, State, Unit
-from reconciler.host import files
+from reconciler.host import files, proc
 from reconciler.host.background import Background
 from reconciler.host.child import Ended
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
@@ -75,8 +75,12 @@ class SystemdBackend:
         return look  # an account that has nothing here needs no manager
 
     def _is_marked(self, block: Block) -> bool:
-        """systemd knows it as a unit of this deployment: a process of ours may also be in somebody else's."""
-        return f"RECONCILE_DEPLOYMENT={self._deployment}" in block.get("Environment", "").replace('"', "").split()
+        """Its main process was started with our marks: a process of ours may also be in somebody else's unit."""
+        try:
+            main = proc.look(show.number(block, "MainPID"))
+        except OSError:
+            return False
+        return main is not None and main.mark is not None and main.mark.deployment == self._deployment
 
     def _read(self) -> dict[str, Block]:
         """Await the answer. Where there is none, `_refused` says why."""

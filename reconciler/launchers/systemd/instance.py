@@ -32,7 +32,8 @@ _KEEP = (
     "status=1 pid= tries=0",  # how the service inside has ended cannot be known
     # Being asked to stop while Apptainer starts it is heard when that is done.
     """trap 'status=0; [ -z "$pid" ] || kill -s "$3" "$pid"' TERM""",
-    '"$1" || exit',
+    # Apptainer may fail after it has started it: when it cannot read its own record, say.
+    '"$1" || { code=$?; [ -s "$2" ] || exit "$code"; }',
     'read -r pid <"$2"',
     'outer=$(parent "$pid")',
     '[ "$status" = 1 ] || kill -s "$3" "$pid"',
