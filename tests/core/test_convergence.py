@@ -169,7 +169,7 @@ def arrived(desired: World) -> tuple[Agent, Compiled]:
 _SHARED = ((), tuple(launcher for launcher in LAUNCHERS if keeping(launcher).own))
 
 
-@examples(250)
+@examples(220)
 @given(worlds(), _ROUNDS, memories)
 def test_one_pass_mends_everything_and_the_next_does_nothing(
     desired: World, rounds: list[tuple[tuple[Commit, ...], tuple[Drift, ...]]], memory: str
