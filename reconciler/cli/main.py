@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+from reconciler.cli.plain import once
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 OK, FAILED, DIFFERS, INVALID, BUSY = 0, 1, 2, 3, 75
 
@@ -53,17 +58,24 @@ def main(argv: Sequence[str]) -> int:
     """One command; its exit status."""
     import gc
 
+    options = once(argv) or _parsed(argv)
+    if isinstance(options, int):
+        return options
+    if options.command or options.once:
+        gc.disable()  # it is over before collecting would pay
+    return _guarded(options)
+
+
+def _parsed(argv: Sequence[str]) -> Namespace | int:
+    """The options; or the exit status, where all has been said."""
     from reconciler.cli.parser import UsageError, parse
 
     try:
-        options = parse(argv)
+        return parse(argv)
     except UsageError as error:
         return _fail(INVALID, str(error))
     except SystemExit as exit_:  # --help and --version have answered
         return exit_.code if isinstance(exit_.code, int) else OK
-    if options.command or options.once:
-        gc.disable()  # it is over before collecting would pay
-    return _guarded(options)
 
 
 def _command(options: Namespace) -> Callable[[Namespace], int]:

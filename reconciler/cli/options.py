@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from reconciler.agent.config import Agent, InvalidInput, Options, flag, load_agent
 from reconciler.core.model import Origin, Problem
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def agent_of(options: Namespace, *, needs: Sequence[str] = ("repo", "site")) -> Agent:

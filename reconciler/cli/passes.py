@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style
 from reconciler.core.report import PassReport
 from reconciler.report.log import Log
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
