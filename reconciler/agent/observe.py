@@ -59,6 +59,8 @@ class Observation:
                 backend.ask()
             answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
             answers |= self._ask_spare(processes)
+        elif not self.inventory.managers:  # nothing remembers what an earlier release may have left
+            answers |= self._ask_spare(processes)
         units = _merge(look.units for look in answers.values())
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)

@@ -146,7 +146,6 @@ def test_03_both_names_run_side_by_side(lost: str, dori: Dori) -> None:
     dori.world.idle()
 
 
-@pytest.mark.xfail(strict=True, reason="systemd is not told that the files of a removed unit are gone")
 def test_03_systemd_forgets_the_old_unit(dori: Dori) -> None:
     """As long as it is known, `start` starts it, and so does the target that wanted it."""
     dori.rename("task-log", "task-logger-receive")

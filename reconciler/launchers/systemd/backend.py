@@ -205,10 +205,12 @@ class SystemdBackend:
         return any(True for name in blocks for _ in drift(blocks[name], around(name)._replace(is_enabled=True)))
 
     def remove(self, units: Sequence[str]) -> Iterable[Outcome]:
-        # Without reading all files anew: units are removed one by one as they come down.
         outcomes = self._control.each("disable", ("--no-reload",), units, fine="does not exist")
+        outcomes = [self._forgotten(outcome) for outcome in outcomes]
+        # Until then the target that wanted them holds them in memory, and they could still be started.
+        self._control.order("daemon-reload")
         self._control.each("reset-failed", (), units)  # it complains of what it has forgotten already
-        return [self._forgotten(outcome) for outcome in outcomes]
+        return outcomes
 
     def _forgotten(self, outcome: Outcome) -> Outcome:
         """systemctl leaves the link of a unit whose file is gone, and nobody else knows of an instance's pid file."""
