@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -21,6 +22,9 @@ from tests.launchers.matrix import AFTER, COMPONENTS, SERVICES, Combination
 from tests.scenarios.world import Done, World, until
 
 _OFTEN = ("lock", "source.json")  # below the state directory: who passes, and when the remote was asked
+
+
+_VERSIONS = (("app", "1.0"), ("app", "2.0"), ("tool", "1.0"))
 
 
 class Passed(NamedTuple):
@@ -50,8 +54,10 @@ class Bench:
         self.app = "1.0"
         self.foreign: Foreign = foreign_of(combination, self.world)
         self._settled = False
-        for name, version in (("app", "1.0"), ("app", "2.0"), ("tool", "1.0")):
-            versions.make(self.world, combination.install, name, version)
+        made = [versions.make(self.world, combination.install, *one) for one in _VERSIONS]
+        self._sums = {
+            version: _sha256(path) for (name, version), path in zip(_VERSIONS, made, strict=True) if name == "app"
+        }
         self.commit()
 
     # ------------------------------------------------------------ git
@@ -61,7 +67,8 @@ class Bench:
         how = self.combination
         layer = {
             "versions": {"app": self.app, "tool": "1.0"},
-            "components": {name: versions.component(self.world, how.install, how.mode, name) for name in COMPONENTS},
+            "vars": {"sums": self._sums},
+            "components": {name: self._component(name) for name in COMPONENTS},
             "files": {
                 f"{name}.conf": {"template": f"{name}.conf.j2", "path": f"{{{{ paths.config }}}}/{name}.conf"}
                 for name in COMPONENTS
@@ -73,6 +80,12 @@ class Bench:
         }
         templates = {f"templates/{name}.conf.j2": f"version = {{{{ versions.{name} }}}}\n" for name in COMPONENTS}
         self.world.commit({"desired/defaults.yaml": json.dumps(layer), **templates})
+
+    def _component(self, name: str) -> dict[str, object]:
+        """Git says of the images of one component what must be in them."""
+        how = self.combination
+        keys = versions.component(self.world, how.install, how.mode, name)
+        return keys | {"sha256": "{{ sums[version] }}"} if how.is_image and name == "app" else keys
 
     def cold_start(self) -> None:
         """From nothing, in one pass; the next one does nothing, and says nothing to cron. Then foreign things come."""
@@ -172,6 +185,16 @@ class Bench:
     def pid(self, service: str) -> int:
         return self.pids()[service]
 
+    def is_up(self, service: str) -> bool:
+        """It says its version, and all that is written about its start has been written."""
+        pid = self.pids().get(service, 0)
+        if not pid or not versions.served(pid):
+            return False
+        if self.combination.launcher != "systemd" or not self.combination.is_instance:
+            return True
+        note = self.world.root / f"run/{self.combination.script(service)}.pid"
+        return note.exists() and note.read_text().strip() == str(pid)
+
     def shim(self, service: str) -> Path:
         return self.world.root / "bin" / self.combination.script(service)
 
@@ -193,7 +216,7 @@ class Bench:
     def age(self) -> None:
         """Wait until what is done to files now is clearly later than the start of all that runs."""
         born = max(os.stat(f"/proc/{pid}").st_mtime for pid in self.pids().values())
-        until(lambda: time() - born > 1.2)
+        until(lambda: time() - born > 1.1)
 
     def as_user(self, *argv: str, code: int = 0) -> str:
         """As a person of this account runs it."""
@@ -262,3 +285,7 @@ def _steps(deployment: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _different(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

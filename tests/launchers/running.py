@@ -7,19 +7,28 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.backends.instances import children
 from tests.backends.manager import runs
 from tests.scenarios.world import World
 
 
 def pids(world: World) -> dict[str, int]:
     """By service; a daemon under the empty name. Fails where a service has two processes."""
-    found = world.pids()
+    found = {name: pid for name, pid in world.pids().items() if not _is_empty(pid)}
     for pid, marks in _contained():
         if marks.get("RECONCILE_ROOT") == str(world.root) and runs(pid):
             name = marks["RECONCILE_SERVICE"]
             assert found.get(name, pid) == pid, f"{name} runs as {found[name]} and as {pid}"
             found[name] = pid
     return found
+
+
+def _is_empty(pid: int) -> bool:
+    """An instance whose service has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_bytes() == b"appinit\n" and not children(pid)
+    except OSError:
+        return True
 
 
 def _contained() -> Iterator[tuple[int, Mapping[str, str]]]:

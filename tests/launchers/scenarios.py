@@ -72,7 +72,7 @@ def _reboot(bench: Bench, before_us: Callable[[Bench], None]) -> None:
     if bench.combination.launcher == "systemd":
         _nobody_can_be_asked(bench)
         bench.world.boot()
-        until(lambda: bench.pids().keys() == set(SERVICES))
+        until(lambda: all(map(bench.is_up, SERVICES)))
     bench.foreign.after_boot()
     passed = bench.converge()
     assert set(passed.kinds.values()) <= {"restart"}, passed

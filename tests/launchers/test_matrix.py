@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.bench import Bench
-from tests.launchers.drifts import Drift, drifts_of
+from tests.launchers.drifts import ONE, Drift, drifts_of
 from tests.launchers.matrix import COMBINATIONS, Combination
 from tests.launchers.scenarios import GIT, REBOOTS
 
@@ -82,25 +82,23 @@ def some_benches(request: pytest.FixtureRequest) -> Iterator[Benches]:
     made.end()
 
 
-def test_what_git_says_happens_and_no_more(benches: Benches) -> None:
-    """Cold start, bump, removal, a lost memory, reboots."""
-    benches.each([*GIT, *REBOOTS])
-
-
-def test_what_hands_have_changed_is_mended(benches: Benches) -> None:
-    """By no more than it takes, and told."""
-    benches.each((drift.name, _mended(drift)) for drift in drifts_of(benches.combination))
+def test_every_launcher_with_every_install_method(benches: Benches) -> None:
+    """What git says happens and no more; reboots are overcome; what hands have changed is mended, and told."""
+    drifts = ((drift.name, _mended(drift)) for drift in drifts_of(benches.combination))
+    benches.each([*GIT, *REBOOTS, *drifts])
 
 
 def _mended(drift: Drift) -> Callable[[Bench], None]:
+    """By no more than it takes."""
+
     def scenario(bench: Bench) -> None:
-        bench.age()
         drift.do(bench)
         passed = bench.converge()
         assert set(passed.kinds) == (drift.affects if drift.says else set()), passed
         assert passed.changed == drift.restarts, passed
         if drift.says:
-            assert drift.says.format(bench.unit("app-b")) in passed.why("app-b")
+            said = drift.says.format(unit=bench.unit(ONE), script=bench.combination.script(ONE))
+            assert said in passed.why(ONE if ONE in drift.affects else min(drift.affects))
         bench.settled()
 
     return scenario
