@@ -113,11 +113,11 @@ def test_another_way_to_keep_an_instance_is_no_other_launch(monkeypatch: pytest.
 
 
 def test_the_system_manager() -> None:
-    rendering = render(service("rpc"), settings={"scope": "system", "user": "jaws"})
+    rendering = render(service("rpc"), settings={"scope": "system"})
     assert rendering.files[0].path == "/etc/systemd/system/rpc-dev.service"
-    assert "User=jaws\n" in text(rendering)
+    assert "User=root\n" in text(rendering)
     assert "WantedBy=multi-user.target\n" in text(rendering)
-    assert "User=" not in text(render(service("rpc"), settings={"scope": "system"}))
+    assert "User=" not in text(render(service("rpc")))
 
 
 def test_it_is_no_daemon_and_knows_what_git_wants() -> None:
@@ -183,8 +183,6 @@ def test_a_service_that_is_not_refused() -> None:
 @pytest.mark.parametrize(
     ("root", "settings", "words"),
     [
-        ("/srv/jaws", {"user": "jaws"}, "needs `scope: system`"),
-        ("/srv/jaws", {"scope": "system", "user": "a b"}, "not the name of an account"),
         ("/srv/jaws", {"wanted_by": "default"}, "not the name of a target"),
         ("/srv/jaws", {"unit_folder": "units"}, "not an absolute path"),
         ("/srv/ja\nws", {}, "control character"),
@@ -200,7 +198,7 @@ def test_settings_that_are_refused(root: str, settings: dict[str, object], words
     ("root", "settings"),
     [
         ("/srv/ja ws%h$x#;", {}),
-        ("/srv/jaws", {"scope": "system", "user": "jaws", "wanted_by": "jaws.target"}),
+        ("/srv/jaws", {"scope": "system", "wanted_by": "jaws.target"}),
         ("/srv/jaws", {"unit_folder": "/etc/systemd/user"}),
     ],
 )

@@ -70,7 +70,7 @@ def test_times_are_since_the_epoch() -> None:
         ("not-found", "active", "running", State.RUNNING),
         ("not-found", "activating", "auto-restart", State.BACKOFF),
         ("not-found", "deactivating", "stop-sigterm", State.STOPPING),
-        ("not-found", "failed", "failed", State.FATAL),
+        ("not-found", "failed", "failed", State.ABSENT),
     ],
 )
 def test_every_state(load: str, active: str, sub: str, state: State) -> None:

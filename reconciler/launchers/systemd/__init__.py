@@ -30,7 +30,6 @@ _LONGEST = 255  # characters of a unit's name
 _OCTAL = r"0?[0-7]{3}"
 _SIZE = r"\d+[KMGT]?|\d+%|infinity"
 _PERCENT = r"\d+%"
-_ACCOUNT = r"[A-Za-z_][A-Za-z0-9_.-]*"
 
 _SETTINGS = {
     "scope": Option(
@@ -39,7 +38,6 @@ _SETTINGS = {
         choices=("user", "system"),
     ),
     "unit_folder": Option(str, "where the unit files are (~/.config/systemd/user; /etc/systemd/system)"),
-    "user": Option(str, "the account that services run as, with scope system"),
     "wanted_by": Option(str, "the target that starts them at boot (default.target; multi-user.target)"),
 }
 
@@ -101,11 +99,7 @@ class Systemd:
 
     def check_settings(self, place: Place) -> str:
         """What stands against the settings and paths, or nothing."""
-        user, wanted_by = str(place.settings.get("user") or ""), _wanted_by(place)
-        if user and not is_system(place):
-            return "systemd: user needs `scope: system`: the account's own manager runs everything as the account"
-        if user and not re.fullmatch(_ACCOUNT, user):
-            return f"systemd: user {user!r} is not the name of an account"
+        wanted_by = _wanted_by(place)
         if not re.fullmatch(_TARGET, wanted_by):
             return f"systemd: wanted_by {wanted_by!r} is not the name of a target, like 'default.target'"
         return _check_paths(place)
@@ -220,10 +214,9 @@ def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, st
         ("StartLimitBurst", str(given.get("start_limit_burst", 4))),
         ("StartLimitIntervalSec", str(given.get("start_limit_interval", 10))),
     ]
-    user = str(place.settings.get("user") or "")
     main = [
         ("Type", "simple"),
-        *([("User", user)] if user else []),
+        *([("User", "root")] if is_system(place) else []),  # so that it has a HOME, as with the account's own manager
         ("Restart", str(given.get("restart", "always"))),
         ("RestartSec", str(given.get("restart_sec", 1))),
         *_stopping(service),

@@ -115,6 +115,8 @@ def _state(block: Block) -> State:
         return State.EXITED
     if active == "activating" and sub.startswith("auto-restart"):
         return State.BACKOFF
+    if active == "failed" and load == "not-found":
+        return State.ABSENT  # neither a file nor a process: a memory of systemd's, which is in nobody's way
     if active == "failed" and _was_asked_to_stop(block):
         return State.STOPPED
     if active != "inactive":
