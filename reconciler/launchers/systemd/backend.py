@@ -12,10 +12,10 @@ from reconciler.host.background import Background
 from reconciler.host.child import Ended
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from reconciler.launchers.systemd import show
-from reconciler.launchers.systemd.control import LINGER, Control, account, blocks_of
+from reconciler.launchers.systemd.control import LINGER, Control, account, blocks_of, incomplete
 from reconciler.launchers.systemd.drift import Around, drift
 from reconciler.launchers.systemd.folder import Folders, OwnFile, clear
-from reconciler.launchers.systemd.show import NAME, Block, Now
+from reconciler.launchers.systemd.show import NAME, PROPERTIES, Block, Now, untold
 
 _ANSWER = 30.0  # seconds to wait for systemctl; a daemon-reload runs every generator
 
@@ -26,7 +26,7 @@ class SystemdBackend:
     def __init__(self, manager: Manager, seconds: float = _ANSWER, runtime: str = "", linger: str = LINGER) -> None:
         address = dict(manager.address)
         self._seconds = seconds
-        self._deployment = address["deployment"]
+        self._deployment, self._root = address["deployment"], address["root"]
         self._wanted = address["wanted"].split()
         self._control = Control(address["scope"], seconds, runtime, linger)
         self._folders = Folders(address, self._control.runtime)
@@ -60,12 +60,13 @@ class SystemdBackend:
         if self._asked is None:
             self.ask()
         asked, self._asked = self._asked or frozenset(), None
-        blocks, now = self._read(), Now(time.time(), time.monotonic())
+        blocks, now = self._read(asked), Now(time.time(), time.monotonic())
         unasked = _kept_unasked(processes, blocks, asked)
         if unasked and not self._refused:
             self._begin(unasked)
-            blocks |= {name: block for name, block in self._read().items() if self._is_marked(block)}
-        claimed = {(NAME, name): file.path for name, file in self._files.items()}
+            blocks |= {name: block for name, block in self._read(unasked).items() if self._is_marked(block)}
+        # That of a second clone of the site, below a root of its own, is no description of ours.
+        claimed = {(NAME, name): file.path for name, file in self._files.items() if file.root == self._root}
         warning = self._control.linger_warning()
         look = Look({}, claimed, gaps=self._gaps, warnings=(warning,) if warning else ())
         if not self._refused:
@@ -82,14 +83,20 @@ class SystemdBackend:
             return False
         return main is not None and main.mark is not None and main.mark.deployment == self._deployment
 
-    def _read(self) -> dict[str, Block]:
-        """Await the answer. Where there is none, `_refused` says why."""
+    def _read(self, names: Iterable[str]) -> dict[str, Block]:
+        """Await the answer about these units. Where there is none, or not the whole one, `_refused` says why."""
         question, self._question = self._question, None
         if question is None:
             return {}
         ended = question.finish(time.monotonic() + self._seconds)
         self._refused = self._failure(ended)
-        return {} if self._refused else blocks_of(ended.out)
+        if self._refused:
+            return {}
+        blocks = blocks_of(ended.out, names)
+        if missing := untold(blocks, names, PROPERTIES):
+            self._refused = incomplete(missing)
+            return {}
+        return {name: self._folders.as_ours(block) for name, block in blocks.items()}
 
     def _failure(self, ended: Ended) -> str:
         """Why an answer is none, or nothing."""
@@ -137,9 +144,12 @@ class SystemdBackend:
         return file is None and fragment.startswith(f"{self._folders.units}/") and not os.path.lexists(fragment)
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
-        blocks, now = self._control.show(names), Now(time.time(), time.monotonic())
+        blocks, now = self._show(names), Now(time.time(), time.monotonic())
         found = {name: self._unit(blocks[name], self._own_file(name), now) for name in names if name in blocks}
         return {name: found.get(name) or Unit(NAME, name, State.ABSENT) for name in names}
+
+    def _show(self, names: Sequence[str]) -> dict[str, Block]:
+        return {name: self._folders.as_ours(block) for name, block in self._control.show(names).items()}
 
     def _own_file(self, unit: str) -> OwnFile | None:
         try:
@@ -170,7 +180,7 @@ class SystemdBackend:
             raise BackendError(f"systemd could not read its unit files anew: {said}")
         # It may report success after having failed (systemd#43001).
         ours, _ = self._folders.ours()
-        blocks = self._control.show(sorted(ours), ("Id", "NeedDaemonReload"))
+        blocks = self._control.show(sorted(ours), ("Id", "Names", "NeedDaemonReload"))
         old = [name for name, block in blocks.items() if block.get("NeedDaemonReload") == "yes"]
         if old:
             raise BackendError(f"systemd said that it had read its unit files anew, and has not: {', '.join(old)}")
@@ -199,7 +209,7 @@ class SystemdBackend:
 
     def _any_stale(self, units: Sequence[str]) -> bool:
         """Whether systemd goes by something else than what stands on disk now."""
-        blocks = self._control.show(units)
+        blocks = self._show(units)
         files = {name: file for name in blocks if (file := self._own_file(name))}
         around = self._around(files)
         return any(True for name in blocks for _ in drift(blocks[name], around(name)._replace(is_enabled=True)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.host.background import Background
 from reconciler.launchers.base import BackendError, Outcome
-from reconciler.launchers.systemd.show import PROPERTIES, Block, parse
+from reconciler.launchers.systemd.show import PROPERTIES, Block, by_name, parse, untold
 
 LINGER = "/var/lib/systemd/linger"  # a file for each account that lingers
 _PRIVATE = "systemd/private"  # the manager's socket, below the runtime folder
@@ -95,7 +95,10 @@ class Control:
             printed = run(argv, timeout=self._seconds, env=self._env()).out
         except CommandFailed as error:
             raise BackendError(str(error)) from error
-        return blocks_of(printed)
+        blocks = blocks_of(printed, names)
+        if missing := untold(blocks, names, properties):
+            raise BackendError(incomplete(missing))
+        return blocks
 
     # ------------------------------------------------------------ driving
 
@@ -143,8 +146,12 @@ class Control:
         return kept if self.is_system else {**kept, "XDG_RUNTIME_DIR": self.runtime}
 
 
-def blocks_of(printed: bytes) -> dict[str, Block]:
-    return {block["Id"]: block for block in parse(printed.decode(errors="surrogateescape"))}
+def blocks_of(printed: bytes, names: Iterable[str]) -> dict[str, Block]:
+    return by_name(parse(printed.decode(errors="surrogateescape")), names)
+
+
+def incomplete(missing: str) -> str:
+    return f"systemctl show did not tell {missing}, although it reported success"
 
 
 def _error_of(unit: str, said: str) -> str:

@@ -69,7 +69,8 @@ def drop_ins(block: Block, folders: Sequence[str]) -> Iterator[str]:
 def differences(block: Block, text: str) -> list[str]:
     """The options of `[Service]` that systemd goes by otherwise than the file says, those that start it first.
 
-    Of what hand changes are made to; systemd does not tell all options as they are written.
+    Of what hand changes are made to; systemd does not tell all options as they are written. Where a drop-in stands
+    beside it, such as a distribution's for all services, only what no such one changes can be compared.
     """
     service = unit_file.read(text).get("Service", {})
     wanted = {key: service.get(key, "") for key in (*_STARTED_BY, *_KEPT_BY)}
@@ -79,7 +80,14 @@ def differences(block: Block, text: str) -> list[str]:
         wanted[key] = unit_file.unescape(wanted[key])
     found = {key: block.get(key, "") for key in wanted}
     found["ExecStart"] = _arguments(found["ExecStart"])
-    return [key for key in wanted if _plain(wanted[key]) != _plain(found[key])]
+    if block.get("DropInPaths"):
+        wanted = {key: wanted[key] for key in ("ExecStart", "Environment")}
+    return [key for key in wanted if not _is_as_wanted(key, _plain(found[key]), _plain(wanted[key]), block)]
+
+
+def _is_as_wanted(key: str, found: str, wanted: str, block: Block) -> bool:
+    """What a drop-in adds to the environment stands behind."""
+    return found == wanted or (key == "Environment" and bool(block.get("DropInPaths")) and found.startswith(wanted))
 
 
 def _plain(text: str) -> str:

@@ -22,6 +22,7 @@ class OwnFile(NamedTuple):
 
     path: str
     text: str
+    root: str  # by its header; another one than today's may be a second clone's
     was_put_back: bool  # its time of modification is older than its arrival: systemd does not notice such a file
 
     @property
@@ -92,7 +93,15 @@ class Folders:
         owner = owner_of(text)
         if owner is None or owner.unit != unit or owner.deployment != self._deployment:
             return None
-        return OwnFile(path, text, info.st_ctime - info.st_mtime > _BACK)
+        return OwnFile(path, text, owner.root, info.st_ctime - info.st_mtime > _BACK)
+
+    def as_ours(self, block: Mapping[str, str]) -> Mapping[str, str]:
+        """The properties with paths as they are spelled here: systemd may know the home by another name."""
+        folder = os.path.dirname(block.get("FragmentPath", ""))
+        if folder in ("", self.units) or not _is_same(folder, self.units):
+            return block
+        paths = ("FragmentPath", "DropInPaths")
+        return {**block, **{key: block.get(key, "").replace(f"{folder}/", f"{self.units}/") for key in paths}}
 
     # ------------------------------------------------------------ what starts it at boot
 
@@ -135,6 +144,13 @@ def clear(paths: Sequence[str]) -> None:
             os.unlink(path)
         else:
             os.rename(path, _aside(path))
+
+
+def _is_same(folder: str, other: str) -> bool:
+    try:
+        return os.path.samefile(folder, other)
+    except OSError:
+        return False
 
 
 def _names(folder: str) -> list[str]:

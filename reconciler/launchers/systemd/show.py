@@ -5,7 +5,7 @@ It prints a block of `Property=value` lines for every unit that was named, known
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.core.model import State, Unit
@@ -16,6 +16,7 @@ Block = Mapping[str, str]  # a unit's properties
 
 PROPERTIES = (
     "Id",
+    "Names",
     "LoadState",
     "LoadError",
     "ActiveState",
@@ -44,6 +45,9 @@ PROPERTIES = (
     "KillSignal",
     "TimeoutStopUSec",
 )
+
+# Without these nothing is known of a unit. systemctl tells them of one that is not there, too.
+_NEEDED = ("LoadState", "ActiveState", "MainPID", "NeedDaemonReload")
 
 _EXITED = "1"  # CLD_EXITED in ExecMainCode; all else is a signal
 _NO_EXEC = "203"  # systemd's own exit status for a program that cannot be executed
@@ -88,6 +92,29 @@ def parse(printed: str) -> list[Block]:
         if block.get("Id"):
             blocks.append(block)
     return blocks
+
+
+def by_name(blocks: Iterable[Block], names: Iterable[str]) -> dict[str, Block]:
+    """The blocks of these units. One that goes by several names (`Alias=`) is told by each of those asked for."""
+    found: dict[str, Block] = {}
+    wanted = frozenset(names)
+    for block in blocks:
+        for name in wanted.intersection((block["Id"], *block.get("Names", "").split())):
+            found[name] = block if block["Id"] == name else {**block, "Id": name}
+    return found
+
+
+def untold(blocks: Mapping[str, Block], names: Iterable[str], properties: Sequence[str]) -> str:
+    """What was asked and is not in the answer, or nothing: whoever takes that for absence stops what runs."""
+    needed = [name for name in _NEEDED if name in properties]
+    for name in names:
+        block = blocks.get(name)
+        if block is None:
+            return name
+        for key in needed:
+            if not block.get(key) or (key == "MainPID" and not block[key].isdecimal()):
+                return f"{key} of {name}"
+    return ""
 
 
 def number(block: Block, name: str) -> int:
