@@ -34,7 +34,7 @@ from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
 from reconciler.core.view import Fields, View
-from reconciler.core.why import down_reason, field_reasons
+from reconciler.core.why import down_reason, field_reasons, move_reason
 
 
 class Verdict(NamedTuple):
@@ -171,7 +171,8 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         if change.foreign and change.file.role is Role.CONFIG and change.why not in verdict.reasons
     ]
     extra += [f"pid {stray.pid} of it runs outside of {service.launcher}{_keeper(view, stray)}" for stray in strays]
-    extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces]
+    told = any(reason.startswith("moves from") for reason in verdict.reasons)
+    extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces if not told]
     kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind
     return Change(
         service=service.name,
@@ -376,6 +377,10 @@ def _again(case: _Case, act: Act, reason: str) -> Verdict:
     never = owned is None or not owned.spec  # an entry without a specification was only ever begun
     if never and case.unit.state is State.ABSENT and not case.view.strays.get(case.service.name):
         return Verdict(Kind.CREATE, act, ("new",))
+    moved = move_reason(case.view, case.service)
+    if moved:
+        more = field_reasons(case.view, case.service, None) if owned and owned.spec != case.service.spec else ()
+        return Verdict(Kind.UPDATE, act, (moved, *(why for why in more if not why.startswith("launcher "))))
     if owned is not None and owned.spec and owned.spec != case.service.spec:
         return Verdict(Kind.UPDATE, act, (reason, *field_reasons(case.view, case.service, None)))
     return Verdict(Kind.RESTART, act, (reason,))

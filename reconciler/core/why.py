@@ -24,6 +24,15 @@ def field_reasons(view: View, service: Service, mark: Mark | None) -> tuple[str,
     return tuple(reasons) or ("its specification changes",)
 
 
+def move_reason(view: View, service: Service) -> str:
+    """That another launcher keeps it from now on; empty where none does."""
+    owned = view.inventory.services.get(service.name)
+    if owned is None or owned.launcher == service.launcher:
+        return ""
+    place = _place(view.fields.get(service.name, {}).get("launcher"))
+    return f"moves from {owned.launcher} to {service.launcher}{place}"
+
+
 def _differences(before: Mapping[str, object], after: Mapping[str, Field], *, bumped: bool) -> list[str]:
     reasons = []
     for key in sorted({*before, *after}):

@@ -134,7 +134,7 @@ def test_a_move_with_a_bump(old: str, new: str, site: Witnessed) -> None:
     site.commit("2.0", {"one": new})
     done = site.world.once()
     assert "1.0 -> 2.0" in done.out
-    assert f"launcher '{launcher_of(old)}' -> '{launcher_of(new)}'" in done.out
+    assert f"moves from {launcher_of(old)} to {launcher_of(new)} (desired/environments/" in done.out
     moved(site, {"one": new})
     assert site.lives("one") == ["start 1.0", "stop 1.0", "start 2.0"]
     assert standing(site)["one"]["version"] == "2.0"
