@@ -62,12 +62,12 @@ def grow_old(bench: Bench) -> None:
 
 def _edit_shim(bench: Bench) -> None:
     grow_old(bench)
-    edit(bench.shim(ONE), "cd ", "umask 077; cd ")
+    edit(bench.shim(ONE), "\ncd ", "\numask 077; cd ")
 
 
 def _edit_shim_and_restart(bench: Bench) -> None:
     """What runs then says of itself that it is what git wants: only the time of the edit tells."""
-    edit(bench.shim(ONE), "cd ", "umask 077; cd ")
+    edit(bench.shim(ONE), "\ncd ", "\numask 077; cd ")
     _later(bench)
     restart(bench)
 
