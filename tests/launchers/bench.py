@@ -111,6 +111,7 @@ class Bench:
         assert _different(files, self._on_host()) == []
         assert self.pids() == before
         report = self._json("--once", "--json", codes=(0,))
+        until(lambda: all(map(self.is_up, self.wanted)), 10)  # here they count as started as soon as they are begun
         after = self.pids()
         assert _changes(report) == _changes(plan)
         assert _steps(report) == _steps(plan)
