@@ -11,6 +11,7 @@ from time import monotonic, sleep
 _SIGKILL, _SIGPIPE, _SIGTERM = 9, 13, 15
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _POLL = 0.005
+_UMASK = 0o022  # what services have under the launchers that are daemons, too
 
 
 def environment() -> dict[str, str]:
@@ -37,8 +38,14 @@ def start(argv: list[str], env: Mapping[str, str], output: str) -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
         *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
     )
-    # python ignores SIGPIPE and a caller may block signals: neither is for a service to inherit
-    return os.posix_spawn(argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,))
+    before = os.umask(_UMASK)
+    try:
+        # python ignores SIGPIPE and a caller may block signals: neither is for a service to inherit
+        return os.posix_spawn(
+            argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,)
+        )
+    finally:
+        os.umask(before)
 
 
 def ended(pid: int) -> int | None:

@@ -37,6 +37,19 @@ def test_a_new_output_is_closed_to_others(tmp_path: Path) -> None:
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("umask", [0o077, 0])
+def test_its_umask_is_not_that_of_whoever_started_us(tmp_path: Path, umask: int) -> None:
+    """A terminal has one, and cron another."""
+    before = os.umask(umask)
+    try:
+        pid = detached.start(["/bin/sh", "-c", "umask"], ENV, str(tmp_path / "out"))
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert code_of(pid) == 0
+    assert (tmp_path / "out").read_text().strip() == "0022"
+
+
 def test_one_that_cannot_be_started(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         detached.start([str(tmp_path / "none")], ENV, str(tmp_path / "out"))

@@ -35,6 +35,17 @@ def put(wanted: Wanted, content: bytes) -> None:
     os.replace(write_sif(wanted.path.with_name("new"), content), wanted.path)
 
 
+def test_nobody_else_may_write_it_whatever_the_umask_is(images: Path, source: Path) -> None:
+    """Whoever can write an image says what its services run."""
+    one = wanted(images, source=source)
+    before = os.umask(0)
+    try:
+        one.build()
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o022 for path in (images, one.path)] == [0, 0]
+
+
 # ---------------------------------------------------------------- what git says
 
 

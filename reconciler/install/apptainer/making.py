@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOENT
-from stat import S_ISREG
+from stat import S_IMODE, S_ISREG
 
 from reconciler.core.model import Install
 from reconciler.host import files
@@ -19,12 +19,13 @@ from reconciler.install.base import InstallError
 from reconciler.install.building import alone, end_processes
 
 _ASIDE = "building-"
+_OTHERS_WRITE = 0o022  # whoever may write an image says what its services run
 
 
 def make(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
     """As `Method.build`."""
     try:
-        os.makedirs(os.path.dirname(install.path), exist_ok=True)
+        files.make_folder(os.path.dirname(install.path), 0o755)
         with alone(beside(install, "lock"), install.id, progress, asked_to_stop):
             _remove_leftovers(install)
             if standing(install) is not Standing.RIGHT:
@@ -49,6 +50,7 @@ def _replace(install: Install, progress: Callable[[str], None], meter: Meter) ->
     with _aside(install) as folder:
         made = Fetching(install, folder, progress, meter).fetch()
         _flush(made)
+        os.chmod(made, S_IMODE(os.stat(made).st_mode) & ~_OTHERS_WRITE)
         info = os.stat(made)
         _prove(install, made, meter)
         forget(install)  # or a kill right after the rename would leave the new file with the mark of the old
