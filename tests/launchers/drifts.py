@@ -175,7 +175,7 @@ def _edit_stanza_and_update(bench: Bench) -> None:
     before = bench.pid(ONE)
     bench.world.supervisorctl("update", ONE)
     bench.world.supervisorctl("start", ONE)
-    until(lambda: bench.pids().get(ONE, before) != before)
+    _await_another(bench, before)
 
 
 def _take_away(bench: Bench) -> None:
