@@ -83,13 +83,14 @@ def served(pid: int) -> str:
 
 def _tree(pid: int) -> Iterator[int]:
     yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:  # it has ended
-            continue
-        for child in children:
-            yield from _tree(int(child))
+    try:
+        children = [
+            word for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()
+        ]
+    except OSError:  # it has ended
+        return
+    for child in children:
+        yield from _tree(int(child))
 
 
 def _environ(pid: int) -> list[str]:
