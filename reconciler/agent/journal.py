@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from reconciler.host import files
 
@@ -19,6 +20,16 @@ def append(path: str, entry: Mapping[str, object]) -> None:
     line = _line(entry)
     _rotate(path, len(line))
     files.append_line(path, line, 0o600)
+
+
+def last(path: str) -> Mapping[str, Any]:
+    """The last entry; nothing where there is none that can be read."""
+    try:
+        lines = files.tail(path, _ENTRY).splitlines()
+        entry = json.loads(lines[-1]) if lines else {}
+    except (OSError, ValueError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _line(entry: Mapping[str, object]) -> bytes:

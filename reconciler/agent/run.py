@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 from reconciler.agent.config import Agent
@@ -16,6 +16,7 @@ from reconciler.agent.saved import SavedPlan
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Deployment, Policy, Problem, without_services
+from reconciler.core.outcome import Status
 from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.source import Mirror, SourceError
 
@@ -82,11 +83,27 @@ class Pass:
         try:
             kept = self._kept(known)
             begun = self._begin(known.valid, kept or self._compiled(known.valid))
-            return self._report(Chosen(known.valid, known, notices=notices), self._each(begun, {}, apply=False))
+            reports = self._each(begun, {}, apply=False)
+            notices = (*notices, *self._troubles(reports))
+            return self._report(Chosen(known.valid, known, notices=notices), reports)
         except InvalidCommit as invalid:
             return self._report(Chosen(known.valid, known, invalid.problems, notices), {})
         finally:
             _close(begun)
+
+    def _troubles(self, reports: Mapping[str, DeploymentReport]) -> Iterator[Notice]:
+        """What the last pass failed at, where it is still to be done."""
+        from reconciler.agent import journal
+
+        for environment, report in reports.items():
+            entry = journal.last(self.store.journal_path(environment)) if report.plan.steps else {}
+            steps = entry.get("steps", ()) if entry.get("commit") == report.plan.commit else ()
+            failed = [(name, message) for name, status, _, message in steps if status == Status.FAILED.value]
+            for name, message in failed[:1]:
+                more = f" (and at {len(failed) - 1} more)" if len(failed) > 1 else ""
+                said = str(message).partition("\n")[0]
+                what = f"{environment}: the pass of {entry.get('at')} failed at {name}{more}: {said}"
+                yield Notice(what, failed=False)
 
     # ------------------------------------------------------------ one pass
 

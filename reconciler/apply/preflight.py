@@ -56,9 +56,16 @@ def find_program(service: Service, install: Install | None, root: str, asked: As
     return _search(program, install) if program else None
 
 
+def _in_image(install: Install | None) -> bool:
+    return install is not None and method(install.method).is_image
+
+
 def _search(program: str, install: Install | None) -> Missing | None:
     if any(os.access(os.path.join(folder, program), os.X_OK) for folder in SERVICE_PATH.split(":")):
         return None
+    if _in_image(install):
+        hint = "install Apptainer, load it in the component's `prologue`, or say where it is with `container.program`"
+        return f"command not found: {program} (looked in {SERVICE_PATH})", hint
     where = f"{install.path}/bin, {SERVICE_PATH}" if install is not None and install.path else SERVICE_PATH
     return f"command not found: {program} (looked in {where})", "check `command:`, `requirement:` and the version"
 

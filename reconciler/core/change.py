@@ -96,6 +96,7 @@ class Change(NamedTuple):
     renamed_from: str = ""
     held: bool = False  # a removal that the budget does not allow
     detail: str = ""  # the launcher's own words on the state
+    taken: bool = False  # the unit of its name is somebody else's: what it does is not this service's doing
 
     @property
     def acts(self) -> bool:

@@ -30,7 +30,7 @@ from reconciler.core.daemons import (
     wait_for_known,
 )
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
-from reconciler.core.model import Deployment, Inventory, Mark, Observed, Process, Role, Service, State, Unit
+from reconciler.core.model import Deployment, Inventory, Mark, Observed, Owned, Process, Role, Service, State, Unit
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
 from reconciler.core.view import Fields, View
@@ -160,7 +160,20 @@ def _only_if_known(case: _Case, verdict: Verdict) -> Verdict:
     return Verdict(Kind.BLOCKED, Act.NONE, (*verdict.reasons, why)) if why else verdict
 
 
+def _own(case: _Case) -> _Case:
+    """Where its name is taken by somebody else: itself as it may still run under a name that it had before."""
+    old = next((old for old in case.replaces if old.running), None)
+    if old is None:
+        unit = Unit(case.service.launcher, case.service.unit, State.ABSENT)
+        return case._replace(unit=unit, process=None, mark=None)
+    unit = case.view.unit(old.unit)
+    process = case.view.process(unit)
+    return case._replace(unit=unit, process=process, mark=process.mark if process else None)
+
+
 def _change(case: _Case, verdict: Verdict) -> Change:
+    taken = case.unit.state is not State.ABSENT and case.view.is_foreign(case.unit)
+    case = _own(case) if taken else case
     service, view, replaces = case.service, case.view, case.replaces
     strays = view.strays.get(service.name, ())
     if verdict.kind is Kind.BLOCKED:
@@ -190,6 +203,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         replaces=replaces,
         strays=strays,
         detail=case.unit.detail,
+        taken=taken,
     )
 
 
@@ -230,7 +244,8 @@ def _foreign(case: _Case) -> Verdict | None:
     """Its name is taken by something that is not ours."""
     if case.unit.state is State.ABSENT or not case.view.is_foreign(case.unit):
         return None
-    reason = f"its name is taken by a {case.unit.launcher} unit that is not ours (set `name:` to another one)"
+    whose = f"a {case.unit.launcher} unit that is not ours (set `name:` to another one): {case.unit.name}"
+    reason = f"its name is taken by {whose}"
     return Verdict(Kind.BLOCKED, Act.NONE, (reason,))
 
 
@@ -379,11 +394,15 @@ def _again(case: _Case, act: Act, reason: str) -> Verdict:
         return Verdict(Kind.CREATE, act, ("new",))
     moved = move_reason(case.view, case.service)
     if moved:
-        more = field_reasons(case.view, case.service, None) if owned and owned.spec != case.service.spec else ()
-        return Verdict(Kind.UPDATE, act, (moved, *(why for why in more if not why.startswith("launcher "))))
-    if owned is not None and owned.spec and owned.spec != case.service.spec:
+        more = field_reasons(case.view, case.service, None) if owned and _differs(owned, case.service) else ()
+        return Verdict(Kind.UPDATE, act, (moved, *(why for why in more if not why.startswith(("launcher ", "name ")))))
+    if owned is not None and owned.spec and _differs(owned, case.service):
         return Verdict(Kind.UPDATE, act, (reason, *field_reasons(case.view, case.service, None)))
     return Verdict(Kind.RESTART, act, (reason,))
+
+
+def _differs(owned: Owned, service: Service) -> bool:
+    return (owned.spec, owned.launch) != (service.spec, service.launch)
 
 
 def _drift_reasons(case: _Case) -> tuple[str, ...]:

@@ -25,12 +25,13 @@ def field_reasons(view: View, service: Service, mark: Mark | None) -> tuple[str,
 
 
 def move_reason(view: View, service: Service) -> str:
-    """That another launcher keeps it from now on; empty where none does."""
-    owned = view.inventory.services.get(service.name)
-    if owned is None or owned.launcher == service.launcher:
-        return ""
-    place = _place(view.fields.get(service.name, {}).get("launcher"))
-    return f"moves from {owned.launcher} to {service.launcher}{place}"
+    """That another launcher keeps it from now on, or under another name; empty where neither is so."""
+    owned, fields = view.inventory.services.get(service.name), view.fields.get(service.name, {})
+    if owned is not None and owned.launcher != service.launcher:
+        return f"moves from {owned.launcher} to {service.launcher}{_place(fields.get('launcher'))}"
+    if owned is not None and owned.unit != service.unit:
+        return f"moves from {owned.unit} to {service.unit}{_place(fields.get('name'))}"
+    return ""
 
 
 def _differences(before: Mapping[str, object], after: Mapping[str, Field], *, bumped: bool) -> list[str]:

@@ -108,7 +108,9 @@ class Components:
         spec = ComponentSpec(component=name, version=version.text, program=self._program(reader), **texts)
         wrong = install.method(method).check(spec)
         if wrong:
-            about = next((key for key in install.method(method).keys if key in reader.node.entries), "install")
+            keys = [key for key in install.method(method).keys if key in reader.node.entries]
+            named = (key for key in keys if f"its {key} " in wrong or f"`{key}`" in wrong)
+            about = next(named, keys[0] if keys else "install")
             reader.tell(reader.origin(about), f"component `{name}` cannot be installed: {wrong}")
         return install.method(method).describe(spec, self._ground.folders())
 

@@ -157,10 +157,19 @@ def _run_folder(ground: Ground) -> Origin:
 def _fits(ground: Ground, place: Place, one: _Ready) -> bool:
     against = launchers.launcher(one.draft.launcher).check(place, one.spec)
     if against:
-        command = one.draft.got["command"].origin
-        origin = command if against.startswith(("command", f"{one.draft.launcher}: command")) else one.draft.origin
+        origin = _about(one.draft, against.removeprefix(f"{one.draft.launcher}: "))
         ground.problems.add(origin, f"service `{one.draft.name}`: {against}", rule=f"check {one.draft.name}")
     return not against
+
+
+def _about(draft: Draft, against: str) -> Origin:
+    """Where that was written which a launcher's sentence begins with or names; else where the service was."""
+    word = against.split(maxsplit=1)[0].rstrip(":")
+    named = {**draft.options, "command": draft.got["command"], "instance": draft.container.get("mode")}
+    if word in draft.env:
+        return draft.env[word].origin
+    got = named.get(word) or next((got for key, got in named.items() if got and f"Apptainer {key}" in against), None)
+    return got.origin if got and got.origin.line else draft.origin
 
 
 def _fits_place(ground: Ground, place: Place, name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change
-from reconciler.core.model import Gap, Problem, State
+from reconciler.core.model import Gap, Problem, State, Unit
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -105,7 +105,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
 
 
 def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
-    unit = report.observed.units.get(change.unit)
+    unit = unit_of(change, report)
     return {
         "service": change.service,
         "launcher": change.unit.launcher,
@@ -122,6 +122,15 @@ def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
     }
 
 
+def unit_of(change: Change, report: DeploymentReport) -> Unit | None:
+    """What is seen of a service: of one whose name somebody else has, its own process, if it has one."""
+    if not change.taken:
+        return report.observed.units.get(change.unit)
+    if change.running is None:
+        return None
+    return Unit(*change.unit, change.state, change.running.pid, change.running.started)
+
+
 def running_version(change: Change) -> str | None:
     """The version of the process that runs; None where none does."""
     return (change.version or None) if change.state.alive else None
@@ -129,7 +138,7 @@ def running_version(change: Change) -> str | None:
 
 def is_healthy(change: Change) -> bool:
     """As far as its launcher can tell: it is up, and stays so."""
-    return change.state is State.RUNNING
+    return change.state is State.RUNNING and not change.taken
 
 
 def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:

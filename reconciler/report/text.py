@@ -11,7 +11,7 @@ from reconciler.core.model import Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
-from reconciler.report.data import is_healthy, running_version
+from reconciler.report.data import is_healthy, running_version, unit_of
 from reconciler.report.style import Style
 
 _SILENT = StepResult("", Status.DONE)
@@ -280,12 +280,12 @@ _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
 def _status(report: PassReport, deployment: DeploymentReport, style: Style, now: float) -> Iterator[str]:
     yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + f" at {report.commit[:8]}"
     changes = sorted(deployment.plan.diff.changes, key=lambda change: (change.group, change.service))
-    rows = [_row(change, deployment.observed.units.get(change.unit), now) for change in changes]
+    rows = [_row(change, unit_of(change, deployment), now) for change in changes]
     widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
     yield style.paint("  " + _columns(_HEADINGS, widths), "dim")
     for change, row in zip(changes, rows, strict=True):
         yield "  " + style.paint(_columns(row, widths), "" if is_healthy(change) else "red")
-        for reason in change.reasons if change.kind is not Kind.KEEP else ():
+        for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
     yield from _unclear(deployment.plan, style)
 

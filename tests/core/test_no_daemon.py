@@ -36,7 +36,7 @@ DESIRED = world(Svc("web", launcher="systemd"))
 MASKED, DROPIN = Drift("is masked"), Drift("has a drop-in web.d/x.conf", restarts=True)
 REPLACED = "its image web.sif was replaced since it started"
 BUMP = "version 1 -> 2 (desired/environments/dev.yaml:2)"
-TAKEN = "its name is taken by a systemd unit that is not ours (set `name:` to another one)"
+TAKEN = "its name is taken by a systemd unit that is not ours (set `name:` to another one): web"
 
 
 class Scene(NamedTuple):

@@ -86,7 +86,7 @@ def hidden(scene: Scene) -> Scene:
 
 
 BUMP = "version 1 -> 2 (desired/environments/dev.yaml:2)"
-FOREIGN_NAME = "its name is taken by a supervisor unit that is not ours (set `name:` to another one)"
+FOREIGN_NAME = "its name is taken by a supervisor unit that is not ours (set `name:` to another one): web"
 STOPPED = "was stopped by hand"
 
 CASES: Mapping[str, tuple[Callable[[Scene], Scene], Kind, Act, tuple[str, ...]]] = {
@@ -275,9 +275,9 @@ CASES: Mapping[str, tuple[Callable[[Scene], Scene], Kind, Act, tuple[str, ...]]]
     ),
     "down with another description": (
         lambda s: s.unit(State.STOPPED).pushed(option="slow"),
-        Kind.RESTART,
+        Kind.UPDATE,
         Act.RECREATE,
-        (STOPPED,),
+        (STOPPED, "supervisor.option '' -> 'slow' (desired/defaults.yaml:3)"),
     ),
     "down with an edited description": (
         lambda s: s.unit(State.STOPPED).file(UNIT, changed=9.0),
