@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest.mock import ANY
 from resource import RUSAGE_SELF, getrusage
+from unittest.mock import ANY
 
 import pytest
 

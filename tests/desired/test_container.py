@@ -146,6 +146,7 @@ def test_two_environments_cannot_share_an_instance(tree: Callable[..., dict[str,
 
 def test_a_component_without_an_image_has_no_container(compiled: Compile) -> None:
     """A layer for all sites may say how it would be."""
-    made = compiled("components: {app: {container: {mounts: {a: nonsense}}}}\nservices: {web: {container: {home: true}}}")
+    app = "components: {app: {container: {mounts: {a: nonsense}}}}\n"
+    made = compiled(f"{app}services: {{web: {{container: {{home: true}}}}}}")
     assert shim(made).endswith("exec serve /srv/x-dev/config/app.conf\n")
     assert not [key for key in made.fields["web"] if key.startswith("container.")]
