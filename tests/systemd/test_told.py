@@ -92,6 +92,18 @@ def test_a_drop_in_for_all_services_is_no_other_content(host: Host) -> None:
     assert (drift.restarts, "Environment" in drift.message) == (True, True)
 
 
+def test_a_folder_that_systemd_does_not_read_is_told(host: Host) -> None:
+    """HOME is another one than the manager's: nothing would start at boot, and what is there must not be cleaned."""
+    host.run()
+    host.manager.home = host.account.folder(host.manager.home.parent / "other")
+    host.render(service("rpc"))
+    with pytest.raises(BackendError, match=rf"{host.manager.home}/.config/systemd/user is none of the folders"):
+        host.backend.reload()
+    host.render(service("log"), service("rpc"))
+    with pytest.raises(BackendError, match="is none of the folders"):
+        host.backend.reload()
+
+
 def test_a_folder_by_another_name_is_the_same(host: Host) -> None:
     """The home as systemd knows it may be a link to what this pass calls it."""
     link = host.manager.home.parent / "link"

@@ -96,7 +96,7 @@ class SystemdBackend:
         if missing := untold(blocks, names, PROPERTIES):
             self._refused = incomplete(missing)
             return {}
-        return {name: self._folders.as_ours(block) for name, block in blocks.items()}
+        return self._folders.all_as_ours(blocks)
 
     def _failure(self, ended: Ended) -> str:
         """Why an answer is none, or nothing."""
@@ -149,7 +149,11 @@ class SystemdBackend:
         return {name: found.get(name) or Unit(NAME, name, State.ABSENT) for name in names}
 
     def _show(self, names: Sequence[str]) -> dict[str, Block]:
-        return {name: self._folders.as_ours(block) for name, block in self._control.show(names).items()}
+        return self._folders.all_as_ours(self._control.show(names))
+
+    def _is_read(self, block: Block) -> bool:
+        """systemd has it from where people write to, which a mask or a transient unit there may hide."""
+        return os.path.dirname(block.get("FragmentPath", "")) in self._folders.by_hand
 
     def _own_file(self, unit: str) -> OwnFile | None:
         try:
@@ -180,7 +184,15 @@ class SystemdBackend:
             raise BackendError(f"systemd could not read its unit files anew: {said}")
         # It may report success after having failed (systemd#43001).
         ours, _ = self._folders.ours()
-        blocks = self._control.show(sorted(ours), ("Id", "Names", "NeedDaemonReload"))
+        properties = ("Id", "Names", "LoadState", "FragmentPath", "NeedDaemonReload")
+        blocks = self._folders.all_as_ours(self._control.show(sorted(ours), properties))
+        if blocks and not any(map(self._is_read, blocks.values())):
+            where, instead = self._folders.units, next(iter(blocks.values())).get("FragmentPath", "")
+            raise BackendError(
+                f"{where} is none of the folders that systemd reads units from"
+                + (f", it has {instead}" if instead else "")
+                + "; it goes by the home of its account: is HOME another one?"
+            )
         old = [name for name, block in blocks.items() if block.get("NeedDaemonReload") == "yes"]
         if old:
             raise BackendError(f"systemd said that it had read its unit files anew, and has not: {', '.join(old)}")

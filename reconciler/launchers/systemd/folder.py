@@ -95,7 +95,10 @@ class Folders:
             return None
         return OwnFile(path, text, owner.root, info.st_ctime - info.st_mtime > _BACK)
 
-    def as_ours(self, block: Mapping[str, str]) -> Mapping[str, str]:
+    def all_as_ours(self, blocks: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+        return {name: self._as_ours(block) for name, block in blocks.items()}
+
+    def _as_ours(self, block: Mapping[str, str]) -> Mapping[str, str]:
         """The properties with paths as they are spelled here: systemd may know the home by another name."""
         folder = os.path.dirname(block.get("FragmentPath", ""))
         if folder in ("", self.units) or not _is_same(folder, self.units):
