@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -49,15 +48,24 @@ class Options(NamedTuple):
 
 _TIMES = ("interval", "timeout", "max_staleness")
 _KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?")
-_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY, None: 1.0}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+def _is_name(text: str) -> bool:
+    import re
+
+    return re.fullmatch(_NAME, text) is not None
 
 
 def seconds(text: str) -> float | None:
     """`90`, `90s`, `5m`, `24h`, `7d` in seconds; None for anything else."""
-    match = _DURATION.fullmatch(text.strip())
-    return float(match[1]) * _UNIT[match[2]] if match else None
+    number, unit = text.strip(), 1.0
+    if number[-1:] in _UNIT:
+        number, unit = number[:-1].rstrip(), _UNIT[number[-1]]
+    whole, point, part = number.partition(".")
+    plain = number.isascii() and whole.isdigit() and (part.isdigit() if point else True)
+    return float(number) * unit if plain else None
 
 
 def default_state_dir(env: Mapping[str, str]) -> str:
@@ -171,7 +179,7 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
     times = {key: _time(values, key, problems) for key in _TIMES}
     site, environments = text("site"), values.get("environments", ((), Origin("", 0, 0)))[0]
     for key, names in (("site", (site,)), ("environments", environments)):
-        bad = [name for name in (names if isinstance(names, tuple) else ()) if name and not _NAME.fullmatch(name)]
+        bad = [name for name in (names if isinstance(names, tuple) else ()) if name and not _is_name(name)]
         problems += [Problem(values[key][1], f"`{name}` cannot be a name", "letters, digits, . _ -") for name in bad]
     return Agent(
         repo=_repo(values, problems, folder) if "repo" in values else "",

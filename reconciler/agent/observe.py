@@ -25,7 +25,6 @@ from reconciler.core.view import same_process
 from reconciler.host import files, proc
 from reconciler.launchers import NAMES, launcher
 from reconciler.launchers.base import Backend, Look
-from reconciler.launchers.shim import owner_of
 
 _T = TypeVar("_T")
 _GENERATED = frozenset((Role.SHIM, Role.ENV))  # launchers find their own descriptions themselves
@@ -208,6 +207,8 @@ def _installs(desired: Deployment) -> tuple[dict[str, bool], tuple[Gap, ...]]:
 
 def _headed(folders: Iterable[str], deployment: str) -> Iterator[str]:
     """Files of these folders that a header calls this deployment's. What cannot be read is nobody's."""
+    from reconciler.launchers.shim import owner_of
+
     for folder in folders:
         with suppress(OSError):
             for name in sorted(os.listdir(folder)):

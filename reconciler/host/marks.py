@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.core.model import Mark
@@ -51,12 +52,15 @@ class Instance(NamedTuple):
 
 def read_instance(environ: bytes) -> Instance | None:
     """What an environment tells of a container; None where that is nothing, or not to be understood."""
+    return _parsed(_engine(environ)) if _ENGINE in environ else None
+
+
+@lru_cache(maxsize=256)  # a pass comes to the same process from several sides
+def _parsed(document: bytes) -> Instance | None:
     import json
 
-    if _ENGINE not in environ:
-        return None
     try:
-        match json.loads(_engine(environ)):
+        match json.loads(document):
             case {"containerID": str(name), "engineConfig": {"jsonConfig": dict(config)}}:
                 env = config.get("apptainerEnv", {})
                 kept = {key: _clean(value) for key, value in env.items() if isinstance(value, str)}

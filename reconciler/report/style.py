@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
-_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+_ESCAPE = r"\x1b\[[0-9;]*m"  # compiled where it is used: most passes print nothing
 
 
 class Style(NamedTuple):
@@ -42,4 +41,8 @@ class Style(NamedTuple):
 
 
 def _length(text: str) -> int:
-    return len(_ESCAPE.sub("", text))
+    if "\x1b" not in text:
+        return len(text)
+    import re
+
+    return len(re.sub(_ESCAPE, "", text))

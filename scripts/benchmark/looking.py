@@ -125,21 +125,35 @@ def _systemd(world: World, count: int) -> list[Contender]:
 
 
 def _apptainer(world: World, count: int) -> list[Contender]:
-    image(world.folder, "1.0")
-    component = f'install: apptainer-sif, image: "app.sif", source: "{world.folder}/app-1.0.sif"'
-    world.commit({"desired/defaults.yaml": f'versions: {{app: "1.0"}}\ncomponents: {{app: {{{component}}}}}\n'})
-    names = [f"s{number:03}" for number in range(count)]
-    keys = f"component: app, launcher: apptainer, command: {SLEEP}, apptainer: {{start_seconds: 0}}"
-    for started in range(_BATCH, count + _BATCH, _BATCH):
-        world.commit(world.services(*names[:started], **dict.fromkeys(names[:started], keys)))
-        world.once()
-    world.idle()
+    _instances(world, count, "launcher: apptainer, apptainer: {start_seconds: 0}")
     apptainer = shutil.which("apptainer") or "apptainer"
     return [_reconcile(world), Contender("apptainer instance list", [apptainer, "instance", "list"]), _python(world)]
 
 
-_CONTENDERS = {"systemd": _systemd, "apptainer": _apptainer}
-COUNTS = {"systemd": 200, "apptainer": 50}
+def _both(world: World, count: int) -> list[Contender]:
+    """Instances that systemd keeps: the bare look asks both."""
+    world.boot()
+    names = _instances(world, count, "launcher: systemd, container: {mode: instance}, systemd: {start_seconds: 0}")
+    units = " ".join(f"{name}-dev.service" for name in names)
+    script = f"systemctl --user show --property={_PROPERTIES} {units}; exec apptainer instance list"
+    return [_reconcile(world), Contender("systemctl show; instance list", ["/bin/sh", "-c", script]), _python(world)]
+
+
+def _instances(world: World, count: int, how: str) -> list[str]:
+    image(world.folder, "1.0")
+    component = f'install: apptainer-sif, image: "app.sif", source: "{world.folder}/app-1.0.sif"'
+    world.commit({"desired/defaults.yaml": f'versions: {{app: "1.0"}}\ncomponents: {{app: {{{component}}}}}\n'})
+    names = [f"s{number:03}" for number in range(count)]
+    keys = f"component: app, command: {SLEEP}, {how}"
+    for started in range(_BATCH, count + _BATCH, _BATCH):
+        world.commit(world.services(*names[:started], **dict.fromkeys(names[:started], keys)))
+        world.once()
+    world.idle()
+    return names
+
+
+_CONTENDERS = {"systemd": _systemd, "apptainer": _apptainer, "both": _both}
+COUNTS = {"systemd": 200, "apptainer": 50, "both": 50}
 
 
 def _forks(argv: list[str], world: World, runner: Runner, log: str, limit: float) -> int | None:
