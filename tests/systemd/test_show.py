@@ -42,6 +42,17 @@ def test_blocks_are_parted_by_empty_lines() -> None:
     assert show.parse("") == []
 
 
+def test_an_empty_line_in_a_command_parts_nothing() -> None:
+    """systemctl prints commands as they are; every block begins with the same property."""
+    command = "{ path=/bin/sh ; argv[]=/bin/sh -c one\n\ntwo ; ignore_errors=no ; pid=0 }"
+    text = f"MainPID=1\nExecStartPre={command}\n{printed()}\nMainPID=2\nExecStartPre=\n{printed(Id='b.service')}"
+    assert [(block["Id"], block["ActiveState"]) for block in show.parse(text)] == [
+        ("a.service", "active"),
+        ("b.service", "active"),
+    ]
+    assert all(block["MainPID"] and block["LoadState"] for block in show.parse(text))
+
+
 def test_times_are_since_the_epoch() -> None:
     assert read() == (State.RUNNING, 4711, 999_990.0, "")
     assert read(ActiveState="activating", SubState="start") == (State.STARTING, 4711, 999_995.0, "")

@@ -84,10 +84,14 @@ class Now(NamedTuple):
 
 
 def parse(printed: str) -> list[Block]:
-    """The blocks in the order in which they were printed; those without a name are left out."""
+    """The blocks in the order in which they were printed; those without a name are left out.
+
+    An empty line parts them, and may also be in a command, which is printed as it is: they all begin alike.
+    """
     blocks: list[Block] = []
-    for text in printed.split("\n\n"):
-        lines = (line.partition("=") for line in text.split("\n"))
+    first = printed.partition("=")[0] + "="
+    for text in f"\n\n{printed}".split(f"\n\n{first}")[1:]:
+        lines = (line.partition("=") for line in f"{first}{text}".split("\n"))
         block: Block = {key: value for key, equals, value in lines if equals}
         if block.get("Id"):
             blocks.append(block)
