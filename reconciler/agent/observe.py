@@ -214,7 +214,7 @@ def _headed(folders: Iterable[str], deployment: str) -> Iterator[str]:
             for name in sorted(os.listdir(folder)):
                 path = f"{folder}/{name}"
                 with suppress(OSError):
-                    owner = owner_of(files.read(path)[:_HEADER].decode(errors="surrogateescape"))
+                    owner = owner_of(files.head(path, _HEADER))
                     if owner is not None and owner.deployment == deployment:
                         yield path
 

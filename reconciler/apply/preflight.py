@@ -8,11 +8,10 @@ from shlex import quote
 
 from reconciler.core.model import Install, Service
 from reconciler.core.prologue import prologue_script
+from reconciler.host.detached import SERVICE_PATH
 from reconciler.host.run import CommandFailed, run, tail
 from reconciler.install import method
 
-# The search path of a service: what its manager gives it, not what the caller happens to have.
-SERVICE_PATH = "/usr/local/bin:/usr/bin:/bin"
 _PROLOGUE_SECONDS = 120.0
 _LAST_WORDS = 'set -o pipefail; /bin/bash -c "$1" 2>&1 | tail -c 16384'  # it may print for as long as it runs
 _OF_THE_SHELL = frozenset("~$`*?[{(<>")  # what a word means that has one of these, only a shell can tell

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 _SIGKILL, _SIGPIPE, _SIGTERM = 9, 13, 15
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _POLL = 0.005
+SERVICE_PATH = "/usr/local/bin:/usr/bin:/bin"  # of every service, whatever the account's own search path is
 _UMASK = 0o022  # what services have under the launchers that are daemons, too
 
 
@@ -23,8 +24,7 @@ def environment() -> dict[str, str]:
         name, home, shell = account.pw_name, account.pw_dir, account.pw_shell or "/bin/sh"
     except KeyError:  # an account that the directory service does not know just now
         name, home, shell = os.environ.get("USER", str(os.getuid())), os.environ.get("HOME", "/"), "/bin/sh"
-    path = "/usr/local/bin:/usr/bin:/bin"
-    return {"HOME": home, "LOGNAME": name, "USER": name, "SHELL": shell, "PATH": path, "LANG": "C.UTF-8"}
+    return {"HOME": home, "LOGNAME": name, "USER": name, "SHELL": shell, "PATH": SERVICE_PATH, "LANG": "C.UTF-8"}
 
 
 def start(argv: list[str], env: Mapping[str, str], output: str) -> int:

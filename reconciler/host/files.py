@@ -29,6 +29,15 @@ def read(path: str) -> bytes:
         os.close(descriptor)
 
 
+def head(path: str, size: int) -> str:
+    """How a file begins, in up to `size` bytes; a pipe in its place is not waited for. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.read(descriptor, size).decode(errors="surrogateescape")
+    finally:
+        os.close(descriptor)
+
+
 def tail(path: str, size: int) -> bytes:
     """The last bytes of a file, at most so many. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from reconciler.core.model import Gap
+from reconciler.host import files
 from reconciler.launchers.apptainer.words import KEEPER, NAME
 from reconciler.launchers.shim import owner_of
 
@@ -22,7 +23,7 @@ def read(folder: str, deployment: str) -> tuple[dict[tuple[str, str], str], tupl
         return {}, (Gap("launcher", NAME, f"{folder} cannot be listed: {error.strerror}"),)
     for path in (f"{folder}/{name}" for name in names if not name.startswith(".")):
         try:
-            head = _head(path)
+            head = files.head(path, _HEADER)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -32,11 +33,3 @@ def read(folder: str, deployment: str) -> tuple[dict[tuple[str, str], str], tupl
         if owner and owner.deployment == deployment and f" {KEEPER}={NAME} " in head:
             claimed[NAME, owner.unit] = path
     return claimed, tuple(gaps)
-
-
-def _head(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        return os.read(descriptor, _HEADER).decode(errors="surrogateescape")
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from reconciler.core.model import DaemonState, Gap, Manager, Process, State, Unit
-from reconciler.host import proc
+from reconciler.host import files, proc
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from reconciler.launchers.shim import owner_of
 from reconciler.launchers.supervisor import rpc, starting
@@ -161,7 +161,7 @@ class SupervisorBackend:
                 continue
             path = f"{folder}/{name}"
             try:
-                owner = owner_of(_head(path))
+                owner = owner_of(files.head(path, _HEADER))
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -448,11 +448,3 @@ def _start_error(started: object, after: object) -> str:
     if isinstance(started, rpc.Fault):
         return "" if started.code in (rpc.ALREADY_STARTED, rpc.SPAWN_ERROR) else started.text
     return "it is still stopping" if state == "STOPPING" else ""
-
-
-def _head(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        return os.read(descriptor, _HEADER).decode(errors="surrogateescape")
-    finally:
-        os.close(descriptor)

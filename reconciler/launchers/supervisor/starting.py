@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from reconciler.host import files
+from reconciler.host import detached, files
 
 SECONDS = 15.0  # for supervisord to come up
 
@@ -27,21 +27,9 @@ def private_folder(path: str) -> None:
 
 
 def environment(address: Mapping[str, str], spec: str) -> dict[str, str]:
-    """Everything that supervisord, and so each service, begins with; the same from cron and from a login."""
-    import pwd
-
-    try:
-        account = pwd.getpwuid(os.getuid())
-        name, home, shell = account.pw_name, account.pw_dir, account.pw_shell or "/bin/sh"
-    except KeyError:  # an account that the directory service does not know just now
-        name, home, shell = os.environ.get("USER", str(os.getuid())), os.environ.get("HOME", "/"), "/bin/sh"
+    """Everything that supervisord, and so each service, begins with."""
     return {
-        "HOME": home,
-        "LOGNAME": name,
-        "USER": name,
-        "SHELL": shell,
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "LANG": "C.UTF-8",
+        **detached.environment(),
         "RECONCILE_DEPLOYMENT": address["deployment"],
         "RECONCILE_ROOT": address["root"],
         "RECONCILE_SERVICE": "",

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.core.digest import digest_of
 from reconciler.core.model import Manager, Role
+from reconciler.host.detached import SERVICE_PATH
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import Backend, Container, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
 from reconciler.launchers.systemd import instance, unit_file
@@ -204,7 +205,7 @@ def _instance(service: ServiceSpec) -> Container | None:
 
 def _marks(place: Place, service: ServiceSpec) -> dict[str, str]:
     """The environment that the shim begins with; what the manager has of its own comes besides."""
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **scripts.marks(place, service)}
+    return {"PATH": SERVICE_PATH, "LANG": "C.UTF-8", **scripts.marks(place, service)}
 
 
 def _options(place: Place, service: ServiceSpec) -> dict[str, list[tuple[str, str]]]:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.host.background import Background
+from reconciler.host.detached import SERVICE_PATH
 from reconciler.launchers.base import BackendError, Outcome
 from reconciler.launchers.systemd.show import PROPERTIES, Block, by_name, parse, untold
 
 LINGER = "/var/lib/systemd/linger"  # a file for each account that lingers
 _PRIVATE = "systemd/private"  # the manager's socket, below the runtime folder
-_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Control:
@@ -142,7 +142,8 @@ class Control:
 
     def _env(self) -> dict[str, str]:
         """The same from cron and from a login; systemctl asks nothing and paints nothing."""
-        kept = {"PATH": os.environ.get("PATH") or _PATH, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+        path = os.environ.get("PATH") or SERVICE_PATH
+        kept = {"PATH": path, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
         return kept if self.is_system else {**kept, "XDG_RUNTIME_DIR": self.runtime}
 
 
