@@ -75,7 +75,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from style.fold(heading, indent="    ")
     results = {result.id: result for result in deployment.results}
     steps = _by_service(deployment.plan.steps)
-    changes = deployment.plan.diff.changes
+    changes = _without_gaps(deployment.plan)
     acting = [change for change in changes if change.kind is not Kind.KEEP]
     kept = [change for change in changes if change.kind is Kind.KEEP]
     width = min(max((len(change.service) for change in changes), default=0), _WIDEST_NAME)
@@ -97,6 +97,17 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     if deployment.error:
         yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
     yield from style.fold("  " + _summary(deployment, style), indent="  ")
+
+
+def _without_gaps(plan: Plan) -> list[Change]:
+    """The changes with short reasons: why something cannot be seen is told once, in a line of its own."""
+    endings = [f": {gap.message}" for gap in plan.diff.gaps]
+
+    def shortened(reason: str) -> str:
+        ending = next((ending for ending in endings if reason.endswith(ending)), "")
+        return reason.removesuffix(ending) if ending else reason
+
+    return [change._replace(reasons=tuple(map(shortened, change.reasons))) for change in plan.diff.changes]
 
 
 def _unclear(plan: Plan, style: Style) -> Iterator[str]:
@@ -279,7 +290,7 @@ _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
 
 def _status(report: PassReport, deployment: DeploymentReport, style: Style, now: float) -> Iterator[str]:
     yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + f" at {report.commit[:8]}"
-    changes = sorted(deployment.plan.diff.changes, key=lambda change: (change.group, change.service))
+    changes = sorted(_without_gaps(deployment.plan), key=lambda change: (change.group, change.service))
     rows = [_row(change, unit_of(change, deployment), now) for change in changes]
     widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
     yield style.paint("  " + _columns(_HEADINGS, widths), "dim")

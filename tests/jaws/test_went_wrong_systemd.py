@@ -188,7 +188,7 @@ def test_05_a_reboot(dori: Dori) -> None:
     dori.world.power_cut()
     assert dori.world.pids() == {}
     lingers = f"`loginctl enable-linger {dori.world.account.name}` makes one run from boot to shutdown"
-    dori.tells("cannot be seen: no `systemd --user` runs for", lingers, "6 blocked. Nothing can be done now.", code=1)
+    dori.tells("? no `systemd --user` runs for", lingers, "6 blocked. Nothing can be done now.", code=1)
     dori.manager.boot()
     until(lambda: len(dori.world.live()) == len(SERVICES))
     after = dori.world.pids()

@@ -207,7 +207,7 @@ def test_the_new_launcher_is_not_there(users_world: World) -> None:
     site.commit("1.0", {"one": "systemd", "two": "systemd"})
     for _ in range(2):
         done = site.world.once(code=1)
-        assert "cannot be seen: no `systemd --user` runs for" in done.out
+        assert "? no `systemd --user` runs for" in done.out
         assert f"loginctl enable-linger {site.world.account.name}" in done.out
         assert site.programs() == before
         assert {path: files[path] for path in files} == {path: site.world.files().get(path) for path in files}
