@@ -148,6 +148,7 @@ def test_a_stop_goes_on_where_a_killed_pass_left_it(site: Site) -> None:
     began = monotonic()
     process = site.world.start("--once")
     until(lambda: "got TERM" in site.printed("one-dev"))
+    until((site.world.root / "run/one-dev.stop").exists)  # killed before that, the next pass signals once more
     process.kill()
     process.communicate()
     sleep(1)
