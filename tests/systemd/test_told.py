@@ -75,6 +75,14 @@ def test_the_same_deployment_below_another_root_is_told_and_not_claimed(host: Ho
     assert look.units["systemd", UNIT].state is State.RUNNING
 
 
+def test_a_name_that_systemctl_refuses_blinds_nobody(host: Host) -> None:
+    """Copied by hand, header and all; such a name is none of ours."""
+    pid = host.run().pid
+    text = (host.manager.units / UNIT).read_text()
+    host.manager.write("rpc@.service", text.replace(f"unit={UNIT}", "unit=rpc@.service"))
+    assert (host.seen().pid, host.look().claimed.keys()) == (pid, {("systemd", UNIT)})
+
+
 def test_a_drop_in_for_all_services_is_no_other_content(host: Host) -> None:
     """Such as a distribution's. The file's times say that it was put back: everything is compared."""
     folder = host.manager.units / "service.d"

@@ -93,6 +93,8 @@ class Folders:
         owner = owner_of(text)
         if owner is None or owner.unit != unit or owner.deployment != self._deployment:
             return None
+        if "@" in unit:  # a template, which is no unit: no name of ours has that
+            return None
         return OwnFile(path, text, owner.root, info.st_ctime - info.st_mtime > _BACK)
 
     def all_as_ours(self, blocks: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
