@@ -185,6 +185,10 @@ class Executor:
         return DONE
 
     def _clean(self, step: Step) -> Ending:
+        name = os.path.basename(step.path)
+        for wanted in self.files:  # a root or a home that git or this pass spells otherwise, by way of a link
+            if os.path.basename(wanted) == name and _is_same(wanted, step.path):
+                return Ending(Status.SKIPPED, f"is {wanted} by another name")
         files.remove(step.path)
         return DONE
 
@@ -299,6 +303,13 @@ class Executor:
 def _stage(step: Step) -> Phase:
     """Stopping and starting are one convoy: a unit need not wait for all others to be down."""
     return Phase.STOP if step.phase is Phase.START else step.phase
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def _launcher(step: Step) -> str:

@@ -149,8 +149,14 @@ def _container(unit: str, launcher: str, component: Component | None, reader: Re
 
 
 def mount_source(mount: str) -> str:
-    """What `--mount` takes from the host; empty where it does not say."""
-    parts = dict(part.partition("=")[::2] for part in mount.split(","))
+    """What `--mount` takes from the host, in comma-separated fields that may be quoted; empty where it does not say."""
+    from csv import Error, reader
+
+    try:
+        fields = next(reader([mount]), [])
+    except Error:
+        return ""
+    parts = dict(field.partition("=")[::2] for field in fields)
     return parts.get("src") or parts.get("source") or ""
 
 

@@ -150,3 +150,8 @@ def test_a_component_without_an_image_has_no_container(compiled: Compile) -> Non
     made = compiled(f"{app}services: {{web: {{container: {{home: true}}}}}}")
     assert shim(made).endswith("exec serve /srv/x-dev/config/app.conf\n")
     assert not [key for key in made.fields["web"] if key.startswith("container.")]
+
+
+def test_a_source_with_a_comma_is_quoted(compiled: Compile) -> None:
+    made = compiled(image(container="mounts: {a: '\"src=/a,b\",dst=/c'}"))
+    assert {service.mounted for service in made.deployment.services} == {("/a,b",)}
