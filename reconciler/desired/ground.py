@@ -19,6 +19,9 @@ from reconciler.desired.shape import is_template
 from reconciler.desired.templates import Templates
 from reconciler.desired.text import forbidden
 
+_HANDS_ON = r"\s*\{\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}\}\s*"
+_HANDED_ON = 8  # vars that hand on one another; more are a cycle, which is told elsewhere
+
 
 class Facts(NamedTuple):
     """What the host says of itself. `salt` goes into the digests that are shown of secrets."""
@@ -108,6 +111,22 @@ class Ground:
             except Failed:
                 continue
         return found
+
+    def source(self, node: Node) -> Origin:
+        """Where a value was written: of a string that only hands on a var, `{{ ports.http }}`, where that one was."""
+        for _ in range(_HANDED_ON):
+            found = re.fullmatch(_HANDS_ON, node.text) if isinstance(node, Scalar) else None
+            var = self._var(found[1].split(".")) if found else None
+            if var is None:
+                break
+            node = var
+        return node.origin
+
+    def _var(self, path: list[str]) -> Node | None:
+        node = self.merged.get("vars")
+        for name in path:
+            node = node.get(name) if isinstance(node, Entries) else None
+        return node
 
     def path_origin(self, name: str) -> Origin:
         node = self.merged.section("paths").get(name)

@@ -149,7 +149,7 @@ class Reader:
         """Ports by name; those of a plain list by their place in it."""
         node = self.node.entries.get(key)
         found = {}
-        for name, item in _parts(node):
+        for name, item in parts(node):
             got = self.integer(item, key, 1)
             if got and isinstance(got.value, int) and got.value > MAX_PORT:
                 self.tell(
@@ -188,7 +188,8 @@ class Reader:
         return self.node.places.get(key, self.node.origin)
 
 
-def _parts(node: Node | None) -> Iterator[tuple[str, Node]]:
+def parts(node: Node | None) -> Iterator[tuple[str, Node]]:
+    """The items of a list by their place in it, or of a mapping by their names."""
     if isinstance(node, Items):
         yield from ((str(index), item) for index, item in enumerate(node.items))
     elif isinstance(node, Entries):

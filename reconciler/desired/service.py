@@ -12,7 +12,7 @@ from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground
 from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
 from reconciler.desired.problems import ORIGIN_DEFAULT, suggest
-from reconciler.desired.read import Reader
+from reconciler.desired.read import Reader, parts
 from reconciler.desired.schema import LAYER, NAME, Key, launcher_options
 from reconciler.desired.scope import Got
 from reconciler.desired.shape import is_secret_name
@@ -83,7 +83,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         env=reader.env("env"),
         files=reader.names("files"),
         after=reader.names("after"),
-        ports=reader.ports("ports"),
+        ports=_ports(reader, ground),
         named_ports=isinstance(node.get("ports"), Entries),
         lists={key: reader.origin(key) for key in ("files", "after", "ports")},
         options=options(launcher, "service", node.get(launcher), reader) if launcher else {},
@@ -115,6 +115,13 @@ def _read(name: str, component: str, reader: Reader, parent: Component | None) -
         "enabled": reader.flag("enabled", default=True),
         **_stop(reader),
     }
+
+
+def _ports(reader: Reader, ground: Ground) -> dict[str, Got]:
+    """Ports with the place of their number, be it in a var: two environments that share one are mended there."""
+    found = reader.ports("ports")
+    nodes = dict(parts(reader.node.get("ports")))
+    return {name: got._replace(origin=ground.source(nodes[name])) for name, got in found.items()}
 
 
 def _unit(name: str, got: Mapping[str, Got], environment: str) -> str:

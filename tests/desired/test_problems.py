@@ -213,7 +213,7 @@ def test_environments_share_the_host(told: Callable[..., list[Problem]]) -> None
     """Both take port 8080, and it counts once. Asking for one environment only changes nothing."""
     (problem,) = told("", TWO)
 
-    assert problem.origin == Origin("desired/defaults.yaml", 15, 13)
+    assert problem.origin == Origin("desired/defaults.yaml", 4, 16)  # the var that both use
     assert problem.message == "port 8080 is used twice: by `web` in dev and by `web` in prod"
 
 
