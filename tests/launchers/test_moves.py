@@ -63,7 +63,8 @@ def begin(site: Witnessed, services: Mapping[str, str], more: Mapping[str, str] 
 def up(site: Witnessed, *services: str) -> dict[str, list[int]]:
     """Wait until exactly these services say that they live; their processes, one for each."""
     until(lambda: site.programs().keys() == site.alive() == set(services))
-    until(lambda: all(site.lives(name)[-1].startswith("start") for name in services))  # a moment after its lock
+    # They say so a moment after they have their lock.
+    until(lambda: all(site.lives(name)[-1:] and site.lives(name)[-1].startswith("start") for name in services))
     found = site.programs()
     assert {name: len(pids) for name, pids in found.items()} == dict.fromkeys(services, 1)
     return found
