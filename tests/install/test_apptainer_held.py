@@ -230,7 +230,7 @@ class Box:
         process = subprocess.Popen(words, **self._given())
         self._ends += [process.wait, process.terminate]
         until(lambda: str(self.one.path) in targets(process.pid))
-        assert title(process.pid).startswith(b"Apptainer runtime parent")
+        until(lambda: title(process.pid).startswith(b"Apptainer runtime parent"))
         return process.pid
 
     def instance(self) -> int:
