@@ -133,7 +133,8 @@ class Child:
         self.close_feed()
         if self._code is None and not self._reap(monotonic()):
             self._signal(_SIGTERM)
-            if not self._reap(monotonic() + _GRACE):
+            deadline = monotonic() + _GRACE
+            if not (self._reap(deadline) and self._is_alone(deadline)):
                 self._signal(_SIGKILL)
                 self._reap(monotonic() + _GRACE)
         self._drain()
@@ -142,9 +143,20 @@ class Child:
                 os.close(descriptor)
         self._out = self._err = -1
 
-    def _signal(self, number: int) -> None:
+    def _is_alone(self, deadline: float) -> bool:
+        """Whether its children, ssh above all, have ended by `deadline` too."""
+        while self._signal(0):
+            if monotonic() >= deadline:
+                return False
+            sleep(0.002)
+        return True
+
+    def _signal(self, number: int) -> bool:
+        """Whether there was anybody to get it."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+            return True
+        return False
 
     def _drain(self) -> None:
         """Keep what it last said."""

@@ -28,17 +28,19 @@ def until(there: Callable[[], bool]) -> None:
         sleep(0.01)
 
 
-def title(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def title_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
-def targets(pid: int) -> set[str]:
-    """What a process holds open."""
-    found = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.add(os.readlink(link))
-    return found
+def below(pid: int) -> Iterator[int]:
+    """The processes below this one that are there at this moment."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            yield child
+            yield from below(child)
 
 
 def parent(pid: int) -> int:
@@ -58,7 +60,9 @@ def hold() -> Iterator[Hold]:
         started.append(subprocess.Popen([title, "86399"], executable="/bin/sleep", pass_fds=descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
-        return started[-1].pid
+        pid = started[-1].pid
+        until(lambda: title_of(pid).startswith(title.encode()))  # the kernel says that it began before it has its title
+        return pid
 
     yield hold
     for process in started:
@@ -229,8 +233,9 @@ class Box:
         words = ["apptainer", "-s", "run", "--no-home", str(self.one.path), "sleep", "86399"]
         process = subprocess.Popen(words, **self._given())
         self._ends += [process.wait, process.terminate]
-        until(lambda: str(self.one.path) in targets(process.pid))
-        until(lambda: title(process.pid).startswith(b"Apptainer runtime parent"))
+        # before that it becomes several programs, some of which have the image open too
+        until(lambda: any(title_of(pid).startswith(b"sleep\0") for pid in below(process.pid)))
+        assert title_of(process.pid).startswith(b"Apptainer runtime parent")
         return process.pid
 
     def instance(self) -> int:
