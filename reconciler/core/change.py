@@ -52,6 +52,18 @@ class Act(Enum):
         return self in (Act.CREATE, Act.RECREATE, Act.REMOVE, Act.LOAD)
 
 
+class Hold(Enum):
+    """What keeps a pass from a change that it would make. It is no failure: the pass is not allowed to."""
+
+    NONE = ""
+    BUDGET = "budget"  # more removals at once than `policy.max_removals` allows
+    WINDOW = "window"  # it is not the time for it, by `policy.windows`
+    QUEUE = "queue"  # its launcher waits for its own turn: a job that Slurm has not started
+
+    def __bool__(self) -> bool:
+        return self is not Hold.NONE
+
+
 class UnitName(NamedTuple):
     launcher: str
     name: str
@@ -94,13 +106,19 @@ class Change(NamedTuple):
     replaces: tuple[OldUnit, ...] = ()  # units of ours that give way to it: a rename, another launcher
     strays: tuple[Running, ...] = ()  # processes of ours that no launcher keeps
     renamed_from: str = ""
-    held: bool = False  # a removal that the budget does not allow
+    held: Hold = Hold.NONE
     detail: str = ""  # the launcher's own words on the state
     taken: bool = False  # the unit of its name is somebody else's: what it does is not this service's doing
 
     @property
     def acts(self) -> bool:
         return self.act is not Act.NONE or bool(self.replaces) or bool(self.strays)
+
+    def hold(self, by: Hold, why: str) -> Change:
+        """The same change, told and not made."""
+        return self._replace(
+            kind=Kind.BLOCKED, act=Act.NONE, reasons=(*self.reasons, why), replaces=(), strays=(), held=by
+        )
 
     @property
     def gone(self) -> tuple[OldUnit, ...]:

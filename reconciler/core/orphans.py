@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.core.change import Act, Change, Kind, OldUnit, Running, UnitName
+from reconciler.core.change import Act, Change, Hold, Kind, OldUnit, Running, UnitName
 from reconciler.core.digest import digest_of
 from reconciler.core.model import State
 from reconciler.core.view import View
@@ -92,7 +92,7 @@ def join_renames(view: View, changes: Sequence[Change]) -> list[Change]:
         if len(matches) == 1 and new.kind is Kind.BLOCKED:
             old = matches.pop()
             why = f"goes on until {new.service}, its new name, can start"
-            joined[old.service] = _held(old, why)._replace(held=False)
+            joined[old.service] = old.hold(Hold.NONE, why)
         elif len(matches) == 1:
             old = matches.pop()
             joined[new.service] = _renamed(old, new)
@@ -169,13 +169,13 @@ def hold_removals(view: View, changes: Sequence[Change]) -> list[Change]:
     }
     if removals and view.forgetful:
         why = f"{view.forgetful}: nothing is removed in this pass"
-        return [_held(change, why) if change.service in removals else change for change in changes]
+        return [change.hold(Hold.BUDGET, why) if change.service in removals else change for change in changes]
     ours = sum(1 for change in changes if change.kind is not Kind.CREATE)
     limit = removal_limit(view, ours)
     if len(removals) <= limit:
         return list(changes)
     why = f"{len(removals)} removals at once, and policy.max_removals allows {limit}: held"
-    return [_held(change, why) if change.service in removals else change for change in changes]
+    return [change.hold(Hold.BUDGET, why) if change.service in removals else change for change in changes]
 
 
 def wait_for_held(changes: Sequence[Change]) -> list[Change]:
@@ -183,14 +183,8 @@ def wait_for_held(changes: Sequence[Change]) -> list[Change]:
     if not any(change.held for change in changes):
         return list(changes)
     why = "waits for the held removals: all of this runs below an earlier root"
-    return [_held(change, why)._replace(held=change.held) if change.acts else change for change in changes]
+    return [change.hold(change.held, why) if change.acts else change for change in changes]
 
 
 def _counts(change: Change) -> bool:
     return change.acts or change.state is not State.ABSENT
-
-
-def _held(change: Change, why: str) -> Change:
-    return change._replace(
-        kind=Kind.BLOCKED, act=Act.NONE, reasons=(*change.reasons, why), replaces=(), strays=(), held=True
-    )

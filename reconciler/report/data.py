@@ -55,7 +55,8 @@ def _change(change: Change) -> dict[str, Any]:
         "version": change.version,
         "wanted": change.wanted,
         "state": change.state.value,
-        "held": change.held,
+        "held": bool(change.held),
+        **({"held_by": change.held.value} if change.held else {}),
         **({"renamed_from": change.renamed_from} if change.renamed_from else {}),
     }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.core.change import Act, Change, Kind
+from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
@@ -29,6 +29,11 @@ _WORDS = {
     Kind.REMOVE: ("to remove", "removed"),
     Kind.BLOCKED: ("blocked", "blocked"),
     Kind.KEEP: ("unchanged", "unchanged"),
+}
+_HELD = {
+    Hold.BUDGET: ("removals are held", ": allow them with policy.max_removals in git."),
+    Hold.WINDOW: ("are held by a window", "."),
+    Hold.QUEUE: ("wait for their launcher", "."),
 }
 _COLOURS = {
     Kind.CREATE: "green",
@@ -244,10 +249,11 @@ def _prospect(deployment: DeploymentReport, style: Style) -> str:
         kinds[step.action.value] = kinds.get(step.action.value, 0) + 1
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     more = f" Steps: {listed}." if steps else ""
-    if deployment.plan.held:
-        count = len(deployment.plan.held)
-        more += style.paint(f" {count} removals are held", "red") + ": allow them with policy.max_removals in git."
-    elif not steps:
+    held = [change.held for change in deployment.plan.held]
+    more += "".join(
+        " " + style.paint(f"{held.count(by)} {words[0]}", "red") + words[1] for by, words in _HELD.items() if by in held
+    )
+    if not held and not steps:
         stuck = deployment.plan.blocked or deployment.plan.diff.gaps
         more = " Nothing can be done now." if stuck else " Nothing to do."
     return f"{told or 'no services'}.{more}"

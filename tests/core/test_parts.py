@@ -142,7 +142,7 @@ def test_the_budget(ours: int, gone: int, policy: Policy, held: bool) -> None:
     found = pushed(before, before._replace(services=before.services[gone:]))
     removals = [change for change in found.changes if not change.wanted]
     assert len(removals) == gone
-    assert {change.held for change in removals} == {held}
+    assert {bool(change.held) for change in removals} == {held}
     assert {change.kind for change in removals} == {Kind.BLOCKED if held else Kind.REMOVE}
     limit = max(policy.max_removals, ours * policy.max_removal_percent // 100)
     why = f"{gone} removals at once, and policy.max_removals allows {limit}: held"
@@ -154,7 +154,7 @@ def test_disabling_and_renaming_are_within_any_budget() -> None:
     names = [f"s{n}" for n in range(6)]
     before = world(*(Svc(name, env=f"{n}") for n, name in enumerate(names)), policy=Policy(0, 0))
     disabled = before._replace(services=tuple(s._replace(enabled=False) for s in before.services))
-    assert [c.held for c in pushed(before, disabled).changes] == [False] * 6
+    assert not any(c.held for c in pushed(before, disabled).changes)
     renamed = world(*(Svc(f"n{name}", env=f"{n}") for n, name in enumerate(names)), policy=Policy(0, 0))
     assert [c.renamed_from for c in pushed(before, renamed).changes] == names
 
