@@ -60,6 +60,7 @@ class Observation:
             answers |= self._ask_spare(processes)
         elif not self.inventory.managers:  # nothing remembers what an earlier release may have left
             answers |= self._ask_spare(processes)
+        processes |= {pid: process for look in answers.values() for pid, process in look.processes.items()}
         units = _merge(look.units for look in answers.values())
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)

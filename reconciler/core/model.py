@@ -200,8 +200,11 @@ class Mark(NamedTuple):
     pid: int  # of the service's main process; its children inherit it, and so can be told apart
 
 
+ELSEWHERE = 1 << 32  # added to pids of another host: they mean nothing here, and no call takes such a number
+
+
 class Process(NamedTuple):
-    pid: int
+    pid: int  # of another host: see `ELSEWHERE`
     started: float  # seconds since the epoch
     mark: Mark | None  # None: it could not be read
     parent: int = 0
@@ -234,9 +237,17 @@ class FileState(NamedTuple):
 
 class DaemonState(NamedTuple):
     running: bool
-    pid: int = 0
+    pid: int = 0  # or the id of the job that carries it
     started: float = 0.0
     spec: str = ""  # it was started from; empty: that could not be read
+    waits: str = ""  # why it does not run yet, and will by itself: it has been asked for, or it is not the time
+    renew: str = ""  # why what is to follow it has to be asked for now: its time is nearly over
+    surplus: tuple[int, ...] = ()  # further ones of ours that must go, as `pid`
+
+    @property
+    def exists(self) -> bool:
+        """It runs, or has been asked for."""
+        return self.running or bool(self.waits and self.pid)
 
 
 class Gap(NamedTuple):

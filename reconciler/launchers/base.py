@@ -101,6 +101,7 @@ class Look(NamedTuple):
     daemon: DaemonState = DaemonState(running=False)  # stays so for a launcher without a daemon of its own
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[str, ...] = ()  # one sentence each, with the command that mends it
+    processes: Mapping[int, Process] = {}  # main processes of its units on other hosts
 
 
 class Outcome(NamedTuple):
@@ -124,10 +125,19 @@ class DaemonControl(Protocol):
     """Starts and stops the daemon of a deployment's own, for launchers that have one."""
 
     def start_daemon(self, progress: Callable[[str], None]) -> None:
-        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`."""
+        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`.
+
+        Raises `NotYet` where it was asked for and comes later by itself.
+        """
 
     def stop_daemon(self, pid: int, seconds: float) -> None:
         """Stop the manager process and all that it runs; returns when it is gone. Raises `BackendError`."""
+
+    def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
+        """Have another one in its place, that is started from what git wants. Raises as both of these do."""
+
+    def renew_daemon(self, progress: Callable[[str], None]) -> None:
+        """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
 
 
 class Backend(Protocol):
@@ -170,6 +180,9 @@ class Backend(Protocol):
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         """The state of these units now; an absent one has `State.ABSENT`. Raises `BackendError`."""
 
+    def process(self, unit: Unit) -> Process | None:
+        """The main process of a unit, looked at now; None where it has none. Raises `OSError`."""
+
     def log(self, unit: str) -> Log:
         """Where a person reads what the unit writes, and why it failed."""
 
@@ -178,6 +191,10 @@ class Backend(Protocol):
 
 class BackendError(Exception):
     """A backend refused or could not be reached. The text says what was asked and what it answered."""
+
+
+class NotYet(Exception):  # noqa: N818 - no error: it waits for its turn
+    """What was asked for has been taken and comes later by itself. The text says when, or what it waits for."""
 
 
 class Launcher(Protocol):

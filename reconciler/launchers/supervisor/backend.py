@@ -168,6 +168,9 @@ class SupervisorBackend:
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         return self._programs.units(names)
 
+    def process(self, unit: Unit) -> Process | None:
+        return proc.look(unit.pid) if unit.pid else None
+
     def log(self, unit: str) -> Log:
         return Log(files=(f"{self._address['logs']}/{unit}.log",))
 
@@ -278,6 +281,13 @@ class SupervisorBackend:
                 proc.kill_group(process.pid, process.started, 0.0)
             if not proc.wait_gone([(pid, daemon.started)], 5.0):
                 raise BackendError(f"supervisord (pid {pid}) is still there after SIGKILL")
+
+    def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
+        self.stop_daemon(pid, seconds)
+        self.start_daemon(progress)
+
+    def renew_daemon(self, progress: Callable[[str], None]) -> None:
+        """It goes on until somebody ends it."""
 
     def _ends(self, daemon: Process, seconds: float) -> bool:
         """Whether it ends in time. It looks at signals once a second, or when somebody asks it something."""
