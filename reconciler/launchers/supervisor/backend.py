@@ -8,17 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from reconciler.core.model import DaemonState, Gap, Manager, Process, Unit
-from reconciler.host import files, proc
+from reconciler.host import proc
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
-from reconciler.launchers.shim import owner_of
-from reconciler.launchers.supervisor import rpc, starting
+from reconciler.launchers.supervisor import rpc, sections, starting
 from reconciler.launchers.supervisor.programs import ALL, Programs
 
 NAME = "supervisor"
 
 _ANSWER = 10.0  # seconds to wait for an answer
 _POLL = 0.02  # seconds between two looks
-_HEADER = 1024  # bytes of a file that hold its header
 
 
 class SupervisorBackend:
@@ -52,7 +50,7 @@ class SupervisorBackend:
         if self._request is None and (self._refused is None or self._has_come_up(processes)):
             self.ask()
         request, self._request = self._request, None
-        claimed, copies, gaps = self._claimed()
+        claimed, copies, gaps = sections.read(NAME, self._address["units"], self._address["deployment"])
         if request is None:
             return self._unanswered(claimed, gaps, processes)._replace(copies=copies)
         peer = _process(request.peer.pid, processes)
@@ -131,39 +129,6 @@ class SupervisorBackend:
         if daemon is None or mark is None or not mark.deployment or daemon.pid in ours or self._is_daemon(daemon):
             return ""
         return f"it belongs to deployment {mark.deployment} in {mark.root}; give one of them another `paths.run`"
-
-    def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[str, ...], tuple[Gap, ...]]:
-        """Units that a file of ours in the include folder names, with those files, and further files that do.
-
-        Of several, supervisord goes by the one that it reads last. Ours is the one that is called as the unit.
-        """
-        folder = self._address["units"]
-        found: dict[str, list[str]] = {}
-        gaps = []
-        try:
-            names = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}, (), ()
-        except OSError as error:
-            return {}, (), (self._gap(f"{folder} cannot be listed: {error.strerror}"),)
-        for name in sorted(names):
-            if not name.endswith(".conf") or name.startswith("."):
-                continue
-            path = f"{folder}/{name}"
-            try:
-                owner = owner_of(files.head(path, _HEADER))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                gaps.append(Gap("file", path, f"{path} cannot be read: {error.strerror}"))
-                continue
-            if owner and owner.unit and owner.deployment == self._address["deployment"]:
-                found.setdefault(owner.unit, []).append(path)
-        claimed = {}
-        for unit, paths in found.items():
-            own = f"{folder}/{unit}.conf"
-            claimed[NAME, unit] = paths.pop(paths.index(own) if own in paths else 0)
-        return claimed, tuple(path for paths in found.values() for path in paths), tuple(gaps)
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         return self._programs.units(names)
