@@ -15,6 +15,7 @@ from reconciler.core.model import (
     Install,
     Inventory,
     Manager,
+    Note,
     Origin,
     Owned,
     Policy,
@@ -58,6 +59,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         disabled={name: Origin(*row) for name, row in data["disabled"].items()},
         policy=Policy(*data["policy"]),
         spare_managers=tuple(map(_manager, data["spare_managers"])),
+        notes=tuple(Note(*row) for row in data["notes"]),
     )
 
 
@@ -92,4 +94,5 @@ def decode_inventory(data: Mapping[str, Any]) -> Inventory:
         managers=tuple(map(_manager, data["managers"])),
         roots=tuple(data["roots"]),
         pending={name: (pid, started) for name, (pid, started) in data["pending"].items()},
+        notes=tuple(data.get("notes", ())),  # an earlier release knew of none
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from reconciler.agent import inventory as book
-from reconciler.agent.observe import Observation
+from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
 from reconciler.core.change import Kind
@@ -20,6 +20,7 @@ from reconciler.core.plan import Plan, Step, make_plan
 from reconciler.core.report import DeploymentReport
 from reconciler.host import files
 from reconciler.host.lock import Holder, Lock
+from reconciler.launchers import on_start
 from reconciler.source import SourceError
 
 
@@ -101,7 +102,8 @@ class Enforcer:
             began = time.monotonic()
             results, error = self._carry_out(planned, observation)
             seconds = time.monotonic() - began
-            return planned._replace(results=results, applied=True, seconds=seconds, error=error)
+            done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
+            return _noted_since(done) if observation.desired.notes else done
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))
 
@@ -156,9 +158,17 @@ class Enforcer:
             "commit": plan.commit,
             "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
             "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
+            **({"findings": plan.diff.findings} if plan.diff.findings else {}),
         }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(plan.environment), entry)
+
+
+def _noted_since(report: DeploymentReport) -> DeploymentReport:
+    """With the notes as they are now: a start may have left one, and a start that went well has taken one away."""
+    others = tuple(found for found in report.findings if found.check != on_start.CHECK)
+    findings = tuple(sorted((*others, *read_notes(report.desired)[0])))
+    return report._replace(plan=report.plan._replace(diff=report.plan.diff._replace(findings=findings)))
 
 
 def _main(observed: Observed, desired: Deployment) -> dict[str, Process]:

@@ -12,6 +12,7 @@ from reconciler.core.change import Change, Kind
 from reconciler.core.model import Compiled, Deployment, Field, Inventory, Manager, Owned, Process, Service
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
+from reconciler.launchers.on_start import paths
 
 
 def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
@@ -32,6 +33,7 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
         managers=_managers(old, desired, _spare(desired, plan)),
         roots=_roots(old, desired.root),
         pending=pending,
+        notes=tuple(sorted({*old.notes, *_notes(desired)})),
     )
 
 
@@ -61,7 +63,24 @@ def after_apply(
         managers=tuple(one for one in _managers(before, desired, ()) if _may_run(one, desired, plan, done)),
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
+        notes=tuple(sorted({*_notes(desired), *_left_notes(before, desired, plan, done)})),
     )
+
+
+def _notes(desired: Deployment) -> list[str]:
+    return [note.path for note in desired.notes]
+
+
+def _left_notes(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -> set[str]:
+    """Notes that git no longer wants, and whose end nobody has seen."""
+    old = {*before.notes}.difference(_notes(desired))
+    if _files_are_held(plan):
+        return old
+    return {note for note in old if not {f"clean:{path}" for path in paths(note)}.isdisjoint(_undone(plan, done))}
+
+
+def _undone(plan: Plan, done: set[str]) -> set[str]:
+    return {step.id for step in plan.steps} - done
 
 
 def _may_run(manager: Manager, desired: Deployment, plan: Plan, done: set[str]) -> bool:
@@ -95,6 +114,7 @@ def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str
         and inventory.managers == desired.managers
         and inventory.roots == (desired.root,)
         and not inventory.pending
+        and list(inventory.notes) == sorted(_notes(desired))
     )
 
 
@@ -133,7 +153,7 @@ def _still_ours(name: str, changes: Mapping[str, Change], done: set[str], kept: 
 def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -> Mapping[str, str]:
     """Digests of what was written, by path; a stale one leaves when it was removed."""
     failed = {step.path for step in plan.steps if step.action is Action.RENDER and step.id not in done}
-    blocked = {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
+    blocked = _untouched(plan)
     files = {}
     for file in desired.files:
         unwritten = file.path in failed or (file.services and blocked.issuperset(file.services))
@@ -142,13 +162,17 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
         elif file.path in before.files:  # what was never written may be somebody else's
             files[file.path] = before.files[file.path]
     cleaned = {step.path for step in plan.steps if step.action is Action.CLEAN and step.id in done}
-    # While something is blocked or unseen, no file was judged: whose it still is shows later.
-    held = bool(blocked) or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
+    held = _files_are_held(plan)
     stale = set(plan.diff.stale_files)
     for path, digest in before.files.items():
         if path not in files and (held or path in stale) and path not in cleaned:
             files[path] = digest
     return files
+
+
+def _files_are_held(plan: Plan) -> bool:
+    """While something is blocked or unseen, no file was judged: whose it still is shows later."""
+    return bool(_untouched(plan)) or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
 
 
 def _ended(plan: Plan, done: set[str]) -> bool:

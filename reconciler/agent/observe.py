@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from reconciler.core.model import (
     Deployment,
     FileState,
+    Finding,
     Gap,
     Inventory,
     Manager,
@@ -23,12 +24,13 @@ from reconciler.core.model import (
 )
 from reconciler.core.view import same_process
 from reconciler.host import files, proc
-from reconciler.launchers import NAMES, launcher
+from reconciler.launchers import NAMES, launcher, on_start
 from reconciler.launchers.base import Backend, Look
 
 _T = TypeVar("_T")
 _GENERATED = frozenset((Role.SHIM, Role.ENV))  # launchers find their own descriptions themselves
 _HEADER = 1024  # bytes that hold a header
+_NOTE = 8192  # bytes that hold a note
 
 
 class Observation:
@@ -65,7 +67,8 @@ class Observation:
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)
         copies = {path: name for name, look in answers.items() for path in look.copies}
-        remains = self._remains()
+        remains = (*self._remains(), *self._old_notes())
+        findings, untold = read_notes(self.desired)
         extra, missed = _read_all(path for path in (*claimed.values(), *remains) if path not in disk.files)
         outdated, hidden = _outdated(self.desired, units, processes)
         return Observed(
@@ -83,12 +86,14 @@ class Observation:
                 *more,
                 *missed,
                 *hidden,
+                *untold,
                 *(gap for look in answers.values() for gap in look.gaps),
             ),
             copies=copies,
             remains=remains,
             outdated=outdated,
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
+            findings=(*findings, *(found for look in answers.values() for found in look.findings)),
         )
 
     def _ask_spare(self, processes: Mapping[int, Process]) -> dict[str, Look]:
@@ -117,6 +122,11 @@ class Observation:
         wanted = {file.path for file in self.desired.files}
         folders = sorted({os.path.dirname(file.path) for file in self.desired.files if file.role in _GENERATED})
         return tuple(path for path in _headed(folders, self.desired.id) if path not in wanted)
+
+    def _old_notes(self) -> tuple[str, ...]:
+        """Notes of services that git no longer has, or that need none any more."""
+        wanted = {note.path for note in self.desired.notes}
+        return tuple(path for note in self.inventory.notes if note not in wanted for path in on_start.paths(note))
 
     def _own_gaps(self) -> tuple[Gap, ...]:
         """What stands in the way of looking at all."""
@@ -204,6 +214,21 @@ def _installs(desired: Deployment) -> tuple[dict[str, bool], tuple[Gap, ...]]:
         except OSError as error:
             gaps.append(Gap("install", install.id, f"{install.path}: {error.strerror or error}"))
     return found, tuple(gaps)
+
+
+def read_notes(desired: Deployment) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
+    """What starts have left word of. Without such a note, nothing is wrong."""
+    found, gaps = [], []
+    for note in desired.notes:
+        try:
+            text = files.head(note.path, _NOTE)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            gaps.append(Gap("file", note.path, f"{note.path} cannot be read: {error.strerror or error}"))
+            continue
+        found.append(on_start.finding(note, text.encode("utf-8", "surrogateescape").decode(errors="replace")))
+    return tuple(found), tuple(gaps)
 
 
 def _headed(folders: Iterable[str], deployment: str) -> Iterator[str]:

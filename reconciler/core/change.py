@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from reconciler.core.model import File, FileState, Gap, State
+from reconciler.core.model import File, FileState, Finding, Gap, State
 
 
 class Kind(Enum):
@@ -177,6 +177,7 @@ class Diff(NamedTuple):
     copies: Mapping[str, str] = {}  # further descriptions of units that have one -> the launcher that reads them
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def counts(self) -> Mapping[str, int]:
         counted = dict.fromkeys((kind.value for kind in Kind), 0)

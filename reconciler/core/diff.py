@@ -87,6 +87,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         copies={path: observed.copies[path] for path in sorted(observed.copies)},
         gaps=tuple(sorted(observed.gaps)),
         warnings=observed.warnings,
+        findings=tuple(sorted(observed.findings)),
     )
 
 

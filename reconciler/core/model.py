@@ -94,6 +94,14 @@ class Service(NamedTuple):
     mounted: tuple[str, ...] = ()  # paths of the host that its container shows inside
 
 
+class Note(NamedTuple):
+    """A file of this host in which a start leaves word of what went wrong without keeping it from starting."""
+
+    name: str  # of the service, or of what else is started
+    path: str  # absolute; nothing is there while all is well
+    private: bool  # what it says may hold a secret, and is not told
+
+
 class Manager(NamedTuple):
     """What keeps a launcher's units on this host, and how it is reached.
 
@@ -133,6 +141,7 @@ class Deployment(NamedTuple):
     disabled: Mapping[str, Origin]  # services with `enabled: false`
     policy: Policy
     spare_managers: tuple[Manager, ...] = ()  # of launchers that it does not use, and that need no daemon
+    notes: tuple[Note, ...] = ()
 
     @property
     def id(self) -> str:
@@ -258,6 +267,15 @@ class Gap(NamedTuple):
     message: str
 
 
+class Finding(NamedTuple):
+    """Something that is wrong, and that no step mends: a person has to. It is told for as long as it stands."""
+
+    name: str  # the service, or what else it is about
+    message: str  # of one line or several: what is wrong, then what was printed
+    since: float  # seconds since the epoch; 0: not known
+    check: str = ""  # what found it: "on_start"
+
+
 class Observed(NamedTuple):
     now: float
     units: Mapping[tuple[str, str], Unit]  # by launcher and unit name
@@ -271,6 +289,7 @@ class Observed(NamedTuple):
     remains: tuple[str, ...] = ()  # files of ours that nothing remembers
     outdated: Mapping[int, str] = {}  # by pid: why what it runs from is no longer what stands in its place
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
+    findings: tuple[Finding, ...] = ()
 
 
 # ---------------------------------------------------------------- inventory
@@ -297,3 +316,4 @@ class Inventory(NamedTuple):
     managers: tuple[Manager, ...] = ()  # that may still run units of ours
     roots: tuple[str, ...] = ()  # every root this deployment had and may still have something in
     pending: Mapping[str, tuple[int, float]] = {}  # service -> (pid, started) that must still be restarted
+    notes: tuple[str, ...] = ()  # paths of notes that starts may have left

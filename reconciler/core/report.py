@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from reconciler.core.change import Act, Change, Kind
-from reconciler.core.model import Deployment, Observed, Problem, State
+from reconciler.core.model import Deployment, Finding, Observed, Problem, State
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
 
@@ -37,6 +37,11 @@ class DeploymentReport(NamedTuple):
         return tuple(change for change in self.plan.diff.changes if change.wanted and _unhealthy(change))
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong and no step mends."""
+        return self.plan.diff.findings
+
+    @property
     def skipped(self) -> bool:
         """The pass was asked to stop before it was through."""
         return any(result.left_out for result in self.results)
@@ -45,7 +50,7 @@ class DeploymentReport(NamedTuple):
     def converged(self) -> bool:
         """Desired and observed agree now."""
         quiet = not (self.plan.held or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped)
-        return quiet and not self.plan.diff.gaps and (self.applied or not self.plan.steps)
+        return quiet and not (self.plan.diff.gaps or self.findings) and (self.applied or not self.plan.steps)
 
 
 def _unhealthy(change: Change) -> bool:
@@ -87,7 +92,8 @@ class PassReport(NamedTuple):
 def _is_failure(report: DeploymentReport) -> bool:
     """A gap is one too: nobody can say that desired and observed agree."""
     wrong = report.error and not report.busy
-    return bool(report.failed or report.unhealthy or wrong or report.plan.blocked or report.plan.diff.gaps)
+    unclear = report.plan.blocked or report.plan.diff.gaps
+    return bool(report.failed or report.unhealthy or wrong or unclear or report.findings)
 
 
 def _differs(report: DeploymentReport) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler import launchers
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Deployment, File, Install, Manager, Origin, Policy, Role, Service
+from reconciler.core.model import Compiled, Deployment, File, Install, Manager, Note, Origin, Policy, Role, Service
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
@@ -19,6 +19,7 @@ from reconciler.desired.read import Reader
 from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
+from reconciler.launchers import on_start
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
 _FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
@@ -248,6 +249,7 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         spare_managers=parts.spare,
         disabled={name: draft.got["enabled"].origin for name, draft in disabled.items()},
         policy=parts.policy,
+        notes=tuple(sorted(_notes(folders["run"], enabled, runs))),
     )
     salt = wanted.facts.salt
     fields = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
@@ -302,6 +304,16 @@ def _files(
         made.append(File(part.path, part.mode, digest(part.content), part.role, used, name, secret))
         contents[part.path] = part.content
     return tuple(sorted(made, key=lambda file: file.path)), contents
+
+
+def _notes(run: str, enabled: Mapping[str, _Ready], runs: list[_Run]) -> Iterator[Note]:
+    """Those that starts may leave: of services with `on_start`, and of what launchers start besides."""
+    for name, one in enabled.items():
+        if one.spec.on_start.strip():
+            private = _has_secret(one.draft) or any(file.secret for file in one.files)
+            yield on_start.note(name, run, private=private)
+    for each in runs:
+        yield from each.rendering.notes
 
 
 def _has_secret(draft: Draft) -> bool:

@@ -120,6 +120,7 @@ _SERVICE_KEYS = {
     "env": _open("Environment variables", Key(Kind.VALUE, "The value"), VARIABLE),
     "after": Key(Kind.NAMES, "Services that start before it and stop after it"),
     "prologue": _text("Shell lines before the command; default: the component's"),
+    "on_start": _text("Shell lines for when the node is another than at the last start; they may fail"),
     "enabled": Key(Kind.FLAG, "false: it is stopped and left alone; default true"),
     "ports": Key(Kind.PORTS, "The ports that it listens on", minimum=1),
     "stop": _STOP,

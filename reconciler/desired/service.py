@@ -28,7 +28,7 @@ class Draft(NamedTuple):
     name: str
     origin: Origin
     component: Component | None
-    got: dict[str, Got]  # component, launcher, group, name, command, prologue, enabled, stop.signal, stop.grace
+    got: dict[str, Got]  # component, launcher, group, name, command, prologue, on_start, enabled, stop.*
     env: dict[str, Got]
     files: list[Got]
     after: list[Got]
@@ -112,6 +112,7 @@ def _read(name: str, component: str, reader: Reader, parent: Component | None) -
         "name": reader.name("name", NAME, ""),
         "command": _command(name, reader),
         "prologue": _prologue(reader, parent.prologue if parent else None),
+        "on_start": reader.text("on_start"),
         "enabled": reader.flag("enabled", default=True),
         **_stop(reader),
     }
@@ -249,6 +250,8 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: s
         "exports": component.exports,
         "files": sorted([file.path, file.mode, file.digest] for file in files),
     }
+    if draft.got["on_start"].text.strip():
+        meaning["on_start"] = draft.got["on_start"].text
     if container is not None:
         meaning["container"] = [container.mode.value, *container[1:]]
     return ServiceSpec(
@@ -266,6 +269,7 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: s
         stop_seconds=float(draft.got["stop.grace"].text),
         options={key: got.value for key, got in draft.options.items()},
         spec=digest_of(meaning),
+        on_start=draft.got["on_start"].text,
     )
 
 
@@ -314,6 +318,8 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
     values |= {f"env.{name}": got for name, got in draft.env.items()}
     values |= {f"{draft.launcher}.{key}": got for key, got in draft.options.items()}
     values |= {f"container.{key}": got for key, got in draft.container.items() if got.value != ""}
+    if not draft.got["on_start"].value:
+        del values["on_start"]
     values["name"] = Got(draft.unit, draft.got["name"].origin)
     fields = {key: _field(got, salt) for key, got in values.items()}
     fields["after"] = Field([got.text for got in draft.after], draft.lists["after"])

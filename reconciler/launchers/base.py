@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from reconciler.core.model import DaemonState, Gap, Manager, Process, Role, Unit
+from reconciler.core.model import DaemonState, Finding, Gap, Manager, Note, Process, Role, Unit
 
 
 class Option(NamedTuple):
@@ -61,6 +61,7 @@ class ServiceSpec(NamedTuple):
     stop_seconds: float
     options: Mapping[str, object]  # of this launcher
     spec: str
+    on_start: str = ""  # shell lines for when the node is another than at the last start; they may fail
 
 
 class Place(NamedTuple):
@@ -90,6 +91,7 @@ class Rendering(NamedTuple):
     ready_seconds: Mapping[str, float]  # by service
     manager: Manager
     ports: tuple[int, ...] = ()  # that the daemon itself listens on
+    notes: tuple[Note, ...] = ()  # that what it starts besides services may leave
 
 
 class Look(NamedTuple):
@@ -102,6 +104,7 @@ class Look(NamedTuple):
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[str, ...] = ()  # one sentence each, with the command that mends it
     processes: Mapping[int, Process] = {}  # main processes of its units on other hosts
+    findings: tuple[Finding, ...] = ()  # what is wrong, and no step mends
 
 
 class Outcome(NamedTuple):

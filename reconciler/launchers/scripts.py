@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.core.model import Role
-from reconciler.launchers import shim
+from reconciler.launchers import on_start, shim
 from reconciler.launchers.base import Mode, Place, RenderedFile, ServiceSpec
 
 
@@ -66,6 +66,9 @@ def script(place: Place, service: ServiceSpec, own: Mapping[str, str] | None = N
             container=service.container,
             pid_file="" if own else pid_path(place, service),
             marks=tuple((own or {}).items()),
+            on_start=on_start.lines(service.name, service.on_start, on_start.folder(place.paths["run"]))
+            if service.on_start.strip()
+            else "",
         )
     )
     return RenderedFile(script_path(place, service), 0o700, encode(text), Role.SHIM, service.name)

@@ -57,6 +57,7 @@ class Shim(NamedTuple):
     container: Container | None = None
     pid_file: str = ""  # where an instance notes the pid of its main process; empty: nowhere
     marks: tuple[tuple[str, str], ...] = ()  # that no launcher sets, as it has no description to set them in
+    on_start: str = ""  # shell lines that are run before the command, on the host itself; see `on_start.lines`
 
 
 class Owner(NamedTuple):
@@ -90,10 +91,12 @@ def render_shim(shim: Shim) -> str:
             header(shim.deployment, shim.unit, shim.root),
             "# Written by reconcile at every change: edit the desired state instead.\n",
             _own_marks(shim),
+            _again(shim),
             _prologue(shim),
             _environment(shim),
             f"{_marks(shim)}\n",
             f"cd {quote(shim.root)} || exit {CONFIG_EXIT}\n",
+            shim.on_start,
             _inner_marks(shim),
             f"exec {_outer_command(shim)}\n",
         )
@@ -199,19 +202,26 @@ def _marks(shim: Shim) -> str:
     )
 
 
+def _again(shim: Shim) -> str:
+    """What comes before the command may take long, and /proc shows the environment that a program began with: it
+    begins once more with the marks in it. The specification is compared too, so that a shim replaced between the
+    two beginnings marks itself as what it is."""
+    if not shim.prologue.strip() and not shim.on_start:
+        return ""
+    return (
+        f'if [ "$RECONCILE_PID $RECONCILE_SPEC" != "{_own_pid(shim)} "{quote(shim.spec)} ]; then\n'
+        f"  {_marks(shim)}\n"
+        '  exec "$0" "$@"\n'
+        "fi\n"
+    )
+
+
 def _prologue(shim: Shim) -> str:
     """The prologue with what must stand around it; nothing where there is none."""
     if not shim.prologue.strip():
         return ""
     failed = f"reconcile: {shim.service}: its prologue failed with exit status"
     return (
-        # A prologue may take long, and /proc shows the environment that a program began with: begin
-        # once more with the marks in it. The specification is compared too, so that a shim replaced
-        # between the two beginnings marks itself as what it is.
-        f'if [ "$RECONCILE_PID $RECONCILE_SPEC" != "{_own_pid(shim)} "{quote(shim.spec)} ]; then\n'
-        f"  {_marks(shim)}\n"
-        '  exec "$0" "$@"\n'
-        "fi\n"
         f"{prologue_script(shim.prologue)}"
         "reconcile_status=$?\n"
         'if [ "$reconcile_status" -ne 0 ]; then\n'

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change
-from reconciler.core.model import Gap, Problem, State, Unit
+from reconciler.core.model import Finding, Gap, Problem, State, Unit
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -38,6 +38,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
         "warnings": list(report.plan.diff.warnings),
+        "findings": [_finding(finding) for finding in report.findings],
         **({"error": report.error} if report.error else {}),
     }
 
@@ -84,6 +85,10 @@ def _gap(gap: Gap) -> dict[str, str]:
     return {"scope": gap.scope, "subject": gap.subject, "message": gap.message}
 
 
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {"name": finding.name, "check": finding.check, "message": finding.message, "since": finding.since or None}
+
+
 def problems_data(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [{**problem.origin._asdict(), "message": problem.message, "hint": problem.hint} for problem in problems]
 
@@ -98,6 +103,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
                 "services": [_service(change, deployment) for change in deployment.plan.diff.changes],
                 "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
                 "warnings": list(deployment.plan.diff.warnings),
+                "findings": [_finding(finding) for finding in deployment.findings],
             }
             for deployment in report.deployments
         ],

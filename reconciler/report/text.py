@@ -119,6 +119,11 @@ def _unclear(plan: Plan, style: Style) -> Iterator[str]:
     """What could not be seen, and what will go wrong one day."""
     for gap in plan.diff.gaps:
         yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+    for finding in plan.diff.findings:
+        first, *printed = finding.message.split("\n")
+        yield from style.fold(f"  {style.paint('!', 'red')} {finding.name}: {first}", indent="      ")
+        for line in printed:
+            yield f"      {line[: style.width - 6] if style.width else line}"
     for warning in plan.diff.warnings:
         yield from style.fold(f"  {style.paint('warning', 'yellow')}: {warning}", indent="      ")
 

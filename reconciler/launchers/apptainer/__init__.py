@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.core.digest import digest_of
 from reconciler.core.model import Manager
-from reconciler.launchers import scripts, shim
+from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.apptainer.words import FEW, KEEPER, NAME, READY, STOP
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
 
@@ -111,7 +111,8 @@ def _start_seconds(service: ServiceSpec) -> int:
 def _ready_seconds(place: Place, service: ServiceSpec, count: int) -> float:
     """How long it may take: it waits for its turn, and counts as started when its start script has ended."""
     rounds = math.ceil(count / _parallel(place))
-    return _start_seconds(service) + (rounds - 1) * _ROUND + (_PROLOGUE if service.prologue.strip() else 0.0)
+    before = (_PROLOGUE if service.prologue.strip() else 0.0) + (on_start.LIMIT if service.on_start.strip() else 0.0)
+    return _start_seconds(service) + (rounds - 1) * _ROUND + before
 
 
 def _parallel(place: Place) -> int:
