@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 from reconciler.core.model import DaemonState, Finding, Gap, Manager, Note, Process, Role, Unit
 
@@ -61,6 +61,7 @@ class ServiceSpec(NamedTuple):
     stop_seconds: float
     options: Mapping[str, object]  # of this launcher
     spec: str
+    after: tuple[str, ...] = ()  # services that start before it
     on_start: str = ""  # shell lines for when the node is another than at the last start; they may fail
 
 
@@ -143,6 +144,34 @@ class DaemonControl(Protocol):
         """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
 
 
+class Closing(Protocol):
+    """A question on its way."""
+
+    def end(self) -> None:
+        """Nobody wants the answer any more. Any number of times."""
+
+
+_C = TypeVar("_C", bound=Closing)
+
+
+class Shared:
+    """What the backends of one pass ask once for all deployments. Whoever makes one must call `close`."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, Closing] = {}
+
+    def once(self, key: str, ask: Callable[[], _C]) -> _C:
+        """The question of this key, which is sent by whoever comes first."""
+        if key not in self._asked:
+            self._asked[key] = ask()
+        return cast("_C", self._asked[key])
+
+    def close(self) -> None:
+        for question in self._asked.values():
+            question.end()
+        self._asked.clear()
+
+
 class Backend(Protocol):
     """Drives one launcher for one deployment. No verb waits for the effect: `units` tells it."""
 
@@ -220,4 +249,5 @@ class Launcher(Protocol):
     def check(self, place: Place, service: ServiceSpec) -> str:
         """What stands against running this service with this launcher, or nothing."""
 
-    def backend(self, manager: Manager) -> Backend: ...
+    def backend(self, manager: Manager, shared: Shared | None = None) -> Backend:
+        """What drives it. `shared`: of this pass; none for a look of its own."""

@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 from reconciler.core.digest import digest_of
 from reconciler.core.prologue import prologue_script
+from reconciler.host.detached import SERVICE_PATH
 from reconciler.launchers import shim
 from reconciler.launchers.slurm import limits
 from reconciler.launchers.slurm.queue import Mark
 
 KEY, PORT, UNTIL = "RECONCILE_JOB_KEY", "RECONCILE_JOB_PORT", "RECONCILE_JOB_UNTIL"
 _KILL_WAIT = 30  # seconds that Slurm leaves between SIGTERM and SIGKILL unless a site says otherwise
-_RESERVED = ("--job-name", "-J", "--dependency", "-d", "--comment", "--time", "-t", "--time-min", "--parsable", "--signal")
-_RESERVED += ("--chdir", "-D", "--output", "-o", "--open-mode", "--wrap", "--wait", "-W", "--array", "-a", "--begin", "-b")
+_OWN = ("job-name", "dependency", "comment", "time", "time-min", "parsable", "signal", "chdir", "output", "open-mode")
+_NOT_OURS = ("wrap", "wait", "array", "begin")  # would make it another kind of job
+_RESERVED = frozenset(f"--{word}" for word in (*_OWN, *_NOT_OURS)) | frozenset("-J -d -t -D -o -W -a -b".split(" "))
 
 
 class Job(NamedTuple):
@@ -28,7 +30,7 @@ class Job(NamedTuple):
 
     name: str
     time: str  # its limit, as sbatch takes it
-    options: tuple[str, ...]  # further words for sbatch
+    options: str  # further words for sbatch, as a shell reads them
     prologue: str
     on_start: str  # shell lines that run when it comes to another node
     umask: str
@@ -93,7 +95,7 @@ def submission(address: Mapping[str, str], spec: str, time: int | None, least: i
 
 
 def script(address: Mapping[str, str], python: str) -> str:
-    """What Slurm keeps and runs on the node. `python` is one that has supervisord, on a file system that nodes share."""
+    """What Slurm keeps and runs on the node. `python` is one that has supervisord, where all nodes see it."""
     return f"#!/bin/sh\nexec {shim.quote(address['script'])} {shim.quote(python)}\n"
 
 
@@ -114,6 +116,7 @@ def render(job: Job, where: Where, spec: str, on_start: str) -> str:
             "# Written by reconcile at every change: edit the desired state instead.\n",
             f"# What the job {job.name} does on its node. $1 is a Python that has supervisord.\n",
             f"umask {job.umask}\n",
+            f"export PATH={SERVICE_PATH}\n",
             f"export {exports} RECONCILE_PID=$$\n",
             _prologue(job),
             on_start,

@@ -1,6 +1,6 @@
 """Slurm's queue as squeue prints it: which words are asked for, and how they are read. Pure.
 
-`--format` is the same in all versions, where the JSON is not: from 22.05 to 24.11 states became lists and times objects.
+`--format` is the same in all versions. The JSON is not: from 22.05 to 24.11 states became lists, and times objects.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import NamedTuple
 _MARK = "reconcile/1"  # what our comments begin with
 _SEPARATOR = "\x1f"  # no name or comment has it
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%V", "%N", "%k", "%j")
-_FINISHED = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
-)
+_ENDED_WELL = ("COMPLETED", "CANCELLED", "PREEMPTED", "REVOKED")
+_FINISHED = frozenset((*_ENDED_WELL, "BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"))
 _ENDING = frozenset(("COMPLETING", "STAGE_OUT"))
 _QUEUED = frozenset(("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"))
 

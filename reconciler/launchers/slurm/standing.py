@@ -1,8 +1,8 @@
 """What the jobs of one name are to each other: which carries the services, which follows it, which must go. Pure.
 
-There is to be one job. Slurm lets no two of a name run at once (`--dependency=singleton`), but any number wait. A job that
-waits beside one that runs is wanted only where it is to follow it: the running one's time is nearly over, or it was
-submitted with other resources.
+There is to be one job. Slurm lets no two of a name run at once (`--dependency=singleton`), but any number wait. A job
+that waits beside one that runs is wanted only where it is to follow it: the running one's time is nearly over, or it
+was submitted with other resources.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from reconciler.core.digest import digest, digest_of
 from reconciler.core.model import Manager, Role
 from reconciler.launchers import scripts, shim
-from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
+from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
 from reconciler.launchers.supervisor import program, stanza
 
 NAME = "supervisor"
@@ -77,7 +77,7 @@ class Supervisor:
         """What stands against this service, or nothing. Settings of the daemon: `check_settings`."""
         return program.check(NAME, service)
 
-    def backend(self, manager: Manager) -> Backend:
+    def backend(self, manager: Manager, shared: Shared | None = None) -> Backend:  # noqa: ARG002 - it asks nothing that others ask too
         from reconciler.launchers.supervisor.backend import SupervisorBackend
 
         return SupervisorBackend(manager)
