@@ -27,6 +27,7 @@ _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pyte
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
 _TESTER = "reconcile-test"  # whom root becomes where root will not do; made by scripts/setup
 _SYSTEMD = "/lib/systemd/systemd"
+_SLURM = (b"munged\n", b"slurmctld\n", b"slurmd\n", b"slurmstepd\n")
 _LEAKS = pytest.StashKey[list[str]]()
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
@@ -130,6 +131,14 @@ def _why_no_containers() -> str:
     return f"user namespaces: {done.stderr.strip()}" if done.returncode else ""
 
 
+def _slurm(version: int, name: str) -> Backend:
+    """Unpacked beside the system: several versions cannot be installed at once."""
+    if not os.access(f"/opt/slurm{version}/sbin/munged", os.X_OK):
+        return Backend(name, "", "not unpacked (scripts/setup does it, as root on Debian)")
+    why = _why_no_tester()
+    return Backend(name, "" if why else name, why)
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git": lambda: _program("git", "git", "--version"),
     "supervisord": _supervisord,
@@ -138,10 +147,13 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git http-backend": _http_backend,
     "systemd": _systemd,
     "apptainer": _apptainer,
+    "slurm 24.11 (scrontab)": lambda: _slurm(24, "slurm 24.11 (scrontab)"),
+    "slurm 22.05": lambda: _slurm(22, "slurm 22.05"),
+    "cron": lambda: _program("cron", "cron"),
     "package index": _index,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
-_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer"}
+_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 
 def pytest_report_header() -> list[str]:
@@ -264,7 +276,10 @@ def _grouped(base: str) -> set[str]:
 def _is_ours(environ: bytes, program: bytes, base: bytes) -> bool:
     if program == b"appinit\n":  # of an instance: what it was started with stands in JSON
         return b'"' + base in environ
-    return b"=" + base in environ and (b"RECONCILE_DEPLOYMENT=" in environ or program == b"systemd\n")
+    if b"=" + base not in environ:
+        return False
+    jobs = b"SLURM_JOB_ID=" in environ or program in _SLURM
+    return b"RECONCILE_DEPLOYMENT=" in environ or program == b"systemd\n" or (b"SLURM_CONF=" + base in environ and jobs)
 
 
 def _is_worker(config: pytest.Config) -> bool:
