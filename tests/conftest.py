@@ -247,12 +247,13 @@ def left_behind(base: str) -> dict[int, str]:
     They are known by this folder. Root sees those of the ordinary user too.
     """
     found = {}
-    grouped = _grouped(base)
+    grouped, bound = _grouped(base), _bound(base)
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):  # gone meanwhile, or somebody else's
             environ = Path(f"/proc/{name}/environ").read_bytes()
             program = Path(f"/proc/{name}/comm").read_bytes()
-            if name in grouped or _is_ours(environ, program, os.fsencode(base) + b"/"):
+            ours = name in grouped or _is_ours(environ, program, os.fsencode(base) + b"/")
+            if ours or (program == b"slurmstepd\n" and _holds(name, bound)):
                 command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found[int(name)] = f"{name}: {command}"
     return found
@@ -271,6 +272,17 @@ def _grouped(base: str) -> set[str]:
         with suppress(OSError):
             found.update((group / "cgroup.procs").read_text().split())
     return found
+
+
+def _bound(base: str) -> set[str]:
+    """Unix sockets in it, as a descriptor's link names them: Slurm's keeper of a job overwrites its environment."""
+    words = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return {f"socket:[{line[6]}]" for line in words if line[-1].startswith(f"{base}/")}
+
+
+def _holds(pid: str, files: set[str]) -> bool:
+    descriptors = f"/proc/{pid}/fd"
+    return any(os.readlink(f"{descriptors}/{name}") in files for name in os.listdir(descriptors))
 
 
 def _is_ours(environ: bytes, program: bytes, base: bytes) -> bool:

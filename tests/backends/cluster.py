@@ -15,14 +15,14 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
 
 from tests.backends.account import Account, current
-from tests.backends.manager import runs
+from tests.conftest import left_behind
 
 VERSIONS = {22: "22.05", 24: "24.11"}  # the older one has no scrontab
 HOST = socket.gethostname().partition(".")[0]  # the first node's name
@@ -88,7 +88,7 @@ class Cluster:
         # It would have a socket that everybody can reach: here nobody else is to.
         self._start("munged", "--foreground", "--force", *self._munge_options())
         self._await(self._munge.is_socket)
-        self._start("slurmctld", "-D")
+        self.start_controller()  # a node that comes too early waits for a second
         for name in self.nodes:
             self._start_node(name)
         self._await(lambda: set(self.states().values()) == {"idle"})
@@ -98,7 +98,7 @@ class Cluster:
         self._stop("slurmctld", signal.SIGTERM)
 
     def start_controller(self) -> None:
-        """It knows what it knew. Wait until it answers."""
+        """It knows what it knew. Wait until it answers; nodes that run come back to it by themselves."""
         self._start("slurmctld", "-D")
         self._await(lambda: bool(self.states()))
 
@@ -114,8 +114,8 @@ class Cluster:
         """All is gone at once: jobs, and what jobs have started, too."""
         for name in list(self._daemons):
             self._stop(name, signal.SIGKILL)
-        while pids := list(self.pids()):
-            for pid in pids:
+        while left := left_behind(str(self.folder)):
+            for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             sleep(_POLL)
@@ -179,14 +179,6 @@ class Cluster:
 
     def resume(self, node: str = HOST) -> None:
         self.run("scontrol", "update", f"nodename={node}", "state=resume")
-
-    def pids(self) -> Iterator[int]:
-        """Of it, of its jobs, and of what these have started, wherever that hides."""
-        mark = f"SLURM_CONF={self.conf}\0".encode()
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with suppress(OSError):
-                if mark in Path(f"/proc/{name}/environ").read_bytes() and runs(int(name)):
-                    yield int(name)
 
     # ------------------------------------------------------------ what it is made of
 
