@@ -88,7 +88,7 @@ class Cluster:
         # It would have a socket that everybody can reach: here nobody else is to.
         self._start("munged", "--foreground", "--force", *self._munge_options())
         self._await(self._munge.is_socket)
-        self.start_controller()  # a node that comes too early waits for a second
+        self.start_controller()
         for name in self.nodes:
             self._start_node(name)
         self._await(lambda: set(self.states().values()) == {"idle"})
@@ -100,6 +100,7 @@ class Cluster:
     def start_controller(self) -> None:
         """It knows what it knew. Wait until it answers; nodes that run come back to it by themselves."""
         self._start("slurmctld", "-D")
+        self._await(lambda: _listens(self._port))  # a command that comes too early waits for a second
         self._await(lambda: bool(self.states()))
 
     def stop_node(self, name: str = HOST) -> None:
@@ -198,19 +199,19 @@ class Cluster:
         # Without control groups: 22.05 cannot do without a plugin for them, but leaves them alone.
         self._write("cgroup.conf", b"CgroupPlugin=%s\n" % (b"cgroup/v1" if self.version == 22 else b"disabled"))
         with ExitStack() as held:
-            ports = [_free_port(held) for _ in (0, *self.nodes)]
-        lines = [f"{key}={value}" for key, value in (self._settings(ports[0]) | dict(settings)).items()]
-        for name, port in zip(self.nodes, ports[1:], strict=True):
+            self._port, *ports = [_free_port(held) for _ in (0, *self.nodes)]
+        lines = [f"{key}={value}" for key, value in (self._settings() | dict(settings)).items()]
+        for name, port in zip(self.nodes, ports, strict=True):
             lines += [f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=1000"]
         lines += ["PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:20"]
         self._write(self.conf.name, "\n".join([*lines, ""]).encode())
 
-    def _settings(self, port: int) -> dict[str, str]:
+    def _settings(self) -> dict[str, str]:
         """Nothing is accounted, limited or traced, and the scheduler looks every second."""
         return {
             "ClusterName": "test",
             "SlurmctldHost": f"{HOST}(127.0.0.1)",
-            "SlurmctldPort": str(port),
+            "SlurmctldPort": str(self._port),
             "SlurmUser": self.account.name,
             "SlurmdUser": self.account.name,
             "AuthType": "auth/munge",
@@ -290,3 +291,8 @@ def _free_port(held: ExitStack) -> int:
     taken = held.enter_context(socket.socket())
     taken.bind(("127.0.0.1", 0))
     return int(taken.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
