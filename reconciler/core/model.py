@@ -119,11 +119,34 @@ class Manager(NamedTuple):
         return bool(self.spec)
 
 
+class Opens(Enum):
+    """What a window is for."""
+
+    DENY = "deny"  # while it is open, nothing new is done
+    ALLOW = "allow"  # only while one of these is open, something new is done
+    MAINTENANCE = "slurm_reservation"  # nothing new is done while Slurm's nodes are in maintenance, and shortly before
+
+
+class Window(NamedTuple):
+    """One entry of `policy.windows`: when what git says anew waits."""
+
+    name: str
+    opens: Opens
+    seconds: int  # how long it stays open; of a maintenance, how long before it nothing new is begun
+    cron: str = ""  # when it opens; of a maintenance, its reservation tells
+    zone: str = ""  # whose clocks `cron` goes by; empty: this host's
+    holds_all: bool = False  # drift waits as well
+    services: tuple[str, ...] = ()  # only these; empty: the whole deployment
+    nodes: str = ""  # the hostlist that a maintenance must touch; empty: any
+    partition: str = ""
+
+
 class Policy(NamedTuple):
     """What a pass may do. `max_removals` counts services, `max_removal_percent` is of those that are ours."""
 
     max_removals: int = 3
     max_removal_percent: int = 30
+    windows: tuple[Window, ...] = ()
 
 
 class Deployment(NamedTuple):
@@ -276,6 +299,13 @@ class Finding(NamedTuple):
     check: str = ""  # what found it: "on_start"
 
 
+class Shut(NamedTuple):
+    """It is not the time to do what git says anew, by `policy.windows`."""
+
+    why: str  # "held until 06:00 Mon (policy.windows.nights)"
+    holds_all: bool = False  # nor to mend drift
+
+
 class Observed(NamedTuple):
     now: float
     units: Mapping[tuple[str, str], Unit]  # by launcher and unit name
@@ -290,6 +320,7 @@ class Observed(NamedTuple):
     outdated: Mapping[int, str] = {}  # by pid: why what it runs from is no longer what stands in its place
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
     findings: tuple[Finding, ...] = ()
+    shut: Mapping[str, Shut | None] = {}  # by service that some window names; "": for all others
 
 
 # ---------------------------------------------------------------- inventory

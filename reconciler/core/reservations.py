@@ -1,8 +1,12 @@
 """Maintenance of a cluster, as its reservations tell it, and what it means for a job that is to be submitted. Pure.
 
 Slurm starts a job on reserved nodes only if its time limit ends before the reservation begins. So a job that
-asks for 90 days waits until a maintenance is over that may be a week ahead. `--time-min` lets it begin at once with
-as much time as there is; in the last minutes before a maintenance it is not worth beginning, and the job is held.
+asks for 90 days waits until a maintenance is over that may be a week ahead. It has to ask for less; in the last
+minutes before a maintenance it is not worth beginning, and the job is held.
+
+`--time-min` alone is not the way: Slurm's backfill scheduler starts a job that has one with exactly that time, and
+never with more (22.05 and 24.11). So the limit itself is what fits before the maintenance, and `--time-min` only helps
+a job that has to wait for its turn.
 
 Only a reservation with the flag MAINT is a maintenance, whoever may use it: a job runs inside of a reservation only if
 it asks for that one by name. Without the flag it is somebody's share of the nodes; Slurm finds a job another place
@@ -15,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MINUTE = 60  # the unit of Slurm's time limits, in seconds
+MARGIN = 10 * MINUTE  # between the end of a job and a maintenance: so long it may wait for its turn and lose nothing
 
 
 class Reservation(NamedTuple):
@@ -44,14 +49,13 @@ class Maintenance(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Whether a job may be submitted now, and with which time limits, in seconds and whole minutes.
+    """Whether a job may be submitted now, and with which time limits, in seconds that are whole minutes.
 
-    `--time` is what was wanted. Where `least` is set it goes along as `--time-min`: Slurm may then start the job
-    with less, down to that.
+    `time` goes along as `--time`, and `least`, where it is set, as `--time-min`.
     """
 
     time: int | None  # None: no limit of our own
-    least: int | None = None  # None: the wanted time fits
+    least: int | None = None  # None: the wanted time is far from any maintenance
     held_until: float = 0.0  # seconds since the epoch; 0: it may be submitted now
     because: str = ""  # the name of the reservation that is in the way, or comes next
 
@@ -99,16 +103,22 @@ def next_maintenance(reservations: Iterable[Reservation], now: float, buffer: fl
 def decide(reservations: Sequence[Reservation], now: float, wanted: int | None, buffer: float) -> Slot:
     """What to do with a job that wants to run for `wanted` seconds (None: without end) on what these concern.
 
-    With more time than the buffer (seconds) before the next maintenance, it is submitted, and may begin with as much
-    as is left before the buffer. Within the buffer and during the maintenance it is held until that is over.
+    With more time than the buffer (seconds) before the next maintenance, it is submitted with the time that there
+    is. Within the buffer and during the maintenance it is held until that is over.
     """
     wanted = None if wanted is None else max(MINUTE, -(-wanted // MINUTE) * MINUTE)
     ahead = next_maintenance(reservations, now, buffer)
     if ahead is None:
         return Slot(wanted)
-    room = int((ahead.start - now - buffer) // MINUTE) * MINUTE
-    if room < MINUTE:
+    least = _minutes(ahead.start - now - buffer)
+    if least < MINUTE:
         return Slot(wanted, held_until=ahead.end, because=ahead.name)
-    if wanted is not None and wanted <= room:
+    if wanted is not None and wanted <= least:
         return Slot(wanted)
-    return Slot(wanted, least=room, because=ahead.name)
+    most = _minutes(ahead.start - now - min(MARGIN, buffer))
+    return Slot(most if wanted is None else min(wanted, most), least, because=ahead.name)
+
+
+def _minutes(seconds: float) -> int:
+    """Whole minutes, in seconds: what Slurm counts in, rounded to the side that is safe."""
+    return int(seconds // MINUTE) * MINUTE

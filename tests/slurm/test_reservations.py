@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.reservations import MINUTE, Reservation, decide, next_maintenance, touching
+from reconciler.core.reservations import MARGIN, MINUTE, Reservation, decide, next_maintenance, touching
 from reconciler.launchers.slurm.hostlist import expand
 from reconciler.launchers.slurm.reservations import parse
 
@@ -93,6 +93,7 @@ def test_what_is_submitted_fits_and_what_is_held_comes_back(
         assert all(now + shortest + buffer <= start for start, _ in spans)
         assert slot.time is not None
         assert MINUTE <= shortest <= slot.time
+        assert all(now + slot.time + min(MARGIN, buffer) <= start for start, _ in spans)
     else:
         assert any(now + MINUTE + buffer > start for start, _ in spans)
         assert slot.held_until in [end for _, end in spans]

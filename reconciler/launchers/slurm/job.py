@@ -22,7 +22,8 @@ KEY, PORT, UNTIL = "RECONCILE_JOB_KEY", "RECONCILE_JOB_PORT", "RECONCILE_JOB_UNT
 _KILL_WAIT = 30  # seconds that Slurm leaves between SIGTERM and SIGKILL unless a site says otherwise
 _OWN = ("job-name", "dependency", "comment", "time", "time-min", "parsable", "signal", "chdir", "output", "open-mode")
 _NOT_OURS = ("wrap", "wait", "array", "begin")  # would make it another kind of job
-_RESERVED = frozenset(f"--{word}" for word in (*_OWN, *_NOT_OURS)) | frozenset(["-J", "-d", "-t", "-D", "-o", "-W", "-a", "-b"])
+_SHORT = ("-J", "-d", "-t", "-D", "-o", "-W", "-a", "-b")
+_RESERVED = frozenset((*(f"--{word}" for word in (*_OWN, *_NOT_OURS)), *_SHORT))
 
 
 class Job(NamedTuple):
