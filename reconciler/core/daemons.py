@@ -132,6 +132,7 @@ def stray_daemons(view: View) -> tuple[Running, ...]:
     if view.blind:
         return ()
     retiring = {state.pid for _, state in _unwanted_daemons(view) if state.exists}
+    leaving = {daemon.launcher for daemon, state in _unwanted_daemons(view) if state.exists}
     asked = any(manager.is_daemon for manager in (*view.desired.managers, *view.inventory.managers))
     return tuple(
         Running(process.pid, process.started)
@@ -142,4 +143,5 @@ def stray_daemons(view: View) -> tuple[Running, ...]:
         and (process.mark.root != view.desired.root or not asked)
         and process.pid not in view.kept
         and process.pid not in retiring
+        and process.mark.daemon not in leaving
     )

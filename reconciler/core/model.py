@@ -230,6 +230,7 @@ class Mark(NamedTuple):
     version: str
     component: str
     pid: int  # of the service's main process; its children inherit it, and so can be told apart
+    daemon: str = ""  # of which launcher it is the daemon
 
 
 ELSEWHERE = 1 << 32  # added to pids of another host: they mean nothing here, and no call takes such a number

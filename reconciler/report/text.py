@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -318,7 +318,7 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
 
 def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
     since = span(now - unit.since) if unit and unit.since else "-"
-    pid = str(unit.pid) if unit and unit.pid else "-"
+    pid = str(unit.pid % ELSEWHERE) if unit and unit.pid else "-"
     name = change.service if len(change.service) <= _WIDEST_NAME else change.service[: _WIDEST_NAME - 1] + "…"
     state = change.state.value
     if change.strays and change.state is State.ABSENT:

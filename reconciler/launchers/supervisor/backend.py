@@ -114,10 +114,11 @@ class SupervisorBackend:
 
     def _is_daemon(self, process: Process | None) -> bool:
         mark = process.mark if process else None
-        return mark is not None and (mark.deployment, mark.root, mark.service) == (
-            self._address["deployment"],
-            self._address["root"],
-            "",
+        own = (self._address["deployment"], self._address["root"], "")
+        return (
+            mark is not None
+            and (mark.deployment, mark.root, mark.service) == own
+            and mark.daemon in ("", NAME)  # the job of another launcher has a supervisord too
         )
 
     def _other_owner(self, daemon: Process | None, ours: Mapping[int, Process]) -> str:
