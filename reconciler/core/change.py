@@ -153,6 +153,11 @@ class DaemonAct(Enum):
     STOP = "stop"  # nothing is left for it to run
     RENEW = "renew"  # its time is nearly over: another one is asked for that follows it
 
+    @property
+    def begins(self) -> bool:
+        """All that it runs is started with it."""
+        return self in (DaemonAct.START, DaemonAct.RESTART)
+
 
 class DaemonChange(NamedTuple):
     launcher: str

@@ -150,7 +150,7 @@ def _with_drift(case: _Case, verdict: Verdict) -> Verdict:
     """Whatever it restarts for, what somebody told its launcher is mended on the way: else it would begin that way
     again, or not at all. A daemon that starts anew has forgotten it."""
     told = tuple(drift.message for drift in case.unit.drift if drift.message not in verdict.reasons)
-    forgotten = case.daemon is not None and case.daemon.act is not DaemonAct.NONE
+    forgotten = case.daemon is not None and case.daemon.act.begins
     if forgotten or not case.unit.drift or verdict.act not in (Act.START, Act.RESTART, Act.RECREATE):
         return verdict
     return Verdict(verdict.kind, Act.RECREATE, (*verdict.reasons, *told))
@@ -280,7 +280,7 @@ def _file_unknown(case: _Case) -> Verdict | None:
 
 def _daemon_acts(case: _Case) -> Verdict | None:
     """Its launcher's daemon is started or restarted, and every service with it."""
-    if case.daemon is None or case.daemon.act is DaemonAct.NONE:
+    if case.daemon is None or not case.daemon.act.begins:
         return None
     return _again(case, Act.START, case.daemon.why)
 

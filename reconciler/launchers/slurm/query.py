@@ -44,7 +44,7 @@ class Query(Generic[_T]):
     def _read(self, running: Background) -> None:
         ended = running.finish(self._deadline)
         said = (ended.err or ended.out).decode(errors="replace").strip()[-_SHOWN:]
-        command = f"{self._argv[0]} {self._argv[1] if len(self._argv) > 1 else ''}".strip()
+        command = " ".join(word for word in self._argv if not word.startswith("-"))
         if ended.late:
             self._error = f"{command}: no answer within {self._seconds:g} s"
         elif ended.code != 0:
