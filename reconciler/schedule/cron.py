@@ -6,13 +6,16 @@ import os
 import shlex
 import time
 from contextlib import suppress
+from time import monotonic
 
 from reconciler.host import procfs
+from reconciler.host.background import Background
 from reconciler.schedule import times
-from reconciler.schedule.base import Asked, Entry, Job, UnfitError
-from reconciler.schedule.crontab import Crontab
+from reconciler.schedule.base import Asked, Entry, Job, ScheduleError, UnfitError
+from reconciler.schedule.crontab import ANSWER, Crontab, environment
 
 _LONGEST = 998  # characters of a line; cron leaves out one that is longer
+_ESCAPED = {b"\r": b"\\r", b"\b": b"\\b"}
 _DAEMONS = (b"cron", b"crond", b"busybox", b"anacron", b"fcron")
 
 
@@ -26,6 +29,28 @@ class Cron(Crontab):
         if len(os.fsencode(line)) > _LONGEST:
             raise UnfitError(f"the line would be longer than the {_LONGEST} characters that cron reads")
         return [EXPLAINED, line]
+
+    def exact(self) -> bytes:
+        """Debian's `crontab -l` shows a carriage return and a backspace as a backslash and a letter, and would give
+        them back so. What an editor is given is the table itself. Raises `ScheduleError`."""
+        shown = self.read()
+        if not any(escaped in shown for escaped in _ESCAPED.values()):
+            return shown
+        exact = self._edited()
+        if exact != shown and _shown(exact) != shown:
+            raise ScheduleError(
+                f"`{self.program} -l` does not show the table as it is, so it cannot be written again: "
+                "it has control characters in it. Take them out with `crontab -e`"
+            )
+        return exact
+
+    def _edited(self) -> bytes:
+        """The table as an editor gets it, one that only prints it."""
+        try:
+            child = Background([self.program, "-e"], {**environment(), "VISUAL": "cat", "EDITOR": "cat"})
+        except OSError as error:
+            raise ScheduleError(f"`{self.program}` cannot be started: {error.strerror or error}") from error
+        return child.finish(monotonic() + ANSWER).out
 
     def ask(self, entry: Entry) -> Asked:
         """cron answers no question: when it runs next is reckoned."""
@@ -46,6 +71,12 @@ def slept(job: Job) -> str:
             raise UnfitError(f"{word!r} has a control character in it, which no line of a crontab can hold")
     seconds = job.offset % 60
     return (f"sleep {seconds} && " if seconds else "") + shlex.join(job.argv)
+
+
+def _shown(table: bytes) -> bytes:
+    for character, escaped in _ESCAPED.items():
+        table = table.replace(character, escaped)
+    return table
 
 
 def _daemon_runs() -> bool:

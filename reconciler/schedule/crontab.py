@@ -42,7 +42,7 @@ class Crontab:
         if not which(self.program):
             return f"there is no {self.program}"
         try:
-            self._read()
+            self.read()
         except ScheduleError as error:
             return str(error)
         return ""
@@ -54,16 +54,16 @@ class Crontab:
 
     def install(self, entry: Entry) -> None:
         """Raises `ScheduleError`."""
-        before, block = self._read(), _block(entry)
+        before, block = self.exact(), _block(entry)
         after = table.put(before, entry.label, block, first=self.first)
         if after != before:
             self._write(after)
-            if table.trouble(self._read(), entry.label, block):
+            if table.trouble(self.read(), entry.label, block):
                 raise ScheduleError(f"`{self.program}` took the table and does not give it back as it was written")
 
     def remove(self, entry: Entry) -> bool:
         """Raises `ScheduleError`."""
-        before = self._read()
+        before = self.exact()
         after = table.take(before, entry.label, _block(entry))
         if after != before:
             self._write(after)
@@ -71,7 +71,7 @@ class Crontab:
 
     def has(self, job: Job) -> bool:
         """Raises `ScheduleError`."""
-        return table.has(self._read(), os.fsencode(job.label))
+        return table.has(self.read(), os.fsencode(job.label))
 
     def _write(self, content: bytes) -> None:
         """A table with nothing in it is taken away: there was none before either. Raises `ScheduleError`."""
@@ -79,7 +79,7 @@ class Crontab:
 
         argv = [self.program, "-"] if content else [self.program, "-r"]
         try:
-            run(argv, timeout=ANSWER * 3, env=_environment(), stdin=content)
+            run(argv, timeout=ANSWER * 3, env=environment(), stdin=content)
         except CommandFailed as error:
             raise ScheduleError(str(error)) from error
 
@@ -91,7 +91,7 @@ class Crontab:
     def begin(self) -> Background:
         """Raises `ScheduleError`."""
         try:
-            return Background([self.program, "-l"], _environment())
+            return Background([self.program, "-l"], environment())
         except OSError as error:
             raise ScheduleError(f"`{self.program}` cannot be started: {error.strerror or error}") from error
 
@@ -106,7 +106,12 @@ class Crontab:
             return b""
         raise ScheduleError(f"`{self.program} -l` failed: {said or f'exit status {ended.code}'}")
 
-    def _read(self) -> bytes:
+    def exact(self) -> bytes:
+        """The table byte for byte, to be written again. Raises `ScheduleError`."""
+        return self.read()
+
+    def read(self) -> bytes:
+        """The table as it is shown. Raises `ScheduleError`."""
         return self.content(self.begin().finish(monotonic() + ANSWER))
 
 
@@ -144,6 +149,6 @@ def _block(entry: Entry) -> bytes:
     return b"".join(os.fsencode(text) for text in entry.texts.values())
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The pass's own, since it may say where Slurm's controller is; messages in English, to be understood."""
     return {**os.environ, "LC_ALL": "C"}

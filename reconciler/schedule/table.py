@@ -67,6 +67,12 @@ def _enabled(row: bytes) -> bytes:
     return row.removeprefix(_DISABLED)
 
 
+def _mark(row: bytes) -> bytes:
+    """What may be a mark, also where an editor has given every line a carriage return, as the table or as Debian's
+    crontab(1) shows it."""
+    return _enabled(row).rstrip().removesuffix(b"\\r")
+
+
 def _ours(rows: Sequence[bytes], label: bytes, block: bytes) -> Iterator[tuple[int, int]]:
     """Where the agent's lines stand: the first of each stretch, and the first that is not of it any more.
 
@@ -76,7 +82,7 @@ def _ours(rows: Sequence[bytes], label: bytes, block: bytes) -> Iterator[tuple[i
     known = set(_rows(block))
     index = 0
     while index < len(rows):
-        mark = _enabled(rows[index]).rstrip()
+        mark = _mark(rows[index])
         if mark == _BEGIN + label:
             after = _closed(rows, index, label) or _known(rows, index + 1, known)
             yield index, after
@@ -90,7 +96,7 @@ def _ours(rows: Sequence[bytes], label: bytes, block: bytes) -> Iterator[tuple[i
 def _closed(rows: Sequence[bytes], begin: int, label: bytes) -> int:
     """Behind the end mark that belongs to this begin mark; 0 where there is none."""
     for index in range(begin + 1, len(rows)):
-        mark = _enabled(rows[index]).rstrip()
+        mark = _mark(rows[index])
         if mark == _END + label:
             return index + 1
         if mark.startswith((_BEGIN, _END)):
