@@ -53,13 +53,11 @@ class Crontab:
     # ------------------------------------------------------------ writing
 
     def install(self, entry: Entry) -> None:
-        """Raises `ScheduleError`."""
-        before, block = self.exact(), _block(entry)
-        after = table.put(before, entry.label, block, first=self.first)
-        if after != before:
-            self._write(after)
-            if table.trouble(self.read(), entry.label, block):
-                raise ScheduleError(f"`{self.program}` took the table and does not give it back as it was written")
+        """Also where it reads the same already: Slurm makes its jobs anew then. Raises `ScheduleError`."""
+        block = _block(entry)
+        self._write(table.put(self.exact(), entry.label, block, first=self.first))
+        if table.trouble(self.read(), entry.label, block):
+            raise ScheduleError(f"`{self.program}` took the table and does not give it back as it was written")
 
     def remove(self, entry: Entry) -> bool:
         """Raises `ScheduleError`."""
@@ -96,13 +94,13 @@ class Crontab:
             raise ScheduleError(f"`{self.program}` cannot be started: {error.strerror or error}") from error
 
     def content(self, ended: Ended) -> bytes:
-        """The table; empty where there is none. Raises `ScheduleError`."""
+        """The table; empty where there is none, which scrontab says on standard output. Raises `ScheduleError`."""
         said = ended.err.decode(errors="replace").strip()
         if ended.late:
             raise ScheduleError(f"`{self.program} -l` did not answer in time" + (f": {said}" if said else ""))
         if ended.code == 0:
             return ended.out
-        if ended.code == 1 and ended.err.startswith(_NONE):
+        if ended.code == 1 and (ended.out + ended.err).startswith(_NONE):
             return b""
         raise ScheduleError(f"`{self.program} -l` failed: {said or f'exit status {ended.code}'}")
 

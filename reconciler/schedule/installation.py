@@ -67,7 +67,7 @@ def install(path: str, request: Request) -> Installed:
     name, chosen = (request.kind, "") if request.kind else _chosen(former)
     kind = _usable(name)
     record = _wanted(name, kind, request, former)
-    standing = bool(former) and former == record and not _troubles(record, kind)
+    standing = bool(former) and former == record and not _troubles(record, kind) and not kind.ask(record.entry).findings
     if not standing:
         kind.install(record.entry)
         if former and _is_elsewhere(former, record):

@@ -65,7 +65,9 @@ def test_systemd_reads_the_same(minutes: int) -> None:
     argv = ["systemd-analyze", "calendar", "--iterations=3", "--base-time=2026-03-01 00:00:00 UTC"]
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
     done = subprocess.run([*argv, times.calendar(minutes, offset)], env=env, capture_output=True, text=True, check=True)
-    told = [line.partition(": ")[2] for line in done.stdout.splitlines() if ("Next elapse" in line or "Iter. #" in line)]
+    told = [
+        line.partition(": ")[2] for line in done.stdout.splitlines() if ("Next elapse" in line or "Iter. #" in line)
+    ]
     begins = [timegm(time.strptime(each, "%a %Y-%m-%d %H:%M:%S UTC")) for each in told]
     assert [late - early for early, late in zip(begins, begins[1:], strict=False)] == [minutes * 60] * 2
     assert begins[0] - timegm((2026, 3, 1, 0, 0, 0)) == offset
