@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from contextlib import suppress
 from time import monotonic
@@ -69,6 +68,8 @@ def slept(job: Job) -> str:
     for word in job.argv:
         if any(ord(character) < 32 or ord(character) == 127 for character in word):
             raise UnfitError(f"{word!r} has a control character in it, which no line of a crontab can hold")
+    import shlex
+
     seconds = job.offset % 60
     return (f"sleep {seconds} && " if seconds else "") + shlex.join(job.argv)
 

@@ -31,7 +31,7 @@ def test_it_is_installed_once_and_taken_away_whole(users_world: World, crontabs:
     table = crontabs.read()
     (line,) = lines(table)
     assert re.match(r"(\*/5|[1-4]-59/5) \* \* \* \* (sleep \d+ && )?/", line)
-    assert table and table.startswith(FOREIGN)
+    assert (table or b"").startswith(FOREIGN)
     again = crontabs.reconcile(users_world, "schedule", "install")
     assert (again.code, again.out.startswith("nothing to change: cron, every 5m")) == (0, True), again.said
     assert crontabs.read() == table
@@ -66,10 +66,10 @@ def test_agents_live_side_by_side(users_world: World, crontabs: Crontabs) -> Non
     other = [users_world.python, "-m", "reconciler", "schedule", "install", "--with", "cron", "--repo", users_world.url]
     other += ["--site", users_world.site, "--state-dir", str(users_world.folder / "s2")]
     crontabs.reconcile(users_world, "schedule", "install", "--with", "cron")
-    alone = crontabs.read()
+    alone = crontabs.read() or b""
     assert crontabs.run(other, users_world.env).code == 0
-    both = crontabs.read()
-    assert both and alone and both.startswith(alone) and both.count(b" --once ") == 2
+    both = crontabs.read() or b""
+    assert (both.startswith(alone), both.count(b" --once ")) == (True, 2)
     crontabs.reconcile(users_world, "schedule", "remove")
     left = crontabs.read()
     assert left == both.removeprefix(alone)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ pytestmark = [
 
 
 @pytest.fixture(name="manager")
-def a_manager(users_world: World) -> Iterator[Manager]:
+def a_manager(users_world: World) -> Manager:
     """One that lingers, seen as from cron."""
     users_world.commit()
     return users_world.boot()
@@ -63,6 +64,15 @@ def test_it_is_installed_once_and_taken_away_whole(users_world: World, manager: 
         assert units(users_world) == before
     assert manager.show(timer, "LoadState") == {"LoadState": "not-found"}
     assert schedule(users_world, "status").code == 2
+
+
+def test_systemd_has_nothing_against_the_units(users_world: World, manager: Manager) -> None:
+    schedule(users_world, "install")
+    paths = sorted(str(path) for path in manager.units.glob("reconcile-*"))
+    argv = ["systemd-analyze", "verify", "--user", *paths]
+    done = subprocess.run(argv, env=manager.env, capture_output=True, text=True, timeout=60, check=False)
+    assert (len(paths), done.returncode) == (2, 0)
+    assert [line for line in done.stderr.splitlines() if "reconcile-" in line] == []
 
 
 def test_it_makes_passes_and_their_services_outlive_them(users_world: World, manager: Manager) -> None:
@@ -119,7 +129,9 @@ def masked_until_reboot(world: World, manager: Manager) -> str:
 
 
 @pytest.mark.parametrize("happens", [removed, edited, disabled, masked, masked_until_reboot])
-def test_what_happened_to_it_is_told_and_mended(happens, users_world: World, manager: Manager) -> None:  # type: ignore[no-untyped-def]
+def test_what_happened_to_it_is_told_and_mended(
+    happens: Callable[[World, Manager], str], users_world: World, manager: Manager
+) -> None:
     schedule(users_world, "install")
     cron(users_world, "--once")
     before = units(users_world)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from calendar import timegm
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -69,7 +70,7 @@ def test_systemd_reads_the_same(minutes: int) -> None:
         line.partition(": ")[2] for line in done.stdout.splitlines() if ("Next elapse" in line or "Iter. #" in line)
     ]
     begins = [timegm(time.strptime(each, "%a %Y-%m-%d %H:%M:%S UTC")) for each in told]
-    assert [late - early for early, late in zip(begins, begins[1:], strict=False)] == [minutes * 60] * 2
+    assert [late - early for early, late in pairwise(begins)] == [minutes * 60] * 2
     assert begins[0] - timegm((2026, 3, 1, 0, 0, 0)) == offset
 
 
