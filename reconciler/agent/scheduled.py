@@ -12,7 +12,7 @@ from contextlib import suppress
 from reconciler.agent.here import Host
 from reconciler.core.report import Notice, PassReport
 from reconciler.schedule.base import Finding, ScheduleError
-from reconciler.schedule.installation import Check, mend, trim
+from reconciler.schedule.check import Check, mend, trim
 from reconciler.schedule.record import Record
 
 _MOST = 1 << 20  # bytes of a log that Slurm's jobs write

@@ -6,18 +6,16 @@ found by their marks. What is written is only ever the agent's own.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import monotonic
 from typing import NamedTuple
 
 from reconciler import schedule
 from reconciler.host import files
 from reconciler.schedule import times
-from reconciler.schedule.base import Asked, Entry, Finding, Job, Kind, Look, ScheduleError, Trouble
+from reconciler.schedule.base import Asked, Entry, Finding, Job, Kind, ScheduleError, Trouble
+from reconciler.schedule.check import ANSWER, Check, is_here
 from reconciler.schedule.record import Record, load, save
-
-_ANSWER = 10.0  # seconds that a pass waits for a table to be printed
 
 
 class Request(NamedTuple):
@@ -59,7 +57,7 @@ class Standing(NamedTuple):
 def install(path: str, request: Request) -> Installed:
     """`path` is the record's. Raises `ScheduleError`; then what was installed before still is."""
     former = _former(path)
-    if former and not _is_here(former, request.host):
+    if former and not is_here(former, request.host):
         raise ScheduleError(
             f"it is installed on {former.host} ({former.kind}): take it away there with `schedule remove`, "
             f"or remove {path} where that host is gone"
@@ -67,13 +65,17 @@ def install(path: str, request: Request) -> Installed:
     name, chosen = (request.kind, "") if request.kind else _chosen(former)
     kind = _usable(name)
     record = _wanted(name, kind, request, former)
-    standing = bool(former) and former == record and not _troubles(record, kind) and not kind.ask(record.entry).findings
+    standing = former == record and not _troubles(record, kind) and not _to_mend(kind.ask(record.entry))
     if not standing:
         kind.install(record.entry)
         if former and _is_elsewhere(former, record):
             schedule.kind(former.kind, former.program).remove(former.entry)
         save(path, record)
     return Installed(record, not standing, chosen, _remarks(record))
+
+
+def _to_mend(asked: Asked) -> bool:
+    return any(finding.trouble.can_be_mended for finding in asked.findings)
 
 
 def _former(path: str) -> Record | None:
@@ -129,7 +131,9 @@ def _wanted(name: str, kind: Kind, request: Request, former: Record | None) -> R
         options, request.units, request.log,
     )  # fmt: skip
     program: str = getattr(kind, "program", "")
-    return Record(name, request.host, program, seed, request.config, job, dict(kind.entry(job).texts))
+    # Slurm's tables are the same from each login node, and so is what is noted of them.
+    host = former.host if former and former.kind == name == "scrontab" else request.host
+    return Record(name, host, program, seed, request.config, job, dict(kind.entry(job).texts))
 
 
 def _remarks(record: Record) -> tuple[str, ...]:
@@ -140,56 +144,8 @@ def _remarks(record: Record) -> tuple[str, ...]:
 # ---------------------------------------------------------------- looking
 
 
-def _is_here(record: Record, host: str) -> bool:
-    """Whether this host can tell. Slurm's tables are the same on every node."""
-    return record.kind == "scrontab" or record.host == host
-
-
 def _troubles(record: Record, kind: Kind) -> tuple[Finding, ...]:
-    return kind.look(record.entry).finish(monotonic() + _ANSWER)
-
-
-class Check:
-    """Asked when a pass begins and answered at its end, so that it takes no time of its own.
-
-    Whoever makes one must call `findings` or `close`.
-    """
-
-    def __init__(self, path: str, host: str) -> None:
-        self.record: Record | None = None
-        self._look: Look | None = None
-        self._known: list[Finding] = []
-        try:
-            self.record = load(path)
-        except ScheduleError as error:
-            self._known.append(Finding(Trouble.UNTOLD, str(error)))
-        if self.record:
-            self._begin(self.record, host)
-        self._until = monotonic() + _ANSWER
-
-    def _begin(self, record: Record, host: str) -> None:
-        if not _is_here(record, host):
-            self._known.append(Finding(Trouble.UNTOLD, f"it is installed on {record.host}, and this is {host}"))
-            return
-        self._known += _gone(record)
-        self._look = schedule.kind(record.kind, record.program).look(record.entry)
-
-    def findings(self) -> tuple[Finding, ...]:
-        look, self._look = self._look, None
-        return (*(look.finish(self._until) if look else ()), *self._known)
-
-    def close(self) -> None:
-        if self._look:
-            self._look.close()
-        self._look = None
-
-
-def _gone(record: Record) -> Iterator[Finding]:
-    program = record.job.argv[0]
-    if not os.access(program, os.X_OK):
-        yield Finding(Trouble.PROGRAM_GONE, f"the program that it calls is gone: {program}")
-    if record.config and not os.path.exists(record.config):
-        yield Finding(Trouble.CONFIG_GONE, f"the agent's file that it names is gone: {record.config}")
+    return kind.look(record.entry).finish(monotonic() + ANSWER)
 
 
 def status(path: str, request: Request) -> Standing:
@@ -198,7 +154,7 @@ def status(path: str, request: Request) -> Standing:
     findings = check.findings()
     if check.record is None:
         return Standing(None, findings, left=() if findings else tuple(_left(request)))
-    if not _is_here(check.record, request.host):
+    if not is_here(check.record, request.host):
         return Standing(check.record, findings)
     kind = schedule.kind(check.record.kind, check.record.program)
     asked = kind.ask(check.record.entry) if _is_there(findings) else Asked()
@@ -228,20 +184,7 @@ def _bare(request: Request) -> Job:
     return Job(request.site, request.state_dir, request.usual_minutes, 0, request.argv, units=request.units)
 
 
-# ---------------------------------------------------------------- mending and removing
-
-
-def mend(record: Record, findings: Sequence[Finding]) -> None:
-    """Write again what was written; and have the account linger where it must. Raises `ScheduleError`."""
-    if any(finding.trouble is not Trouble.LINGER_OFF for finding in findings):
-        schedule.kind(record.kind, record.program).install(record.entry)
-    if any(finding.trouble is Trouble.LINGER_OFF for finding in findings):
-        from reconciler.host.run import CommandFailed, run
-
-        try:
-            run(["loginctl", "enable-linger"], timeout=_ANSWER)
-        except CommandFailed as error:
-            raise ScheduleError(str(error)) from error
+# ---------------------------------------------------------------- removing
 
 
 def remove(path: str, request: Request) -> tuple[str, ...]:
@@ -250,7 +193,7 @@ def remove(path: str, request: Request) -> tuple[str, ...]:
     Where nothing is noted, all kinds that are here are looked through.
     """
     former = _former(path)
-    if former and not _is_here(former, request.host):
+    if former and not is_here(former, request.host):
         raise ScheduleError(f"it is installed on {former.host} ({former.kind}): only there it can be taken away")
     if former:
         kind = schedule.kind(former.kind, former.program)
@@ -259,9 +202,3 @@ def remove(path: str, request: Request) -> tuple[str, ...]:
         found = [name for name, kind in _all_usable() if kind.remove(Entry(_bare(request), {}))]
     files.remove(path)
     return tuple(found)
-
-
-def trim(path: str, most: int) -> None:
-    """Put a log of more than so many bytes aside; the one that was aside before goes. Raises `OSError`."""
-    if path and os.path.exists(path) and os.stat(path).st_size > most:
-        os.replace(path, f"{path}.1")

@@ -77,14 +77,14 @@ def _ours(rows: Sequence[bytes], label: bytes, block: bytes) -> Iterator[tuple[i
     """Where the agent's lines stand: the first of each stretch, and the first that is not of it any more.
 
     Where somebody has taken one of two marks away, nobody can say how far the stretch goes: it is the mark, and
-    those of the following lines that are known to be ours.
+    the following lines as far as they are those that were written.
     """
-    known = set(_rows(block))
+    body = _rows(block)[1:-1]
     index = 0
     while index < len(rows):
         mark = _mark(rows[index])
         if mark == _BEGIN + label:
-            after = _closed(rows, index, label) or _known(rows, index + 1, known)
+            after = _closed(rows, index, label) or _known(rows, index + 1, body)
             yield index, after
             index = after
         else:
@@ -104,8 +104,10 @@ def _closed(rows: Sequence[bytes], begin: int, label: bytes) -> int:
     return 0
 
 
-def _known(rows: Sequence[bytes], index: int, known: set[bytes]) -> int:
-    while index < len(rows) and _enabled(rows[index]) in known:
+def _known(rows: Sequence[bytes], index: int, body: Sequence[bytes]) -> int:
+    for row in body:
+        if index == len(rows) or _enabled(rows[index]) != row:
+            break
         index += 1
     return index
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -49,6 +50,9 @@ def test_it_is_installed_once_and_taken_away_whole(users_world: World, cluster: 
     again = users_world.run("schedule", "install")
     assert (again.code, again.out.startswith("nothing to change: scrontab, every 5m")) == (0, True), again.said
     assert (table(cluster), job.id in [each.id for each in cluster.jobs()]) == (installed, True)
+    record = users_world.state / users_world.site / "schedule.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"host": "another-login-node"}))
+    assert users_world.run("schedule", "install").out.startswith("nothing to change: scrontab, every 5m")
     status = users_world.run("schedule", "status", "--json").json()
     assert (status["stands"], status["findings"], bool(status["next_run"])) == (True, [], True)
     assert users_world.run("schedule", "install", "--scron=").code == 0
