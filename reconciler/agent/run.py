@@ -43,7 +43,7 @@ class Pass:
         asked_to_stop: Callable[[], bool] = lambda: False,
         host: Host | None = None,
     ) -> None:
-        host = host or this_host()
+        self.host = host = host or this_host()
         self.agent = agent
         self.observer = observer
         self.asked_to_stop = asked_to_stop
@@ -77,6 +77,9 @@ class Pass:
         known, notices = self._known()
         if not known.valid:
             return self.plan()
+        return self._scheduled(lambda: self._look(known, notices), mend=False)
+
+    def _look(self, known: SourceState, notices: tuple[Notice, ...]) -> PassReport:
         if known.head != known.valid:
             stuck = f"git is at {known.head[:8]}, which is not valid; `reconcile plan` tells why"
             notices = (*notices, Notice(stuck, failed=True))
@@ -109,34 +112,48 @@ class Pass:
     # ------------------------------------------------------------ one pass
 
     def _go(self, *, apply: bool, accept_rewind: bool, saved: SavedPlan | None = None) -> PassReport:
-        """The launchers are asked before the remote is waited for: mostly nothing is new, and both take their time."""
         self.store.prepare()
         with alone(self.store.lock_path()):
-            known, notices = self._known()
-            poll = self.mirror.poll()
-            begun: dict[str, Observation] = {}
-            chosen = Chosen(known.valid, known)
-            try:
-                kept = self._kept(known)
-                begun = self._begin(known.valid, kept) if kept else {}
-                chosen = choose(self.agent, known, self.mirror, poll, self.workspace, accept_rewind=accept_rewind)
-                chosen = chosen._replace(notices=(*notices, *chosen.notices))
-                if chosen.commit and (chosen.commit != known.valid or not kept):
-                    _close(begun)
-                    begun = self._begin(chosen.commit, self._compiled(chosen.commit))
-                planned: dict[str, DeploymentReport] = {}
-                if saved:
-                    planned = {name: self.enforcer.plan(observation) for name, observation in begun.items()}
-                    if not saved.matches(chosen.commit, planned.values()):
-                        return self._stale(known, saved)
-                if apply:
-                    self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
-                return self._report(chosen, self._each(begun, planned, apply=apply))
-            except InvalidCommit as invalid:
-                return self._report(chosen._replace(problems=invalid.problems), {})
-            finally:
-                poll.close()
+            return self._scheduled(
+                lambda: self._through(apply=apply, accept_rewind=accept_rewind, saved=saved), mend=apply
+            )
+
+    def _scheduled(self, go: Callable[[], PassReport], *, mend: bool) -> PassReport:
+        """With what has become of the schedule, where one was installed."""
+        path = self.store.schedule_path()
+        if not os.path.exists(path):
+            return go()
+        from reconciler.agent.scheduled import scheduled
+
+        return scheduled(path, self.host, go, mend=mend)
+
+    def _through(self, *, apply: bool, accept_rewind: bool, saved: SavedPlan | None) -> PassReport:
+        """The launchers are asked before the remote is waited for: mostly nothing is new, and both take their time."""
+        known, notices = self._known()
+        poll = self.mirror.poll()
+        begun: dict[str, Observation] = {}
+        chosen = Chosen(known.valid, known)
+        try:
+            kept = self._kept(known)
+            begun = self._begin(known.valid, kept) if kept else {}
+            chosen = choose(self.agent, known, self.mirror, poll, self.workspace, accept_rewind=accept_rewind)
+            chosen = chosen._replace(notices=(*notices, *chosen.notices))
+            if chosen.commit and (chosen.commit != known.valid or not kept):
                 _close(begun)
+                begun = self._begin(chosen.commit, self._compiled(chosen.commit))
+            planned: dict[str, DeploymentReport] = {}
+            if saved:
+                planned = {name: self.enforcer.plan(observation) for name, observation in begun.items()}
+                if not saved.matches(chosen.commit, planned.values()):
+                    return self._stale(known, saved)
+            if apply:
+                self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
+            return self._report(chosen, self._each(begun, planned, apply=apply))
+        except InvalidCommit as invalid:
+            return self._report(chosen._replace(problems=invalid.problems), {})
+        finally:
+            poll.close()
+            _close(begun)
 
     def _known(self) -> tuple[SourceState, tuple[Notice, ...]]:
         """What is remembered of the branch; where that is lost, what the mirror has pinned: a rewind still shows."""

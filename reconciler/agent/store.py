@@ -4,6 +4,7 @@
     SITE/ENV/compiled.json       the compiled form of the last valid commit
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
+    SITE/schedule.json           what `reconcile schedule install` has installed
     mirrors/…                    bare clones
 
 Everything but the inventory can be made again, and the inventory has its copy: losing the state
@@ -71,6 +72,9 @@ class Store:
 
     def lock_path(self) -> str:
         return os.path.join(self.folder, "lock")
+
+    def schedule_path(self) -> str:
+        return os.path.join(self.folder, "schedule.json")
 
     def mirror_folder(self, repo: str) -> str:
         return os.path.join(self.state_dir, "mirrors", digest(repo.encode("utf-8", "surrogateescape"))[:16] + ".git")

@@ -27,6 +27,7 @@ _COMMANDS = {
     "validate": ("authoring", "check"),
     "explain": ("authoring", "explain"),
     "schema": ("authoring", "schema"),
+    "schedule": ("schedule", "schedule"),
     "demo": ("demo", "demo"),
 }
 

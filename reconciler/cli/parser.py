@@ -28,6 +28,7 @@ _COMMANDS = {
     "validate": "check a desired-state repo, all errors at once",
     "explain": "each effective value of a service, and the file and line that set it",
     "schema": "a JSON Schema of the layer files, for an editor",
+    "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
 }
 
@@ -46,6 +47,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Raises `UsageError`; `SystemExit` for --help and --version."""
+    argv = _joined(argv)
     if not argv or {"-h", "--help", *_COMMANDS} & set(argv):
         return _whole().parse_args(argv)
     try:
@@ -53,6 +55,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         return _plain(_shared()).parse_args(argv, argparse.Namespace(command=None))
     except UsageError:
         return _whole().parse_args(argv)  # it knows the commands, and so says better what is wrong
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """With `--scron --qos=cron` as one word: argparse takes the second for an option of ours."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--scron":
+            joined[-1] = f"--scron={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _plain(shared: _Parser) -> _Parser:
@@ -101,9 +114,22 @@ def _whole() -> _Parser:
     explain.add_argument("service", metavar="SERVICE")
     explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
+    _schedule(command("schedule"))
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
+
+
+def _schedule(parser: argparse.ArgumentParser) -> None:
+    """What is not given stays as it is installed."""
+    parser.add_argument("action", choices=("install", "status", "remove"))
+    parser.add_argument(
+        "--with", dest="kind", choices=("systemd", "cron", "scrontab"), help="default: the first that can be used here"
+    )
+    parser.add_argument("--every", metavar="TIME", help="default: the agent's `interval`")
+    parser.add_argument(
+        "--scron", action="append", metavar="OPTION", help="of the site, as for sbatch: --scron --qos=cron; repeatable"
+    )
 
 
 def _lines(text: str) -> int | None:

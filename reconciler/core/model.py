@@ -147,6 +147,7 @@ class Policy(NamedTuple):
     max_removals: int = 3
     max_removal_percent: int = 30
     windows: tuple[Window, ...] = ()
+    keep_schedule: bool = False  # it mends what starts the passes, where that was installed with `schedule install`
 
 
 class Deployment(NamedTuple):

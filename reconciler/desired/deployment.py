@@ -222,6 +222,15 @@ def _names(enabled: list[Draft], here: str) -> Iterator[Use]:
 
 def _policy(ground: Ground) -> Policy:
     node = ground.merged.get("policy")
+    if not isinstance(node, Entries):
+        return Policy()
+    reader = Reader(node, "policy", ground.scope, ground.evaluator, ground.problems)
+    keeps = reader.flag("keep_schedule", default=False)
+    return _removals(ground)._replace(keep_schedule=keeps.value is True)
+
+
+def _removals(ground: Ground) -> Policy:
+    node = ground.merged.get("policy")
     part = node.get("max_removals") if isinstance(node, Entries) else None
     if part is None or not isinstance(node, Entries):
         return Policy()

@@ -144,7 +144,11 @@ LAYER = Key(
         "components": _open("What is installed", _COMPONENT),
         "files": _open("What is rendered", _FILE),
         "services": _open("What runs", Key(Kind.CLOSED, "A long-running process", keys=_SERVICE_KEYS)),
-        "policy": _closed("What a pass may do", max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"')),
+        "policy": _closed(
+            "What a pass may do",
+            max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"'),
+            keep_schedule=Key(Kind.FLAG, "true: a pass mends its own schedule; default false"),
+        ),
         **_options("settings"),
     },
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -64,7 +63,7 @@ def test_every_exit_status_is_in_the_table(help_text: str) -> None:
 
 
 def test_every_command_that_is_shown_can_be_parsed() -> None:
-    words = "--once|plan|apply|diff|status|logs|validate|explain|schema|demo"
+    words = "--once|plan|apply|diff|status|logs|validate|explain|schema|schedule|demo"
     shown = re.findall(rf"(?:^|[`/ ])reconcile ((?:{words})[^`\n]*)", README)
     for said in shown:
         line = re.split(r"\s[>|#;]|;", said.replace("[", "").replace("]", "").replace("-n N", "-n 9"))[0].split()
@@ -122,7 +121,7 @@ def test_the_sites_that_are_told_are_those_of_the_repo() -> None:
     assert {path.stem for path in (ROOT / "desired" / "sites").glob("*.yaml") if "." not in path.stem} <= told
 
 
-# ---------------------------------------------------------------- cron and systemd
+# ---------------------------------------------------------------- cron
 
 
 def cron_lines() -> list[str]:
@@ -147,21 +146,3 @@ def test_crontab_takes_the_lines(tmp_path: Path) -> None:
     if "invalid option" in done.stderr:
         pytest.skip("this crontab cannot check a file")
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed (Debian: systemd)")
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    program = tmp_path / "reconcile" / "bin" / "reconcile"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    paths = []
-    for block in blocks("ini"):
-        path = tmp_path / block.partition("\n")[0].removeprefix("# ")
-        path.write_text(block.replace("%h", str(tmp_path)))
-        paths.append(str(path))
-    assert len(paths) == 2
-    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"}
-    argv = ["systemd-analyze", "verify", "--user", *paths]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, [line for line in done.stderr.splitlines() if str(tmp_path) in line]) == (0, [])

@@ -174,6 +174,12 @@ def test_policy(said: str, policy: Policy, compiled: Compile) -> None:
     assert compiled(f"policy: {{max_removals: {said}}}").deployment.policy == policy
 
 
+@pytest.mark.parametrize(("said", "keeps"), [("true", True), ("false", False), ('"{{ yes }}"', True)])
+def test_policy_of_the_schedule(said: str, keeps: bool, compiled: Compile) -> None:
+    text = f"vars: {{yes: true}}\npolicy: {{keep_schedule: {said}, max_removals: 2}}"
+    assert compiled(text).deployment.policy == Policy(2, 0, keep_schedule=keeps)
+
+
 CHANGES = {
     "command": ("services: {web: {command: other}}", {"web"}),
     "env": ("services: {web: {env: {A: b}}}", {"web"}),

@@ -188,6 +188,15 @@ class World:
         )
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
+    def run_python(self, code: str) -> Done:
+        """A few lines of Python with this world's environment."""
+        argv = [self.python, "-c", code]
+        done = subprocess.run(
+            argv, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=90, check=False,
+            **self.account.become,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr)
+
     def once(self, *words: str, code: int = 0) -> Done:
         done = self.run("--once", *words)
         assert done.code == code, done.said
