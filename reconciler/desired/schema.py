@@ -18,7 +18,6 @@ PERCENT = "^(100|[0-9]{1,2})%$"
 
 FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
-PLANNED_LAUNCHERS = tuple(name for name in ("systemd", "apptainer", "slurm") if name not in launchers.NAMES)
 
 
 class Kind(Enum):
@@ -48,13 +47,12 @@ class Key(NamedTuple):
     each: Key | None = None
     names: str = NAME  # of the keys of an open mapping
     choices: tuple[str, ...] = ()
-    planned: tuple[str, ...] = ()  # choices that a later release will have
     minimum: int = 0
     options: str = ""  # "service" or "settings": which of the launcher's tables
 
 
-def _text(words: str, *, choices: tuple[str, ...] = (), planned: tuple[str, ...] = ()) -> Key:
-    return Key(Kind.TEXT, words, choices=choices, planned=planned)
+def _text(words: str, *, choices: tuple[str, ...] = ()) -> Key:
+    return Key(Kind.TEXT, words, choices=choices)
 
 
 def _closed(words: str, **keys: Key) -> Key:
@@ -112,7 +110,7 @@ _STOP = _closed(
 
 _SERVICE_KEYS = {
     "component": _text("The component it belongs to; default: its own name"),
-    "launcher": _text("What keeps it running; default supervisor", choices=launchers.NAMES, planned=PLANNED_LAUNCHERS),
+    "launcher": _text("What keeps it running; default supervisor", choices=launchers.NAMES),
     "group": _text("Shown and addressed together; default: the component"),
     "name": _text("Its name on the host; default: its key"),
     "command": _text("The shell command that runs it"),

@@ -11,12 +11,10 @@ from reconciler.desired.schema import (
     LAYER,
     MODE,
     PERCENT,
-    PLANNED_LAUNCHERS,
     Key,
     Kind,
     launcher_options,
 )
-from reconciler.launchers import NAMES as LAUNCHERS
 from reconciler.launchers.base import Option
 
 # In scope everywhere, or a word of the template language: a var of this name could never be reached.
@@ -107,10 +105,7 @@ class _Checker:
 
     def _unknown(self, place: Origin, name: str, known: object) -> None:
         names = list(known) if isinstance(known, dict) else []
-        if name in PLANNED_LAUNCHERS and set(LAUNCHERS) & set(names):
-            self._problems.add(place, f"launcher `{name}` is not available yet", "available: " + ", ".join(LAUNCHERS))
-        else:
-            self._problems.add(place, f"unknown key `{name[:80]}`", suggest(name, names))
+        self._problems.add(place, f"unknown key `{name[:80]}`", suggest(name, names))
 
     def _open(self, node: Entries, key: Key) -> None:
         if key.each is None:
@@ -211,13 +206,10 @@ class _Checker:
 
 
 def choice(problems: Problems, origin: Origin, name: str, word: str, key: Key) -> bool:
-    """Whether a word is one of a closed set; tells where it is not, or not yet."""
+    """Whether a word is one of a closed set; tells where it is not."""
     if word in key.choices:
         return True
-    if word in key.planned:
-        problems.add(origin, f"{name} `{word}` is not available yet", "available: " + ", ".join(key.choices))
-    else:
-        problems.add(origin, f"unknown {name} `{word[:80]}`", suggest(word, key.choices))
+    problems.add(origin, f"unknown {name} `{word[:80]}`", suggest(word, key.choices))
     return False
 
 

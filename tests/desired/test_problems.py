@@ -54,8 +54,6 @@ ONE_PROBLEM = {
     "needs requirement": ("components: {app: {install: venv}}", 1, 19, "needs `requirement`", "pip"),
     "unknown install": ("components: {app: {install: vnev}}", 1, 29, "unknown install `vnev`", "`venv`"),
     "needs image": ("components: {app: {install: apptainer-sif}}", 1, 19, "needs `image`", "below paths.images"),
-    "later launcher": ("services: {web: {launcher: slurm}}", 1, 28, "not available yet", "supervisor"),
-    "later launcher's key": ("services: {web: {slurm: {}}}", 1, 18, "`slurm` is not available yet", "supervisor"),
     "unknown launcher": ("services: {web: {launcher: supervisord}}", 1, 28, "unknown launcher", "`supervisor`"),
     "launcher's option": ("services: {web: {supervisor: {startsec: 1}}}", 1, 31, "`startsec` of supervisor", "`startsecs`"),
     "launcher's setting": ("supervisor: {prot: 1}", 1, 14, "`prot` of supervisor", "`port`"),
