@@ -121,7 +121,7 @@ def _unclear(plan: Plan, style: Style) -> Iterator[str]:
         yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
     for finding in plan.diff.findings:
         first, *printed = finding.message.split("\n")
-        yield from style.fold(f"  {style.paint('!', 'red')} {finding.name}: {first}", indent="      ")
+        yield from style.fold(f"  {style.paint('finding', 'red')}: {finding.name}: {first}", indent="      ")
         for line in printed:
             yield f"      {line[: style.width - 6] if style.width else line}"
     for warning in plan.diff.warnings:
