@@ -14,8 +14,8 @@ from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER, NAME, Key
 from reconciler.desired.scope import Got
 from reconciler.launchers import NAMES, launcher
-from reconciler.launchers.base import Mode
 
+_TELL = ("supervisor", "systemd")  # launchers that others use too, and that tell of what is theirs
 PROCESS = "process"  # in the place of a launcher: it is seen by its command line
 _KEYS = ("managed", "launcher", "name", "process", "user", "group")
 _HINT = "take it out: how others run it is theirs; it is seen by `process`, or by `launcher` and `name`"
@@ -92,7 +92,7 @@ def _launcher(name: str, reader: Reader) -> Got:
     each = LAYER.keys["services"].each
     known = each.keys["launcher"] if each else Key(LAYER.kind, "")
     got = reader.word("launcher", known, "supervisor")
-    if got.value and launcher(got.text).mode is Mode.INSTANCE:
+    if got.value and got.text not in _TELL:
         hint = "say `process: PATTERN`, which its command line matches"
         where = got.origin if got.origin.line else reader.node.origin
         reader.tell(where, f"launcher {got.text} cannot tell of service `{name}`, which others run", hint)
