@@ -25,7 +25,7 @@ from reconciler.core.model import (
 from reconciler.core.view import same_process
 from reconciler.host import files, proc
 from reconciler.launchers import NAMES, launcher, on_start
-from reconciler.launchers.base import Backend, Look
+from reconciler.launchers.base import Backend, Look, Shared
 
 _T = TypeVar("_T")
 _GENERATED = frozenset((Role.SHIM, Role.ENV))  # launchers find their own descriptions themselves
@@ -36,14 +36,19 @@ _NOTE = 8192  # bytes that hold a note
 class Observation:
     """One look at a deployment. The launchers are asked at once, so that they work while other things are done."""
 
-    def __init__(self, desired: Deployment, inventory: Inventory, damage: str = "") -> None:
-        """`damage`: why the inventory is empty although there may have been one."""
+    def __init__(
+        self, desired: Deployment, inventory: Inventory, damage: str = "", shared: Shared | None = None
+    ) -> None:
+        """`damage`: why the inventory is empty although there may have been one. `shared`: of this pass."""
+        self._shared = shared or Shared()
         self.damage = damage
         self.desired = desired
         self.inventory = inventory
         known = [manager for manager in _managers(desired, inventory) if manager.launcher in NAMES]
         self.unknown = [manager.launcher for manager in inventory.managers if manager.launcher not in NAMES]
-        self.backends: dict[str, Backend] = {one.launcher: launcher(one.launcher).backend(one) for one in known}
+        self.backends: dict[str, Backend] = {
+            one.launcher: launcher(one.launcher).backend(one, self._shared) for one in known
+        }
         for backend in self.backends.values():
             backend.ask()
 
@@ -62,6 +67,7 @@ class Observation:
             answers |= self._ask_spare(processes)
         elif not self.inventory.managers:  # nothing remembers what an earlier release may have left
             answers |= self._ask_spare(processes)
+        processes |= {pid: process for look in answers.values() for pid, process in look.processes.items()}
         units = _merge(look.units for look in answers.values())
         claimed = _merge(look.claimed for look in answers.values())
         unseen, more = _look_at_units(units, processes)
@@ -105,7 +111,7 @@ class Observation:
         for manager in self.desired.spare_managers:
             if manager.launcher in self.backends:
                 continue
-            backend = launcher(manager.launcher).backend(manager)
+            backend = launcher(manager.launcher).backend(manager, self._shared)
             backend.ask()
             look = backend.answer(processes)
             if any(gap.scope == "launcher" for gap in look.gaps):
@@ -147,8 +153,10 @@ class Observation:
         return Observation(self.desired, self.inventory, self.damage)
 
     def close(self) -> None:
+        """Once one of them is looked at again, the others of this pass are too, so what they share goes."""
         for backend in self.backends.values():
             backend.close()
+        self._shared.close()
 
     def _processes(self) -> tuple[dict[int, Process], tuple[Gap, ...]]:
         """Those of this deployment: below its root, or below one that it had before."""

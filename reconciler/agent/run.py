@@ -18,6 +18,7 @@ from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Deployment, Policy, Problem, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.report import DeploymentReport, Notice, PassReport
+from reconciler.launchers.base import Shared
 from reconciler.source import Mirror, SourceError
 
 __all__ = ["Busy", "Observer", "Pass"]
@@ -200,25 +201,27 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        found = {}
+        found, shared = {}, Shared()
         for name, deployment in deployments.items():
             recalled = self.store.inventory(name, deployment.root)
-            found[name] = Observation(deployment, recalled.inventory, recalled.damage)
+            found[name] = Observation(deployment, recalled.inventory, recalled.damage, shared)
         # An agent that is told its environments knows nothing of the others.
         left = () if self.agent.environments else self.store.environments()
         for name in left:
             if name not in found:
-                found |= self._abandoned(name, commit, deployments)
+                found |= self._abandoned(name, commit, deployments, shared)
         return dict(sorted(found.items()))
 
-    def _abandoned(self, name: str, commit: str, others: Mapping[str, Deployment]) -> dict[str, Observation]:
+    def _abandoned(
+        self, name: str, commit: str, others: Mapping[str, Deployment], shared: Shared
+    ) -> dict[str, Observation]:
         """An environment that the site no longer has, and of which something is still ours. The site's budget holds."""
         inventory, damage = self.store.inventory(name, "")
         if not inventory.roots:
             return {}
         policy = next((other.policy for other in others.values()), Policy())
         desired = without_services(self.agent.site, name, commit, inventory.roots[-1], policy)
-        return {name: Observation(desired, inventory, damage)}
+        return {name: Observation(desired, inventory, damage, shared)}
 
     def _remember(self, known: SourceState, chosen: Chosen, *, compiled: bool) -> None:
         if compiled and chosen.commit:

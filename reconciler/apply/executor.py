@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from reconciler.host import files, proc
 from reconciler.host.run import CommandFailed
 from reconciler.install import method
 from reconciler.install.base import BuildStopped, InstallError
-from reconciler.launchers.base import Backend, BackendError, Log
+from reconciler.launchers.base import Backend, BackendError, Log, NotYet
 
 _LAST_BYTES, _LAST_LINES = 2048, 4  # of the log of a service that did not start
 
@@ -44,6 +45,7 @@ class Ending(NamedTuple):
     status: Status
     message: str = ""
     hint: str = ""
+    waits: bool = False
 
 
 DONE = Ending(Status.DONE)
@@ -103,11 +105,14 @@ class Executor:
         self.watcher.begins(step)
         began = monotonic()
         ending = self._guarded(step)
-        self._end(StepResult(step.id, ending.status, round(monotonic() - began, 3), ending.message, ending.hint))
+        seconds = round(monotonic() - began, 3)
+        self._end(StepResult(step.id, ending.status, seconds, ending.message, ending.hint, ending.waits))
 
     def _guarded(self, step: Step) -> Ending:
         try:
             return self._ACTIONS[step.action](self, step)
+        except NotYet as later:
+            return Ending(Status.SKIPPED, str(later), waits=True)
         except BuildStopped:
             return Ending(Status.SKIPPED, ASKED_TO_STOP)
         except (BackendError, InstallError, CommandFailed) as error:
@@ -117,8 +122,11 @@ class Executor:
 
     def _held_up(self, step: Step) -> bool:
         unmet = next((need for need in step.needs if self._failed(need)), "")
+        later = next((need for need in step.needs if need in self.results and self.results[need].waits), "")
         if unmet:
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet} {self.results[unmet].status.value}"))
+        elif later:
+            self._end(StepResult(step.id, Status.SKIPPED, 0.0, self.results[later].message, waits=True))
         elif step.phase is Phase.CLEAN and any(map(self._failed, self.results)):
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, "not all before it went well"))
         elif self.asked_to_stop():
@@ -153,9 +161,13 @@ class Executor:
         daemon = self.backends[step.launcher].daemon
         if daemon is None:  # the plan has such steps for daemons only
             return Ending(Status.FAILED, f"{step.launcher} has no daemon that could be started")
-        if step.action is Action.RESTART and step.running is not None:
-            daemon.stop_daemon(step.running.pid, self._longest_stop())
-        daemon.start_daemon(lambda line: self.watcher.progress(step, line))
+        progress = functools.partial(self.watcher.progress, step)
+        if step.running is None:
+            daemon.start_daemon(progress)
+        elif step.action is Action.RESTART:
+            daemon.restart_daemon(step.running.pid, self._longest_stop(), progress)
+        else:
+            daemon.renew_daemon(progress)
         return DONE
 
     def _longest_stop(self) -> float:
@@ -253,13 +265,13 @@ class Executor:
         )
         convoy.drive()
         for service, unit in convoy.up.items():
-            process = proc.look(unit.pid)
+            process = self.backends[unit.launcher].process(unit)
             if process is not None:
                 self.up[service] = process
 
     def _wrong(self, service: Service, unit: Unit) -> str:
         """RUNNING says that something was started under this name; its mark says whether it was this service."""
-        process = proc.look(unit.pid)
+        process = self.backends[unit.launcher].process(unit)
         if process is None or process.mark is None or process.mark.spec == service.spec:
             return ""
         if process.mark.deployment and not process.mark.spec:
@@ -296,7 +308,7 @@ class Executor:
 
     def _ground(self, step: Step, units: Mapping[str, Unit]) -> Finding:
         unit = units.get(step.unit.name if step.unit else "") or absent(step)
-        process = proc.look(unit.pid) if unit.pid else None
+        process = self.backends[unit.launcher].process(unit)
         return check_ground(step, self.services.get(step.service), unit, process, self.desired.id)
 
 

@@ -115,6 +115,12 @@ class Change(NamedTuple):
     def acts(self) -> bool:
         return self.act is not Act.NONE or bool(self.replaces) or bool(self.strays)
 
+    @property
+    def is_put_off(self) -> bool:
+        """Nothing of it is made ready either. What waits for its launcher only is started by that, as git wants it by
+        then."""
+        return self.kind is Kind.BLOCKED and self.held is not Hold.QUEUE
+
     def hold(self, by: Hold, why: str) -> Change:
         """The same change, told and not made."""
         return self._replace(
@@ -146,6 +152,7 @@ class DaemonAct(Enum):
     START = "start"
     RESTART = "restart"
     STOP = "stop"  # nothing is left for it to run
+    RENEW = "renew"  # its time is nearly over: another one is asked for that follows it
 
 
 class DaemonChange(NamedTuple):
@@ -153,6 +160,8 @@ class DaemonChange(NamedTuple):
     act: DaemonAct
     why: str
     running: Running | None
+    waits: str = ""  # why it will run by itself, and does not yet
+    surplus: tuple[Running, ...] = ()  # further ones of ours that must go
 
 
 class Diff(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Running, UnitName
+from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Running, UnitName
 from reconciler.core.model import DaemonState, Manager, Role
 from reconciler.core.view import READ_MARGIN, View
 
@@ -14,7 +14,7 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
     state = view.observed.daemons.get(daemon.launcher, DaemonState(running=False))
     running = Running(state.pid, state.started) if state.running else None
     act, why = DaemonAct.NONE, ""
-    if daemon.launcher in view.blind:
+    if daemon.launcher in view.blind or state.waits:
         pass
     elif not state.running:
         act, why = DaemonAct.START, f"{daemon.launcher} was not running"
@@ -25,7 +25,24 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
         )
     elif _conf_was_read(daemon, state, files):
         act, why = DaemonAct.RESTART, f"{daemon.launcher} was started from a configuration edited by hand"
-    return DaemonChange(daemon.launcher, act, why, running)
+    elif state.renew:
+        act, why = DaemonAct.RENEW, state.renew
+    waits = state.waits if daemon.launcher not in view.blind else ""
+    surplus = () if daemon.launcher in view.blind else tuple(Running(pid, 0.0) for pid in state.surplus)
+    return DaemonChange(daemon.launcher, act, why, running, waits, surplus)
+
+
+def hold_waiting(daemons: Sequence[DaemonChange], changes: Sequence[Change]) -> list[Change]:
+    """What would act on units of a daemon that is not there yet waits with it."""
+    waits = {daemon.launcher: daemon.waits for daemon in daemons if daemon.waits}
+    return [_hold(waits, change) for change in changes]
+
+
+def _hold(waits: Mapping[str, str], change: Change) -> Change:
+    touched = {change.unit.launcher, *(old.launcher for old in change.gone)} & waits.keys()
+    if not touched or not change.acts:
+        return change
+    return change.hold(Hold.QUEUE, waits[min(touched)])
 
 
 def wait_for_known(view: View, change: DaemonChange) -> DaemonChange:
@@ -48,14 +65,14 @@ def retire_daemons(view: View, changes: Sequence[Change]) -> tuple[DaemonChange,
             daemon.launcher, DaemonAct.STOP, "nothing is left for it to run", Running(state.pid, state.started)
         )
         for daemon, state in _unwanted_daemons(view)
-        if state.running and not _still_needed(view, daemon.launcher, changes)
+        if state.exists and not _still_needed(view, daemon.launcher, changes)
     )
 
 
 def kept_daemons(view: View, retired: Sequence[DaemonChange]) -> tuple[Manager, ...]:
     """Daemons of ours that go on without being wanted."""
     going = {change.launcher for change in retired}
-    return tuple(daemon for daemon, state in _unwanted_daemons(view) if state.running and daemon.launcher not in going)
+    return tuple(daemon for daemon, state in _unwanted_daemons(view) if state.exists and daemon.launcher not in going)
 
 
 def ended_managers(view: View, changes: Sequence[Change]) -> tuple[str, ...]:
@@ -71,7 +88,7 @@ def _runs_on(view: View, manager: Manager, changes: Sequence[Change]) -> bool:
     if not manager.is_daemon:
         return any(not view.is_foreign(view.unit(name)) for name in _staying(view, manager.launcher, changes))
     state = view.observed.daemons.get(manager.launcher)
-    return state is None or state.running
+    return state is None or state.exists
 
 
 def _unwanted_daemons(view: View) -> Iterator[tuple[Manager, DaemonState]]:
@@ -114,7 +131,8 @@ def stray_daemons(view: View) -> tuple[Running, ...]:
     """
     if view.blind:
         return ()
-    retiring = {state.pid for _, state in _unwanted_daemons(view) if state.running}
+    retiring = {state.pid for _, state in _unwanted_daemons(view) if state.exists}
+    leaving = {daemon.launcher for daemon, state in _unwanted_daemons(view) if state.exists}
     asked = any(manager.is_daemon for manager in (*view.desired.managers, *view.inventory.managers))
     return tuple(
         Running(process.pid, process.started)
@@ -125,4 +143,5 @@ def stray_daemons(view: View) -> tuple[Running, ...]:
         and (process.mark.root != view.desired.root or not asked)
         and process.pid not in view.kept
         and process.pid not in retiring
+        and process.mark.daemon not in leaving
     )

@@ -16,6 +16,7 @@ from reconciler.core.change import (
     DaemonChange,
     Diff,
     FileChange,
+    Hold,
     Kind,
     OldUnit,
     Running,
@@ -23,6 +24,7 @@ from reconciler.core.change import (
 )
 from reconciler.core.daemons import (
     ended_managers,
+    hold_waiting,
     judge_daemon,
     kept_daemons,
     retire_daemons,
@@ -42,6 +44,7 @@ class Verdict(NamedTuple):
     kind: Kind
     act: Act
     reasons: tuple[str, ...] = ()
+    held: Hold = Hold.NONE
 
 
 class _Case(NamedTuple):
@@ -67,6 +70,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     found = (*_wanted(view, files, daemons, orphans), *unwanted(view, orphans), *left_alone(view))
     changes = sorted(found, key=_service)
     changes = join_renames(view, changes)
+    changes = hold_waiting(daemons, changes)
     changes = hold_removals(view, changes)
     changes = block_dependents(view, changes)
     strays = stray_daemons(view)
@@ -101,7 +105,7 @@ def _service(change: Change) -> str:
 
 
 def _missing_installs(view: View, changes: list[Change]) -> tuple[str, ...]:
-    blocked = {change.service for change in changes if change.kind is Kind.BLOCKED}
+    blocked = {change.service for change in changes if change.is_put_off}
     needed = {service.install for service in view.desired.services if service.name not in blocked}
     return tuple(
         install.id
@@ -207,6 +211,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         strays=strays,
         detail=case.unit.detail,
         taken=taken,
+        held=verdict.held,
     )
 
 
@@ -250,6 +255,13 @@ def _foreign(case: _Case) -> Verdict | None:
     whose = f"a {case.unit.launcher} unit that is not ours (set `name:` to another one): {case.unit.name}"
     reason = f"its name is taken by {whose}"
     return Verdict(Kind.BLOCKED, Act.NONE, (reason,))
+
+
+def _daemon_waits(case: _Case) -> Verdict | None:
+    """Its launcher's daemon is to come by itself, and will start it."""
+    if case.daemon is None or not case.daemon.waits:
+        return None
+    return Verdict(Kind.BLOCKED, Act.NONE, (case.daemon.waits,), Hold.QUEUE)
 
 
 def _install_unknown(case: _Case) -> Verdict | None:
@@ -372,6 +384,7 @@ _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _blind,
     _old_unseen,
     _foreign,
+    _daemon_waits,
     _install_unknown,
     _file_unknown,
     _daemon_acts,

@@ -52,7 +52,7 @@ def files_by_service(files: Sequence[FileChange]) -> Mapping[str, tuple[FileChan
 
 def writable(files: Sequence[FileChange], changes: Sequence[Change]) -> tuple[FileChange, ...]:
     """All but those of blocked services alone: such a service must come back as it was if it dies meanwhile."""
-    blocked = {change.service for change in changes if change.kind is Kind.BLOCKED}
+    blocked = {change.service for change in changes if change.is_put_off}
     return tuple(
         change
         for change in files

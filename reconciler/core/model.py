@@ -132,11 +132,34 @@ class Manager(NamedTuple):
         return bool(self.spec)
 
 
+class Opens(Enum):
+    """What a window is for."""
+
+    DENY = "deny"  # while it is open, nothing new is done
+    ALLOW = "allow"  # only while one of these is open, something new is done
+    MAINTENANCE = "slurm_reservation"  # nothing new is done while Slurm's nodes are in maintenance, and shortly before
+
+
+class Window(NamedTuple):
+    """One entry of `policy.windows`: when what git says anew waits."""
+
+    name: str
+    opens: Opens
+    seconds: int  # how long it stays open; of a maintenance, how long before it nothing new is begun
+    cron: str = ""  # when it opens; of a maintenance, its reservation tells
+    zone: str = ""  # whose clocks `cron` goes by; empty: this host's
+    holds_all: bool = False  # drift waits as well
+    services: tuple[str, ...] = ()  # only these; empty: the whole deployment
+    nodes: str = ""  # the hostlist that a maintenance must touch; empty: any
+    partition: str = ""
+
+
 class Policy(NamedTuple):
     """What a pass may do. `max_removals` counts services, `max_removal_percent` is of those that are ours."""
 
     max_removals: int = 3
     max_removal_percent: int = 30
+    windows: tuple[Window, ...] = ()
 
 
 class Deployment(NamedTuple):
@@ -221,10 +244,14 @@ class Mark(NamedTuple):
     version: str
     component: str
     pid: int  # of the service's main process; its children inherit it, and so can be told apart
+    daemon: str = ""  # of which launcher it is the daemon
+
+
+ELSEWHERE = 1 << 32  # added to pids of another host: they mean nothing here, and no call takes such a number
 
 
 class Process(NamedTuple):
-    pid: int
+    pid: int  # of another host: see `ELSEWHERE`
     started: float  # seconds since the epoch
     mark: Mark | None  # None: it could not be read
     parent: int = 0
@@ -257,9 +284,17 @@ class FileState(NamedTuple):
 
 class DaemonState(NamedTuple):
     running: bool
-    pid: int = 0
+    pid: int = 0  # or the id of the job that carries it
     started: float = 0.0
     spec: str = ""  # it was started from; empty: that could not be read
+    waits: str = ""  # why it does not run yet, and will by itself: it has been asked for, or it is not the time
+    renew: str = ""  # why what is to follow it has to be asked for now: its time is nearly over
+    surplus: tuple[int, ...] = ()  # further ones of ours that must go, as `pid`
+
+    @property
+    def exists(self) -> bool:
+        """It runs, or has been asked for."""
+        return self.running or bool(self.waits and self.pid)
 
 
 class Gap(NamedTuple):
@@ -279,6 +314,13 @@ class Finding(NamedTuple):
     check: str = ""  # what found it: "on_start"
 
 
+class Shut(NamedTuple):
+    """It is not the time to do what git says anew, by `policy.windows`."""
+
+    why: str  # "held until 06:00 Mon (policy.windows.nights)"
+    holds_all: bool = False  # nor to mend drift
+
+
 class Observed(NamedTuple):
     now: float
     units: Mapping[tuple[str, str], Unit]  # by launcher and unit name
@@ -294,6 +336,7 @@ class Observed(NamedTuple):
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
     findings: tuple[Finding, ...] = ()
     unmanaged: Mapping[str, Unit] = {}  # by service; one that could not be looked at is missing
+    shut: Mapping[str, Shut | None] = {}  # by service that some window names; "": for all others
 
 
 # ---------------------------------------------------------------- inventory

@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Status(Enum):
     DONE = "done"
     FAILED = "failed"
-    SKIPPED = "skipped"  # it had become so by itself, or the pass was asked to stop
+    SKIPPED = "skipped"  # it had become so by itself, comes later by itself, or the pass was asked to stop
     BLOCKED = "blocked"  # something that it needs failed
 
 
@@ -22,6 +22,7 @@ class StepResult(NamedTuple):
     seconds: float = 0.0
     message: str = ""  # why, what was run and what it printed; empty for what went well
     hint: str = ""  # what a person does next
+    waits: bool = False  # it has been asked for, and comes later by itself
 
     @property
     def is_so(self) -> bool:
@@ -30,5 +31,5 @@ class StepResult(NamedTuple):
 
     @property
     def left_out(self) -> bool:
-        """It was not come to."""
-        return self.status is Status.SKIPPED and self.message == ASKED_TO_STOP
+        """It was not come to, or will come later."""
+        return self.status is Status.SKIPPED and (self.waits or self.message == ASKED_TO_STOP)

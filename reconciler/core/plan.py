@@ -27,6 +27,8 @@ class Action(Enum):
     CLEAN = "clean"
 
 
+_FIRST = -1  # a wave before all that start
+
 # How a daemon comes to run what git wants.
 _BEGINS = {DaemonAct.START: Action.START, DaemonAct.RESTART: Action.RESTART}
 
@@ -184,8 +186,11 @@ class _Planner:
         return {service: tuple(ids) for service, ids in found.items()}
 
     def _daemon_steps(self, daemon: DaemonChange) -> Iterator[Step]:
+        yield from self._surplus_steps(daemon)
         if daemon.act is DaemonAct.STOP:
             yield self._retire_step(daemon)
+        if daemon.act is DaemonAct.RENEW:
+            yield self._renew_step(daemon)
         if daemon.act not in _BEGINS:
             return
         action = _BEGINS[daemon.act]
@@ -212,6 +217,19 @@ class _Planner:
             for daemon in self.diff.daemons
             if daemon.launcher == launcher and daemon.act in _BEGINS
         )
+
+    def _surplus_steps(self, daemon: DaemonChange) -> Iterator[Step]:
+        """Before anything is started, so that there is one of each."""
+        for running in daemon.surplus:
+            target = f"{daemon.launcher} {running.pid}, there is another one"
+            step = Step(f"stop:daemon-{running.pid}", Action.STOP, "", target, Phase.DAEMON, _FIRST, running=running)
+            yield step._replace(launcher=daemon.launcher)
+
+    def _renew_step(self, daemon: DaemonChange) -> Step:
+        """It disturbs nothing that runs; what it would start from must be in place."""
+        target = f"{daemon.launcher} anew: {daemon.why}"
+        step = Step(_daemon_step(Action.START, daemon.launcher), Action.START, "", target, Phase.DAEMON)
+        return step._replace(launcher=daemon.launcher, running=daemon.running)
 
     def _retire_step(self, daemon: DaemonChange) -> Step:
         return Step(

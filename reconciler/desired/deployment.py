@@ -119,7 +119,9 @@ def _complete(
             ground.problems.add(ground.merged.section("services")[name].origin, f"service `{name}` cannot be compiled")
 
 
-def _ready(ground: Ground, services: Mapping[str, Draft], files: Mapping[str, ConfigFile]) -> dict[str, _Ready]:
+def _ready(
+    ground: Ground, services: Mapping[str, Draft], files: Mapping[str, ConfigFile]
+) -> dict[str, _Ready]:
     """All sound services, disabled ones among them: they are told of like the others."""
     found = {}
     for name, draft in services.items():

@@ -278,6 +278,7 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: s
         stop_seconds=float(draft.got["stop.grace"].text),
         options={key: got.value for key, got in draft.options.items()},
         spec=digest_of(meaning),
+        after=tuple(got.text for got in draft.after),
         on_start=draft.got["on_start"].text,
     )
 

@@ -136,7 +136,9 @@ class Child:
             deadline = monotonic() + _GRACE
             if not (self._reap(deadline) and self._is_alone(deadline)):
                 self._signal(_SIGKILL)
-                self._reap(monotonic() + _GRACE)
+                deadline = monotonic() + _GRACE
+                self._reap(deadline)
+                self._is_alone(deadline)
         self._drain()
         for descriptor in (self._out, self._err):
             if descriptor >= 0:

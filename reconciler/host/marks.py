@@ -109,6 +109,7 @@ def _made(values: Mapping[str, str], leader: int) -> Mark:
         version=get("VERSION", ""),
         component=get("COMPONENT", ""),
         pid=int(pid) if pid.isdecimal() and len(pid) <= _DIGITS else leader if service and not pid else 0,
+        daemon=get("DAEMON", ""),
     )
 
 

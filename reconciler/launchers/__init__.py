@@ -13,6 +13,7 @@ _MODULES = {
     "supervisor": "reconciler.launchers.supervisor",
     "systemd": "reconciler.launchers.systemd",
     "apptainer": "reconciler.launchers.apptainer",
+    "slurm": "reconciler.launchers.slurm",
 }
 
 NAMES = tuple(_MODULES)

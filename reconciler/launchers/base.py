@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 from reconciler.core.model import DaemonState, Finding, Gap, Manager, Note, Process, Role, Unit
 
@@ -61,6 +61,7 @@ class ServiceSpec(NamedTuple):
     stop_seconds: float
     options: Mapping[str, object]  # of this launcher
     spec: str
+    after: tuple[str, ...] = ()  # services that start before it
     on_start: str = ""  # shell lines for when the node is another than at the last start; they may fail
 
 
@@ -103,6 +104,7 @@ class Look(NamedTuple):
     daemon: DaemonState = DaemonState(running=False)  # stays so for a launcher without a daemon of its own
     gaps: tuple[Gap, ...] = ()
     warnings: tuple[str, ...] = ()  # one sentence each, with the command that mends it
+    processes: Mapping[int, Process] = {}  # main processes of its units on other hosts
     findings: tuple[Finding, ...] = ()  # what is wrong, and no step mends
 
 
@@ -127,10 +129,47 @@ class DaemonControl(Protocol):
     """Starts and stops the daemon of a deployment's own, for launchers that have one."""
 
     def start_daemon(self, progress: Callable[[str], None]) -> None:
-        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`."""
+        """Start the manager process and wait until it answers. Raises `host.run.CommandFailed` or `BackendError`.
+
+        Raises `NotYet` where it was asked for and comes later by itself.
+        """
 
     def stop_daemon(self, pid: int, seconds: float) -> None:
         """Stop the manager process and all that it runs; returns when it is gone. Raises `BackendError`."""
+
+    def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
+        """Have another one in its place, that is started from what git wants. Raises as both of these do."""
+
+    def renew_daemon(self, progress: Callable[[str], None]) -> None:
+        """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
+
+
+class Closing(Protocol):
+    """A question on its way."""
+
+    def end(self) -> None:
+        """Nobody wants the answer any more. Any number of times."""
+
+
+_C = TypeVar("_C", bound=Closing)
+
+
+class Shared:
+    """What the backends of one pass ask once for all deployments. Whoever makes one must call `close`."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, Closing] = {}
+
+    def once(self, key: str, ask: Callable[[], _C]) -> _C:
+        """The question of this key, which is sent by whoever comes first."""
+        if key not in self._asked:
+            self._asked[key] = ask()
+        return cast("_C", self._asked[key])
+
+    def close(self) -> None:
+        for question in self._asked.values():
+            question.end()
+        self._asked.clear()
 
 
 class Backend(Protocol):
@@ -173,6 +212,9 @@ class Backend(Protocol):
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         """The state of these units now; an absent one has `State.ABSENT`. Raises `BackendError`."""
 
+    def process(self, unit: Unit) -> Process | None:
+        """The main process of a unit, looked at now; None where it has none. Raises `OSError`."""
+
     def log(self, unit: str) -> Log:
         """Where a person reads what the unit writes, and why it failed."""
 
@@ -181,6 +223,10 @@ class Backend(Protocol):
 
 class BackendError(Exception):
     """A backend refused or could not be reached. The text says what was asked and what it answered."""
+
+
+class NotYet(Exception):  # noqa: N818 - no error: it waits for its turn
+    """What was asked for has been taken and comes later by itself. The text says when, or what it waits for."""
 
 
 class Launcher(Protocol):
@@ -203,4 +249,5 @@ class Launcher(Protocol):
     def check(self, place: Place, service: ServiceSpec) -> str:
         """What stands against running this service with this launcher, or nothing."""
 
-    def backend(self, manager: Manager) -> Backend: ...
+    def backend(self, manager: Manager, shared: Shared | None = None) -> Backend:
+        """What drives it. `shared`: of this pass; none for a look of its own."""

@@ -35,7 +35,8 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = r"[A-Za-z_][A-Za-z0-9_]*\+?="
 _HEADER = re.compile(r"^[#;] managed by reconcile: deployment=(\S+) unit=(\S*) root=(.+)$", re.MULTILINE)
 _INNER = tuple(
-    f"RECONCILE_{name}" for name in ("DEPLOYMENT", "ROOT", "SERVICE", "LAUNCH", "PID", "SPEC", "VERSION", "COMPONENT")
+    f"RECONCILE_{name}"
+    for name in ("DEPLOYMENT", "ROOT", "SERVICE", "LAUNCH", "PID", "SPEC", "VERSION", "COMPONENT")
 )
 _OPERATORS = frozenset((";", ";;", "&", "&&", "|", "|&", "||", "\n"))
 

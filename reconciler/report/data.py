@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change
-from reconciler.core.model import Finding, Gap, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Finding, Gap, Problem, State, Unit
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -122,7 +122,7 @@ def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
         "detail": change.detail,
         "version": running_version(change),
         "wanted": change.wanted or None,
-        "pid": unit.pid if unit and unit.pid else None,
+        "pid": unit.pid % ELSEWHERE if unit and unit.pid else None,
         "healthy": is_healthy(change),
         "since": unit.since if unit and unit.since else None,
         "kind": change.kind.value,

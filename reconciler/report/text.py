@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -220,6 +220,8 @@ def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], sty
     for step, result in found:
         if result.status is Status.DONE or (failed and result.status is Status.BLOCKED):
             continue  # what a failure holds up of the same service goes without saying
+        if result.waits and step.service:
+            continue  # its launcher says why, once for all
         failed = failed or result.status is Status.BLOCKED
         colour = "dim" if result.status is Status.SKIPPED else "red"
         lines = result.message.splitlines()
@@ -289,7 +291,9 @@ def _outcome(deployment: DeploymentReport, style: Style) -> str:
             count = f"{len(services)}" if len(done) == len(services) else f"{len(done)} of {len(services)}"
             told.append(f"{count} {words[1]}")
     failed = sum(1 for result in deployment.results if result.status is Status.FAILED)
-    skipped = " Asked to stop, so not all was done." if deployment.skipped else ""
+    waits = any(result.waits for result in deployment.results)
+    skipped = " What waits comes by itself." if waits else " Asked to stop, so not all was done."
+    skipped = skipped if deployment.skipped else ""
     verdict = style.paint(f"{failed} step{'s' * (failed != 1)} failed. ", "red") if failed else ""
     return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{skipped}"
 
@@ -325,7 +329,7 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
 
 def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
     since = span(now - unit.since) if unit and unit.since else "-"
-    pid = str(unit.pid) if unit and unit.pid else "-"
+    pid = str(unit.pid % ELSEWHERE) if unit and unit.pid else "-"
     name = change.service if len(change.service) <= _WIDEST_NAME else change.service[: _WIDEST_NAME - 1] + "…"
     state = change.state.value
     if change.strays and change.state is State.ABSENT:

@@ -433,6 +433,13 @@ class SimBackend:
         if self.manager.pid == pid:
             self.host.stop_manager(self.manager)
 
+    def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
+        self.stop_daemon(pid, seconds)
+        self.start_daemon(progress)
+
+    def renew_daemon(self, progress: Callable[[str], None]) -> None:
+        self._note("renew_daemon", ())
+
     def reload(self) -> frozenset[str]:
         self._note("reload", ())
         self.host.act()
@@ -526,6 +533,9 @@ class SimBackend:
             found[name] = self.host.unit(self.manager, loaded) if loaded else absent_unit._replace(name=name)
         return found
 
+    def process(self, unit: Unit) -> Process | None:
+        return self.host.processes.get(unit.pid)
+
     def log(self, unit: str) -> Log:
         return Log(files=(f"/logs/{unit}.log",))
 
@@ -605,8 +615,9 @@ class _Hands:
         else:
             backend = self.backends[step.launcher]
             if step.action is Action.RESTART and step.running is not None:
-                backend.stop_daemon(step.running.pid, 10.0)
-            backend.start_daemon(lambda _: None)
+                backend.restart_daemon(step.running.pid, 10.0, lambda _: None)
+            else:
+                backend.start_daemon(lambda _: None)
         return Status.DONE
 
     def _render(self, step: Step) -> Status:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.model import Mark
 from reconciler.host import marks
 
 ENV = {
@@ -46,23 +47,23 @@ def test_the_first_process_of_an_instance_is_the_main_one(size: int) -> None:
     content = environ(told(ENV), size)
     assert marks.wanted("dori/dev")(content)
     assert not marks.wanted("dori/de")(content)
-    assert marks.read_mark(content, 77, b"appinit", leads=False) == (*MARK, 77)
+    assert marks.read_mark(content, 77, b"appinit", leads=False) == Mark(*MARK, 77)
     assert marks.read_instance(content) == ("rpc-dev", ENV)
 
 
 def test_what_stands_in_front_of_an_instance_is_not() -> None:
-    assert marks.read_mark(environ(told(ENV)), 76, b"starter", leads=True) == (*MARK, 1)
+    assert marks.read_mark(environ(told(ENV)), 76, b"starter", leads=True) == Mark(*MARK, 1)
 
 
 def test_in_the_foreground_the_process_in_front_is_the_main_one() -> None:
     """Its pid is the one that the shim had; a first process inside (`--pid`) is none of its own."""
     content = environ(told(ENV | {"RECONCILE_PID": "76"}, ""))
-    assert marks.read_mark(content, 76, b"starter", leads=True) == (*MARK, 76)
-    assert marks.read_mark(content, 77, b"appinit", leads=False) == (*MARK, 76)
+    assert marks.read_mark(content, 76, b"starter", leads=True) == Mark(*MARK, 76)
+    assert marks.read_mark(content, 77, b"appinit", leads=False) == Mark(*MARK, 76)
 
 
 def test_inside_nothing_is_main() -> None:
-    assert marks.read_mark(variables(ENV), 80, b"appinit", leads=True) == (*MARK, 1)
+    assert marks.read_mark(variables(ENV), 80, b"appinit", leads=True) == Mark(*MARK, 1)
 
 
 def test_others_instances_are_foreign() -> None:
@@ -74,7 +75,7 @@ def test_others_instances_are_foreign() -> None:
 
 def test_an_own_variable_of_that_name_is_no_container() -> None:
     env = ENV | {"ENGINE_CONFIG1": "fast", "RECONCILE_PID": "80"}
-    assert marks.read_mark(variables(env), 80, b"server", leads=True) == (*MARK, 80)
+    assert marks.read_mark(variables(env), 80, b"server", leads=True) == Mark(*MARK, 80)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from reconciler.core.model import Mark
 from reconciler.host import proc
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -79,7 +80,7 @@ def test_a_main_process_and_its_mark(deployment: str, start: Start) -> None:
     found, gaps = proc.scan(deployment)
     assert (list(found), gaps) == ([process.pid], ())
     one = found[process.pid]
-    assert one.mark == (deployment, "/srv/jaws", "rpc", "spec-1", "launch-1", "2.8.1", "site", process.pid)
+    assert one.mark == Mark(deployment, "/srv/jaws", "rpc", "spec-1", "launch-1", "2.8.1", "site", process.pid)
     assert one.parent == os.getpid()
     assert before - 1 < one.started < time() + 1
     assert proc.look(process.pid) == one
@@ -236,7 +237,7 @@ def test_the_first_process_of_an_instance_is_a_main_one(deployment: str, start: 
     until(runs(keeper.pid, b"sleep"))
     found, gaps = proc.scan(deployment)
     assert (list(found), gaps) == ([process.pid], ())
-    assert found[process.pid].mark == (deployment, "/srv/jaws", "rpc", "spec-1", "launch-1", "", "", process.pid)
+    assert found[process.pid].mark == Mark(deployment, "/srv/jaws", "rpc", "spec-1", "launch-1", "", "", process.pid)
     assert proc.look(process.pid) == found[process.pid]
     assert proc.instance(process.pid) == ("rpc-dev", marked)
     assert proc.instance(keeper.pid) is None

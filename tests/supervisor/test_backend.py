@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import DaemonState, State
+from reconciler.core.model import DaemonState, Mark, State
 from reconciler.host import proc
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.supervisor import LAUNCHER
@@ -47,7 +47,7 @@ def test_a_service_runs_and_carries_its_marks(site: Site) -> None:
     assert (process.pid, process.parent, process.mark) == (
         unit.pid,
         daemon.pid,
-        (
+        Mark(
             "dori/dev",
             str(site.root),
             "rpc",

@@ -17,7 +17,7 @@ from reconciler.core.digest import digest_of
 from reconciler.core.model import Manager
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.apptainer.words import FEW, KEEPER, NAME, READY, STOP
-from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
+from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
 
 _INSTANCE = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # what Apptainer allows, but for what would be an option or a folder
 _LONGEST = 200  # characters of a name, of which files are named
@@ -88,7 +88,7 @@ class Apptainer:
             )
         return _check_signal(service.stop_signal) or shim.check(service.command, service.env)
 
-    def backend(self, manager: Manager) -> Backend:
+    def backend(self, manager: Manager, shared: Shared | None = None) -> Backend:  # noqa: ARG002 - it asks nothing that others ask too
         from reconciler.launchers.apptainer.backend import ApptainerBackend
 
         return ApptainerBackend(manager)

@@ -150,6 +150,9 @@ class ApptainerBackend:
         except OSError:  # starting will fail at it, and say why
             return records.Record(Stand.ABSENT)
 
+    def process(self, unit: Unit) -> Process | None:
+        return proc.look(unit.pid) if unit.pid else None
+
     def log(self, unit: str) -> Log:
         """The instance's two outputs, after what Apptainer itself said when it was started."""
         return Log(files=(output(self._address, unit), *records.logs(self._configdir(unit), unit)))

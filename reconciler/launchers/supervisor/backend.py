@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from reconciler.core.model import DaemonState, Gap, Manager, Process, State, Unit
-from reconciler.host import files, proc
+from reconciler.core.model import DaemonState, Gap, Manager, Process, Unit
+from reconciler.host import proc
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
-from reconciler.launchers.shim import owner_of
-from reconciler.launchers.supervisor import rpc, starting
+from reconciler.launchers.supervisor import rpc, sections, starting
+from reconciler.launchers.supervisor.programs import ALL, Programs
 
 NAME = "supervisor"
 
 _ANSWER = 10.0  # seconds to wait for an answer
 _POLL = 0.02  # seconds between two looks
-_FEW = 100  # up to so many units are asked by name; supervisord describes 1000 slower than by the number
-_HEADER = 1024  # bytes of a file that hold its header
-
-_STATES = {state.name: state for state in State} | {"UNKNOWN": State.UNKNOWN}
 
 
 class SupervisorBackend:
@@ -30,6 +26,8 @@ class SupervisorBackend:
         self._spec = manager.spec
         self._address = dict(manager.address)
         self._socket = self._address["socket"]
+        self._endpoint = rpc.Endpoint(self._socket)
+        self._programs = Programs(NAME, self._endpoint, seconds)
         self._seconds = seconds
         self._request: rpc.Request | None = None
         self._refused: OSError | None = None
@@ -44,7 +42,7 @@ class SupervisorBackend:
         self.close()
         self._refused = None
         try:
-            self._request = rpc.Request(self._socket, rpc.dumps("supervisor.getAllProcessInfo"), self._seconds)
+            self._request = rpc.Request(self._endpoint, rpc.dumps(ALL), self._seconds)
         except OSError as error:
             self._refused = error
 
@@ -52,14 +50,14 @@ class SupervisorBackend:
         if self._request is None and (self._refused is None or self._has_come_up(processes)):
             self.ask()
         request, self._request = self._request, None
-        claimed, copies, gaps = self._claimed()
+        claimed, copies, gaps = sections.read(NAME, self._address["units"], self._address["deployment"])
         if request is None:
             return self._unanswered(claimed, gaps, processes)._replace(copies=copies)
         peer = _process(request.peer.pid, processes)
         problem = _stranger(request.peer) or self._other_owner(peer, processes)
         daemon = DaemonState(running=False) if problem else _daemon_state(request.peer.pid, peer)
         try:
-            units = {} if problem else self._units(request)
+            units = {} if problem else self._programs.read(request)
         except rpc.RpcError as error:
             problem, units = str(error), {}
         except rpc.Fault as fault:
@@ -71,16 +69,6 @@ class SupervisorBackend:
             gaps = (*gaps, self._gap(f"supervisord (pid {request.peer.pid}) at {self._socket}: {problem}"))
         named = {(NAME, name): unit for name, unit in units.items()}
         return Look(named, claimed, copies, daemon=daemon, gaps=gaps)
-
-    def _units(self, request: rpc.Request) -> dict[str, Unit]:
-        infos = rpc.read_infos(request.read())
-        units = {}
-        for info in infos:
-            if isinstance(info, rpc.Fault):
-                raise info
-            unit = _unit(info)
-            units[unit.name] = unit
-        return units
 
     def _unanswered(
         self, claimed: dict[tuple[str, str], str], gaps: tuple[Gap, ...], processes: Mapping[int, Process]
@@ -126,10 +114,11 @@ class SupervisorBackend:
 
     def _is_daemon(self, process: Process | None) -> bool:
         mark = process.mark if process else None
-        return mark is not None and (mark.deployment, mark.root, mark.service) == (
-            self._address["deployment"],
-            self._address["root"],
-            "",
+        own = (self._address["deployment"], self._address["root"], "")
+        return (
+            mark is not None
+            and (mark.deployment, mark.root, mark.service) == own
+            and mark.daemon in ("", NAME)  # the job of another launcher has a supervisord too
         )
 
     def _other_owner(self, daemon: Process | None, ours: Mapping[int, Process]) -> str:
@@ -142,57 +131,11 @@ class SupervisorBackend:
             return ""
         return f"it belongs to deployment {mark.deployment} in {mark.root}; give one of them another `paths.run`"
 
-    def _claimed(self) -> tuple[dict[tuple[str, str], str], tuple[str, ...], tuple[Gap, ...]]:
-        """Units that a file of ours in the include folder names, with those files, and further files that do.
-
-        Of several, supervisord goes by the one that it reads last. Ours is the one that is called as the unit.
-        """
-        folder = self._address["units"]
-        found: dict[str, list[str]] = {}
-        gaps = []
-        try:
-            names = os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}, (), ()
-        except OSError as error:
-            return {}, (), (self._gap(f"{folder} cannot be listed: {error.strerror}"),)
-        for name in sorted(names):
-            if not name.endswith(".conf") or name.startswith("."):
-                continue
-            path = f"{folder}/{name}"
-            try:
-                owner = owner_of(files.head(path, _HEADER))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                gaps.append(Gap("file", path, f"{path} cannot be read: {error.strerror}"))
-                continue
-            if owner and owner.unit and owner.deployment == self._address["deployment"]:
-                found.setdefault(owner.unit, []).append(path)
-        claimed = {}
-        for unit, paths in found.items():
-            own = f"{folder}/{unit}.conf"
-            claimed[NAME, unit] = paths.pop(paths.index(own) if own in paths else 0)
-        return claimed, tuple(path for paths in found.values() for path in paths), tuple(gaps)
-
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
-        found = self._few(names) if len(names) <= _FEW else self._all()
-        return {name: found.get(name) or Unit(NAME, name, State.ABSENT) for name in names}
+        return self._programs.units(names)
 
-    def _all(self) -> dict[str, Unit]:
-        with _told(self._socket, "supervisor.getAllProcessInfo"):
-            return self._units(rpc.Request(self._socket, rpc.dumps("supervisor.getAllProcessInfo"), self._seconds))
-
-    def _few(self, names: Sequence[str]) -> dict[str, Unit]:
-        if not names:
-            return {}
-        calls: list[object] = [{"methodName": "supervisor.getProcessInfo", "params": [name]} for name in names]
-        with _told(self._socket, "supervisor.getProcessInfo"):
-            request = rpc.Request(self._socket, rpc.dumps("system.multicall", calls), self._seconds)
-            infos = rpc.read_infos(request.read())
-            if len(infos) != len(names):
-                raise rpc.RpcError("the answer has another number of processes")
-            return {name: _found(name, info) for name, info in zip(names, infos, strict=True)}
+    def process(self, unit: Unit) -> Process | None:
+        return proc.look(unit.pid) if unit.pid else None
 
     def log(self, unit: str) -> Log:
         return Log(files=(f"{self._address['logs']}/{unit}.log",))
@@ -208,50 +151,19 @@ class SupervisorBackend:
     # ------------------------------------------------------------ driving
 
     def reload(self) -> frozenset[str]:
-        try:
-            answer = self._call("supervisor.reloadConfig")
-        except rpc.Fault as fault:
-            reason = fault.text.removeprefix("CANT_REREAD: ")
-            raise BackendError(f"supervisord cannot read its configuration and uses nothing of it: {reason}") from None
-        match answer:
-            case [[list(_), list(changed), list(_)]]:
-                return frozenset(map(str, changed))
-        raise BackendError(f"supervisord answered reloadConfig with {answer!r}")
+        return self._programs.reload()
 
     def add(self, units: Sequence[str]) -> Sequence[Outcome]:
-        return self._each("supervisor.addProcessGroup", units, fine=(rpc.ALREADY_ADDED,))
+        return self._programs.add(units)
 
     def remove(self, units: Sequence[str]) -> Sequence[Outcome]:
-        return self._each("supervisor.removeProcessGroup", units, fine=(rpc.BAD_NAME,))
+        return self._programs.remove(units)
 
     def stop(self, units: Sequence[str]) -> Sequence[Outcome]:
-        # Never waiting: supervisord would answer a second later, and one after the other. What it does not know
-        # is down: a killed pass may have removed a unit and left its files.
-        return self._each("supervisor.stopProcess", units, False, fine=(rpc.NOT_RUNNING, rpc.BAD_NAME))
+        return self._programs.stop(units)
 
     def start(self, units: Sequence[str]) -> Sequence[Outcome]:
-        """Each start is asked together with the state after it: of a unit that is still stopping supervisord
-        says that it was started, and does nothing."""
-        calls: list[tuple[str, rpc.Params]] = []
-        for unit in units:
-            calls += [("supervisor.startProcess", (unit, False)), ("supervisor.getProcessInfo", (unit,))]
-        results = self._multicall("supervisor.startProcess", calls)
-        return [Outcome(unit, _start_error(*pair)) for unit, pair in zip(units, _pairs(results), strict=True)]
-
-    def _each(self, method: str, units: Sequence[str], *params: object, fine: tuple[int, ...]) -> list[Outcome]:
-        results = self._multicall(method, [(method, (unit, *params)) for unit in units])
-        return [
-            Outcome(unit, result.text if isinstance(result, rpc.Fault) and result.code not in fine else "")
-            for unit, result in zip(units, results, strict=True)
-        ]
-
-    def _multicall(self, method: str, calls: Sequence[tuple[str, rpc.Params]]) -> list[object]:
-        with _told(self._socket, method):
-            return list(rpc.multicall(self._socket, self._seconds, calls))
-
-    def _call(self, method: str, *params: object) -> object:
-        with _told(self._socket, method, pass_faults=True):
-            return rpc.call(self._socket, self._seconds, method, *params)
+        return self._programs.start(units)
 
     # ------------------------------------------------------------ the daemon itself
 
@@ -266,7 +178,7 @@ class SupervisorBackend:
 
     def _answers(self) -> bool:
         try:
-            request = rpc.Request(self._socket, rpc.dumps("supervisor.getState"), self._seconds)
+            request = rpc.Request(self._endpoint, rpc.dumps("supervisor.getState"), self._seconds)
         except OSError:
             return False
         try:
@@ -336,6 +248,13 @@ class SupervisorBackend:
             if not proc.wait_gone([(pid, daemon.started)], 5.0):
                 raise BackendError(f"supervisord (pid {pid}) is still there after SIGKILL")
 
+    def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
+        self.stop_daemon(pid, seconds)
+        self.start_daemon(progress)
+
+    def renew_daemon(self, progress: Callable[[str], None]) -> None:
+        """It goes on until somebody ends it."""
+
     def _ends(self, daemon: Process, seconds: float) -> bool:
         """Whether it ends in time. It looks at signals once a second, or when somebody asks it something."""
         until = time.monotonic() + seconds
@@ -348,7 +267,7 @@ class SupervisorBackend:
     def _peer(self) -> int:
         """The pid of the process that listens; 0 where none does."""
         try:
-            request = rpc.Request(self._socket, rpc.dumps("supervisor.getState"), self._seconds)
+            request = rpc.Request(self._endpoint, rpc.dumps("supervisor.getState"), self._seconds)
         except OSError:
             return 0
         request.close()
@@ -357,31 +276,12 @@ class SupervisorBackend:
     def _stop_all(self, until: float) -> None:
         """As far as it goes: whatever stands in the way, the signal follows. Each question wakes supervisord."""
         try:
-            running = [unit.name for unit in self._all().values() if not unit.state.down]
+            running = [unit.name for unit in self._programs.all().values() if not unit.state.down]
             self.stop(running)
             while time.monotonic() < until and any(not unit.state.down for unit in self.units(running).values()):
                 time.sleep(_POLL)
         except BackendError:
             return
-
-
-class _told:  # noqa: N801 - reads as a word
-    """Turns what can go wrong with a request into a `BackendError` that says what was asked."""
-
-    def __init__(self, socket: str, method: str, *, pass_faults: bool = False) -> None:
-        self._socket, self._method, self._pass = socket, method, pass_faults
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, rpc.Fault) and not self._pass:
-            raise BackendError(f"supervisord refused {self._method}: {error.text}") from error
-        if isinstance(error, rpc.RpcError):
-            raise BackendError(f"supervisord at {self._socket} was asked {self._method}: {error}") from error
-        if isinstance(error, OSError):
-            why = error.strerror or error
-            raise BackendError(f"supervisord cannot be asked {self._method} at {self._socket}: {why}") from error
 
 
 # ---------------------------------------------------------------- reading answers
@@ -403,48 +303,3 @@ def _daemon_state(pid: int, process: Process | None) -> DaemonState:
 
 def _stranger(peer: rpc.Peer) -> str:
     return "" if peer.uid in (os.geteuid(), 0) else f"it belongs to another account (uid {peer.uid})"
-
-
-def _found(name: str, info: rpc.Info | rpc.Fault) -> Unit:
-    if not isinstance(info, rpc.Fault):
-        return _unit(info)
-    if info.code == rpc.BAD_NAME:
-        return Unit(NAME, name, State.ABSENT)
-    raise info
-
-
-def _unit(info: rpc.Info) -> Unit:
-    name, group = str(info["name"]), str(info["group"])
-    state = _STATES.get(str(info["statename"]), State.UNKNOWN)
-    ended = state in (State.STOPPED, State.EXITED, State.FATAL, State.BACKOFF)
-    return Unit(
-        launcher=NAME,
-        name=name if name == group else f"{group}:{name}",
-        state=state,
-        pid=int(info["pid"]),
-        since=float(info["stop" if ended and info["stop"] else "start"]),
-        detail=_detail(state, info),
-    )
-
-
-def _detail(state: State, info: rpc.Info) -> str:
-    """supervisord's own words, where they say more than the state does."""
-    if state is State.EXITED:
-        return f"exit status {info['exitstatus']}"
-    if state in (State.FATAL, State.BACKOFF):
-        return str(info["spawnerr"] or info["description"])
-    if state is State.STOPPED and not info["start"]:
-        return "not started yet"
-    return ""
-
-
-def _pairs(results: Sequence[object]) -> Iterator[tuple[object, object]]:
-    yield from zip(results[::2], results[1::2], strict=True)
-
-
-def _start_error(started: object, after: object) -> str:
-    """Whether a start was taken. What became of it is for `units` to tell: BACKOFF may follow in any case."""
-    state = after.get("statename") if isinstance(after, dict) else ""
-    if isinstance(started, rpc.Fault):
-        return "" if started.code in (rpc.ALREADY_STARTED, rpc.SPAWN_ERROR) else started.text
-    return "it is still stopping" if state == "STOPPING" else ""

@@ -1,4 +1,4 @@
-"""XML-RPC with supervisord over its unix socket: one connection for each request.
+"""XML-RPC with supervisord, over its unix socket or its port: one connection for each request.
 
 `xmlrpc.client` takes longer to import than a whole pass with nothing to do may last, and longer to
 parse than supervisord to answer. What supervisord sends is regular, so regular expressions read it;
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
-from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import AF_INET, AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -46,8 +46,21 @@ class Fault(Exception):  # noqa: N818 - its name in XML-RPC
         super().__init__(text)
 
 
+class Endpoint(NamedTuple):
+    """Where a supervisord listens: a unix socket, or a port, which takes a user's name and password."""
+
+    path: str  # of the socket; empty: a port
+    host: str = ""
+    port: int = 0
+    username: str = ""
+    password: str = ""
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
+
 class Peer(NamedTuple):
-    """The process that listens on the socket."""
+    """The process that listens on a unix socket; behind a port nobody can tell."""
 
     pid: int
     uid: int
@@ -56,15 +69,15 @@ class Peer(NamedTuple):
 class Request:
     """One request on its way. Raises `OSError` where nobody listens."""
 
-    def __init__(self, path: str, body: str, seconds: float) -> None:
+    def __init__(self, endpoint: Endpoint, body: str, seconds: float) -> None:
         self._until = monotonic() + seconds
         self._seconds = seconds
-        self._socket = socket(AF_UNIX, SOCK_STREAM)
+        self._socket = socket(AF_UNIX if endpoint.path else AF_INET, SOCK_STREAM)
         try:
             self._socket.settimeout(seconds)
-            self._socket.connect(path)
-            self.peer = _peer(self._socket)
-            self._socket.sendall(_http(body))
+            self._socket.connect(endpoint.path or (endpoint.host, endpoint.port))
+            self.peer = _peer(self._socket) if endpoint.path else Peer(0, 0)
+            self._socket.sendall(_http(body, endpoint))
         except BaseException:
             self._socket.close()
             raise
@@ -112,23 +125,32 @@ def _peer(connection: socket) -> Peer:
     return Peer(pid, uid)
 
 
-def _http(body: str) -> bytes:
+def _http(body: str, endpoint: Endpoint) -> bytes:
     content = body.encode("ascii", "xmlcharrefreplace")
     # 1.0: the answer ends with the connection, whatever length it declares.
-    return b"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+    head = b"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n" % len(content)
+    return b"%b%b\r\n%b" % (head, _authorization(endpoint), content)
 
 
-def call(path: str, seconds: float, method: str, *params: object) -> object:
+def _authorization(endpoint: Endpoint) -> bytes:
+    if not endpoint.username:
+        return b""
+    from binascii import b2a_base64
+
+    return b"Authorization: Basic " + b2a_base64(f"{endpoint.username}:{endpoint.password}".encode()).strip() + b"\r\n"
+
+
+def call(endpoint: Endpoint, seconds: float, method: str, *params: object) -> object:
     """Ask one thing. Raises `OSError`, `RpcError`, `Fault`."""
-    return loads(Request(path, dumps(method, *params), seconds).read())
+    return loads(Request(endpoint, dumps(method, *params), seconds).read())
 
 
-def multicall(path: str, seconds: float, calls: Sequence[tuple[str, Params]]) -> Iterator[object]:
+def multicall(endpoint: Endpoint, seconds: float, calls: Sequence[tuple[str, Params]]) -> Iterator[object]:
     """Ask many things in few requests; where supervisord refuses one, its result is a `Fault`."""
     for at in range(0, len(calls), _CALLS):
         part = calls[at : at + _CALLS]
         structs = [{"methodName": method, "params": list(params)} for method, params in part]
-        results = call(path, seconds + _EACH * len(part), "system.multicall", structs)
+        results = call(endpoint, seconds + _EACH * len(part), "system.multicall", structs)
         if not isinstance(results, list) or len(results) != len(part):
             raise RpcError("supervisord answered another number of requests than it was asked")
         yield from map(_result, results)

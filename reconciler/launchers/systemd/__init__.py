@@ -17,7 +17,17 @@ from reconciler.core.digest import digest_of
 from reconciler.core.model import Manager, Role
 from reconciler.host.detached import SERVICE_PATH
 from reconciler.launchers import scripts, shim
-from reconciler.launchers.base import Backend, Container, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec
+from reconciler.launchers.base import (
+    Backend,
+    Container,
+    Mode,
+    Option,
+    Place,
+    RenderedFile,
+    Rendering,
+    ServiceSpec,
+    Shared,
+)
 from reconciler.launchers.systemd import instance, unit_file
 
 NAME = "systemd"
@@ -113,7 +123,7 @@ class Systemd:
             return f"systemd: {service.unit[:40]}... is longer than the {_LONGEST} characters of a unit's name"
         return _check_options(service) or _check_instance(service) or shim.check(service.command, service.env)
 
-    def backend(self, manager: Manager) -> Backend:
+    def backend(self, manager: Manager, shared: Shared | None = None) -> Backend:  # noqa: ARG002 - it asks nothing that others ask too
         from reconciler.launchers.systemd.backend import SystemdBackend
 
         return SystemdBackend(manager)

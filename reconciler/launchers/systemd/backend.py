@@ -161,6 +161,9 @@ class SystemdBackend:
         except OSError:
             return None
 
+    def process(self, unit: Unit) -> Process | None:
+        return proc.look(unit.pid) if unit.pid else None
+
     def log(self, unit: str) -> Log:
         """An instance's own output is in files of Apptainer; why it could not be started is in the journal."""
         command = ("journalctl", self._control.word, "-u", unit)

@@ -1,0 +1,53 @@
+"""How a pass finds the supervisord in a job: by the note that it leaves when it listens, where all nodes see it."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import NamedTuple
+
+from reconciler.host import files, proc
+
+
+class Contact(NamedTuple):
+    """Where the supervisord of a job listens. The key opens its port, so the note is the account's own (0600)."""
+
+    job: int
+    node: str
+    space: str  # in which its process ids mean something
+    port: int
+    key: str
+
+
+def space() -> str:
+    """Names the process ids of this host since its boot: the same for two processes that can see each other."""
+    return f"{proc.boot_id()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def path(folder: str, job: int) -> str:
+    return f"{folder}/{job}.json"
+
+
+def write(folder: str, contact: Contact) -> None:
+    """Leave the note, and take away those of jobs that were before. Raises `OSError`."""
+    files.make_folder(folder, 0o700)
+    files.write(path(folder, contact.job), json.dumps(contact._asdict()).encode(), 0o600)
+    for name in os.listdir(folder):
+        if name.endswith(".json") and name != f"{contact.job}.json":
+            with suppress(OSError):
+                os.unlink(f"{folder}/{name}")
+
+
+def read(folder: str, job: int) -> Contact | None:
+    """The note of this job; None where there is none. Raises `OSError` for one that cannot be read or understood."""
+    try:
+        found = json.loads(files.read(path(folder, job)))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise OSError(5, f"is no note of a job ({error})", path(folder, job)) from error
+    match found:
+        case {"job": int(number), "node": str(node), "space": str(where), "port": int(port), "key": str(key)}:
+            return Contact(number, node, where, port, key)
+    raise OSError(5, "is no note of a job", path(folder, job))
