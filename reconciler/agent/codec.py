@@ -21,6 +21,7 @@ from reconciler.core.model import (
     Policy,
     Role,
     Service,
+    Unmanaged,
 )
 
 _ROLES = {role.value: role for role in Role}
@@ -60,12 +61,18 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         policy=Policy(*data["policy"]),
         spare_managers=tuple(map(_manager, data["spare_managers"])),
         notes=tuple(Note(*row) for row in data["notes"]),
+        unmanaged=tuple(map(_unmanaged, data["unmanaged"])),
     )
 
 
 def _service(row: list[Any]) -> Service:
     service = Service._make(row)
     return service._replace(after=tuple(service.after))
+
+
+def _unmanaged(row: list[Any]) -> Unmanaged:
+    one = Unmanaged._make(row)
+    return one._replace(names=tuple((launcher, unit) for launcher, unit in one.names), files=tuple(one.files))
 
 
 def _file(row: list[Any]) -> File:

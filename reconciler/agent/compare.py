@@ -8,7 +8,7 @@ from reconciler.core.diff import diff
 from reconciler.core.model import Compiled, Deployment, FileState, Problem, without_services
 from reconciler.core.plan import make_plan
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
-from reconciler.core.simulated import as_applied, nothing
+from reconciler.core.simulated import all_up, as_applied, nothing
 from reconciler.desired import Facts, Tree, compile_site, sites
 
 
@@ -32,7 +32,7 @@ def compare(
             continue
         pairs = _pairs(old.compiled if old else {}, new.compiled if new else {}, environments)
         compared += len(pairs)
-        deployments = tuple(report for report in map(_report, pairs) if _differs(report))
+        deployments = tuple(report for pair in pairs if _differs(report := _report(pair)) or _other_watch(pair))
         if deployments:
             reports.append(PassReport(name, after[0], "", "", "", deployments))
     return Comparison(before[0], after[0], tuple(reports), compared, tuple(dict.fromkeys(problems)))
@@ -59,7 +59,7 @@ def _report(pair: _Pair) -> DeploymentReport:
     files = {**{file.path: FileState("") for file in desired.files}, **host.observed.files}
     builds = {i.id: i.digest for i in old.deployment.installs} if old else {}
     installs = {i.id: builds.get(i.id) == i.digest for i in desired.installs}
-    observed = host.observed._replace(files=files, installs=installs)
+    observed = host.observed._replace(files=files, installs=installs, unmanaged=all_up(desired))
     plan = make_plan(desired, diff(desired, observed, host.inventory, new.fields if new else {}))
     return DeploymentReport(plan, desired, observed, (), applied=False)
 
@@ -73,3 +73,9 @@ def _none_left(old: Compiled | None) -> Deployment:
 
 def _differs(report: DeploymentReport) -> bool:
     return bool(report.plan.steps) or any(change.held for change in report.plan.diff.changes)
+
+
+def _other_watch(pair: _Pair) -> bool:
+    """Other services than before are left to others, or are looked at in another way."""
+    old, new = ({*compiled.deployment.unmanaged} if compiled else set() for compiled in pair)
+    return old != new

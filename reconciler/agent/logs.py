@@ -10,7 +10,7 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Deployment, Inventory, Manager, Origin, Problem
+from reconciler.core.model import Deployment, Inventory, Manager, Origin, Problem, Unmanaged
 from reconciler.host.tail import CommandTail, FileTail, Tail
 from reconciler.launchers import NAMES, launcher
 from reconciler.launchers.base import Log
@@ -66,9 +66,17 @@ class _Known(NamedTuple):
         """Launcher and unit by service. What was applied counts before what git wants since."""
         wanted = self.desired.services if self.desired else ()
         owned = self.inventory.services
-        return {one.name: (one.launcher, one.unit) for one in wanted} | {
-            name: (one.launcher, one.unit) for name, one in owned.items()
-        }
+        others = {one.name: (one.launcher, one.unit) for one in self._others()}
+        return (
+            others
+            | {one.name: (one.launcher, one.unit) for one in wanted}
+            | {name: (one.launcher, one.unit) for name, one in owned.items()}
+        )
+
+    def _others(self) -> list[Unmanaged]:
+        """Services that others run under a launcher that is in use here."""
+        others = self.desired.unmanaged if self.desired else ()
+        return [one for one in others if one.unit and one.launcher in self.managers()]
 
     def managers(self) -> Mapping[str, Manager]:
         wanted = self.desired.managers if self.desired else ()

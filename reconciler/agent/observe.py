@@ -57,7 +57,7 @@ class Observation:
         processes, gaps = self._processes()
         disk = _disk(self.desired, self.inventory)
         answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
-        if _unkept(processes, answers.values()):
+        if _unkept(processes, answers.values(), {one.name for one in self.desired.unmanaged}):
             # A launcher that restarts a process between its answer and our look makes it seem left over:
             # look at the processes first, and ask then.
             processes, gaps = self._processes()
@@ -98,6 +98,7 @@ class Observation:
             remains=remains,
             outdated=outdated,
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
+            unmanaged=self._unmanaged(answers),
             findings=(*findings, *(found for look in answers.values() for found in look.findings)),
         )
 
@@ -127,6 +128,13 @@ class Observation:
         wanted = {file.path for file in self.desired.files}
         folders = sorted({os.path.dirname(file.path) for file in self.desired.files if file.role in _GENERATED})
         return tuple(path for path in _headed(folders, self.desired.id) if path not in wanted)
+
+    def _unmanaged(self, answers: Mapping[str, Look]) -> Mapping[str, Unit]:
+        if not self.desired.unmanaged:
+            return {}
+        from reconciler.agent.unmanaged import look
+
+        return look(self.desired, self.backends, answers)
 
     def _old_notes(self) -> tuple[str, ...]:
         """Notes of services that git no longer has, or that need none any more."""
@@ -174,10 +182,11 @@ def _presumed(desired: Deployment, name: str, owned: Owned) -> Mark:
     return Mark(desired.id, desired.root, name, owned.spec, owned.launch, owned.version, "", owned.pid)
 
 
-def _unkept(processes: Mapping[int, Process], looks: Iterable[Look]) -> bool:
-    """There is a main process of ours that no launcher has named."""
+def _unkept(processes: Mapping[int, Process], looks: Iterable[Look], others: set[str]) -> bool:
+    """There is a main process of ours that no launcher has named. `others`: services that may have such."""
     kept = {unit.pid for look in looks for unit in look.units.values()}
-    return any(p.mark is not None and p.mark.service and pid not in kept for pid, p in processes.items())
+    mains = {pid: p.mark.service for pid, p in processes.items() if p.mark is not None and p.mark.service}
+    return any(pid not in kept and service not in others for pid, service in mains.items())
 
 
 class _Disk(NamedTuple):

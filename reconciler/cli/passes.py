@@ -67,13 +67,14 @@ def status(options: Namespace) -> int:
 
 
 def _standing(report: PassReport) -> int:
-    """Of what runs: 1 where something is down or cannot be told, 2 where it is not what git wants."""
+    """Of what runs: 1 where something is down, wrong or cannot be told, 2 where it is not what git wants."""
     from reconciler.report.data import is_healthy
 
     changes = [change for deployment in report.deployments for change in deployment.plan.diff.changes]
     if report.problems:
         return 3
-    if any(notice.failed for notice in report.notices) or not all(is_healthy(c) for c in changes if c.wanted):
+    wrong = any(notice.failed for notice in report.notices) or any(d.findings for d in report.deployments)
+    if wrong or not all(is_healthy(c) for c in changes if c.wanted):
         return 1
     return 2 if any(deployment.plan.steps or deployment.plan.held for deployment in report.deployments) else 0
 

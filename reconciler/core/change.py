@@ -108,6 +108,7 @@ class Change(NamedTuple):
     renamed_from: str = ""
     held: Hold = Hold.NONE
     detail: str = ""  # the launcher's own words on the state
+    managed: bool = True  # False: others run it, and it is only looked at
     taken: bool = False  # the unit of its name is somebody else's: what it does is not this service's doing
 
     @property

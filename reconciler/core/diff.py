@@ -35,6 +35,7 @@ from reconciler.core.filediff import diff_files, files_by_service, stale_files, 
 from reconciler.core.model import Deployment, Inventory, Mark, Observed, Owned, Process, Role, Service, State, Unit
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
+from reconciler.core.unmanaged import left_alone
 from reconciler.core.view import Fields, View
 from reconciler.core.why import down_reason, field_reasons, move_reason
 
@@ -66,7 +67,8 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     daemons = tuple(judge_daemon(view, manager, files) for manager in sorted(desired.managers) if manager.is_daemon)
     daemons = tuple(wait_for_known(view, daemon) for daemon in daemons)
     orphans = find_orphans(view)
-    changes = sorted([*_wanted(view, files, daemons, orphans), *unwanted(view, orphans)], key=_service)
+    found = (*_wanted(view, files, daemons, orphans), *unwanted(view, orphans), *left_alone(view))
+    changes = sorted(found, key=_service)
     changes = join_renames(view, changes)
     changes = hold_waiting(daemons, changes)
     changes = hold_removals(view, changes)

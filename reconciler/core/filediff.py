@@ -79,7 +79,7 @@ def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Ma
     kept = {path for daemon in kept_daemons for path in dict(daemon.address).values()}
     ours = {path for path, written in view.inventory.files.items() if written and _stands(view, path) == written}
     ours |= {path for path in (*claimed, *view.observed.remains) if _stands(view, path)}
-    return tuple(sorted(ours - wanted - kept - view.observed.copies.keys()))
+    return tuple(sorted(ours - wanted - kept - view.others_files() - view.observed.copies.keys()))
 
 
 def _stands(view: View, path: str) -> str:

@@ -94,6 +94,19 @@ class Service(NamedTuple):
     mounted: tuple[str, ...] = ()  # paths of the host that its container shows inside
 
 
+class Unmanaged(NamedTuple):
+    """A service that others run: it is looked at, and nothing is ever done about it."""
+
+    name: str
+    group: str
+    launcher: str  # that keeps it; "process" where it is seen by its command line
+    unit: str  # its name there; empty where it is seen by its command line
+    process: str  # a pattern that its command line holds
+    user: str  # whose process it is; empty: anybody's
+    names: tuple[tuple[str, str], ...]  # launcher and unit of what was perhaps started for it when it was ours
+    files: tuple[str, ...]  # that were perhaps written for it then
+
+
 class Note(NamedTuple):
     """A file of this host in which a start leaves word of what went wrong without keeping it from starting."""
 
@@ -166,6 +179,7 @@ class Deployment(NamedTuple):
     policy: Policy
     spare_managers: tuple[Manager, ...] = ()  # of launchers that it does not use, and that need no daemon
     notes: tuple[Note, ...] = ()
+    unmanaged: tuple[Unmanaged, ...] = ()
 
     @property
     def id(self) -> str:
@@ -322,6 +336,7 @@ class Observed(NamedTuple):
     outdated: Mapping[int, str] = {}  # by pid: why what it runs from is no longer what stands in its place
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
     findings: tuple[Finding, ...] = ()
+    unmanaged: Mapping[str, Unit] = {}  # by service; one that could not be looked at is missing
     shut: Mapping[str, Shut | None] = {}  # by service that some window names; "": for all others
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, Kind
 from reconciler.core.model import Service, State
+from reconciler.core.unmanaged import is_down
 from reconciler.core.view import View
 
 
@@ -41,8 +42,9 @@ def block_dependents(view: View, changes: Sequence[Change]) -> list[Change]:
     for service in sorted(view.desired.services, key=lambda service: (order[service.name], service.name)):
         change = by_name[service.name]
         lacking = [name for name in service.after if name in view.services and not _will_be_up(view, by_name[name])]
-        if lacking and change.act.starts:
-            by_name[service.name] = _blocked(change, lacking)
+        theirs = [name for name in service.after if is_down(view, name)]
+        if (lacking or theirs) and change.act.starts:
+            by_name[service.name] = _blocked(change, lacking, theirs)
     return [by_name[change.service] for change in changes]
 
 
@@ -51,11 +53,14 @@ def _will_be_up(view: View, change: Change) -> bool:
     return up or change.act.starts
 
 
-def _blocked(change: Change, lacking: Sequence[str]) -> Change:
+def _blocked(change: Change, lacking: Sequence[str], theirs: Sequence[str]) -> Change:
+    """`theirs`: services that others have to start."""
+    why = [f"waits for {', '.join(lacking)}, which is not up"] if lacking else []
+    why += [f"waits for {', '.join(theirs)}, which is not up and not managed: others start it"] if theirs else []
     return change._replace(
         kind=Kind.BLOCKED,
         act=Act.NONE,
-        reasons=(*change.reasons, f"waits for {', '.join(lacking)}, which is not up"),
+        reasons=(*change.reasons, *why),
         restarts=(),
         replaces=(),
         strays=(),

@@ -15,7 +15,7 @@ def find_orphans(view: View) -> Mapping[str, tuple[OldUnit, ...]]:
     found: dict[str, list[OldUnit]] = {}
     known = {*(UnitName(*name) for name in view.observed.units), *(UnitName(*name) for name in view.observed.claimed)}
     for name in sorted(known - view.wanted_units.keys()):
-        if view.has_manager(name.launcher) and not view.is_foreign(view.unit(name)):
+        if view.has_manager(name.launcher) and not view.is_others(name) and not view.is_foreign(view.unit(name)):
             found.setdefault(_service_of(view, name), []).append(OldUnit(*name, _running(view, name)))
     return {service: tuple(names) for service, names in found.items()}
 
@@ -34,7 +34,7 @@ def _service_of(view: View, name: UnitName) -> str:
 
 def unwanted(view: View, orphans: Mapping[str, tuple[OldUnit, ...]]) -> Iterator[Change]:
     """One change for every service of ours that git no longer has: running, left running, or once applied."""
-    names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys()
+    names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys() - view.unmanaged.keys()
     for service in sorted(names):
         yield _removal(view, service, orphans.get(service, ()))
 
@@ -170,7 +170,7 @@ def hold_removals(view: View, changes: Sequence[Change]) -> list[Change]:
     if removals and view.forgetful:
         why = f"{view.forgetful}: nothing is removed in this pass"
         return [change.hold(Hold.BUDGET, why) if change.service in removals else change for change in changes]
-    ours = sum(1 for change in changes if change.kind is not Kind.CREATE)
+    ours = sum(1 for change in changes if change.kind is not Kind.CREATE and change.managed)
     limit = removal_limit(view, ours)
     if len(removals) <= limit:
         return list(changes)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from reconciler.core.model import (
     Compiled,
     DaemonState,
+    Deployment,
     FileState,
     Inventory,
     Mark,
@@ -57,9 +58,15 @@ def as_applied(compiled: Compiled) -> Applied:
             for manager in desired.managers
         },
         claimed={},
+        unmanaged=all_up(desired),
     )
     files = {file.path: file.digest for file in desired.files}
     return Applied(observed, Inventory(owned, files, desired.managers, (desired.root,)))
+
+
+def all_up(desired: Deployment) -> dict[str, Unit]:
+    """The services that others run, as if they did: of a repo alone nobody can say it."""
+    return {one.name: Unit(one.launcher, one.unit, State.RUNNING) for one in desired.unmanaged}
 
 
 def nothing(now: float = 2.0) -> Applied:

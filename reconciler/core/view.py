@@ -51,7 +51,11 @@ class View:
         self.kept = {unit.pid for unit in observed.units.values() if unit.pid}
         self.owned_units = {UnitName(owned.launcher, owned.unit): name for name, owned in inventory.services.items()}
         self.shims = {file.services[0]: file for file in desired.files if file.role is Role.SHIM and file.services}
-        self.strays = _strays(observed, self.kept)
+        self.unmanaged = {one.name: one for one in desired.unmanaged}
+        self._others = _others_units(desired, inventory)
+        self.strays = {
+            name: found for name, found in _strays(observed, self.kept).items() if name not in self.unmanaged
+        }
 
     def unit(self, name: UnitName) -> Unit:
         unseen = State.UNKNOWN if name.launcher in self.blind else State.ABSENT
@@ -59,6 +63,19 @@ class View:
 
     def process(self, unit: Unit) -> Process | None:
         return self.observed.processes.get(unit.pid) if unit.pid else None
+
+    def is_others(self, name: UnitName) -> bool:
+        """A unit of a service that others run, be it one of ours from before."""
+        if not self.unmanaged or name in self.wanted_units:
+            return False
+        process = self.process(self.unit(name))
+        marked = process is not None and process.mark is not None and process.mark.service in self.unmanaged
+        return marked or name in self._others
+
+    def others_files(self) -> set[str]:
+        """What was written for those services when they were ours: they may be started from it again."""
+        described = {path for name, path in self.observed.claimed.items() if self.is_others(UnitName(*name))}
+        return described.union(*(one.files for one in self.unmanaged.values()))
 
     def has_manager(self, launcher: str) -> bool:
         """Something knows this launcher's units, or will when it is started, or may, for all that can be seen."""
@@ -173,6 +190,12 @@ def _closed(desired: Deployment, unreadable: Mapping[str, str]) -> Mapping[str, 
     if not unreadable:
         return {}
     return {name: unreadable[file.path] for file in desired.files if file.path in unreadable for name in file.services}
+
+
+def _others_units(desired: Deployment, inventory: Inventory) -> frozenset[UnitName]:
+    names = {UnitName(*name) for one in desired.unmanaged for name in one.names}
+    noted = (inventory.services[one.name] for one in desired.unmanaged if one.name in inventory.services)
+    return frozenset(names | {UnitName(owned.launcher, owned.unit) for owned in noted})
 
 
 def same_process(process: Process, pid: int, started: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,21 +29,26 @@ class Uses(NamedTuple):
     names: list[Use]
 
 
-def references(services: Mapping[str, Draft], files: Iterable[str], problems: Problems) -> None:
-    """Every file and every `after` that a service names is there, and no service waits for itself."""
+def references(
+    services: Mapping[str, Draft], files: Iterable[str], others: Collection[str], problems: Problems
+) -> None:
+    """Every file and every `after` that a service names is there, and no service waits for itself. `others`: services
+    that others run, which may be waited for."""
     known = list(files)
     for draft in services.values():
         for got in draft.files:
             if got.text not in known:
                 hint = suggest(got.text, known, otherwise="declare it under `files`")
                 problems.add(got.origin, f"unknown file `{got.text[:80]}`", hint)
-        _after(draft, services, problems)
+        _after(draft, services, others, problems)
     _cycles(services, problems)
 
 
-def _after(draft: Draft, services: Mapping[str, Draft], problems: Problems) -> None:
+def _after(draft: Draft, services: Mapping[str, Draft], others: Collection[str], problems: Problems) -> None:
     for got in draft.after:
         other = services.get(got.text)
+        if got.text in others:
+            continue
         if other is None:
             problems.add(got.origin, f"unknown service `{got.text[:80]}` in `after`", suggest(got.text, services))
         elif draft.enabled and not other.enabled:

@@ -19,6 +19,7 @@ from reconciler.desired.read import Reader
 from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
+from reconciler.desired.unmanaged import Seen, described, fields, unmanaged
 from reconciler.launchers import on_start
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
@@ -62,6 +63,7 @@ class _Parts(NamedTuple):
     runs: list[_Run]
     spare: tuple[Manager, ...]
     policy: Policy
+    others: Mapping[str, Seen]
 
 
 def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
@@ -69,26 +71,50 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     ground = Ground(wanted, templates, problems)
     folders = ground.folders()
     files = ground.config_files()
-    services = drafts(ground, Components(ground))
-    checks.references(services, wanted.merged.section("files"), problems)
+    others = unmanaged(ground)
+    services = drafts(ground, Components(ground), others)
+    checks.references(services, wanted.merged.section("files"), others, problems)
     twice = checks.names_on_host(services, problems)
     policy = _policy(ground)
     ready = _ready(ground, {name: draft for name, draft in services.items() if name not in twice}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
+    _visible(ground, others, services)
     if not len(problems):
-        _complete(ground, services, ready, runs)
+        _complete(ground, services, ready, runs, others)
     if len(problems):  # be it of another deployment: with any problem nothing is applied
         return Made(None, uses)
     spare = _spare(ground, folders, runs)
-    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, spare, policy)), uses)
+    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, spare, policy, others)), uses)
 
 
-def _complete(ground: Ground, services: Mapping[str, Draft], ready: Mapping[str, _Ready], runs: list[_Run]) -> None:
+def _visible(ground: Ground, others: Mapping[str, Seen], services: Mapping[str, Draft]) -> None:
+    """What is to be seen under a launcher with a daemon of the deployment's own needs that daemon; and no service of
+    ours may have its name there."""
+    own = {draft.launcher for draft in services.values() if draft.enabled}
+    names = {(draft.launcher, draft.unit): draft for draft in services.values() if draft.unit}
+    for one in others.values():
+        if one.launcher == "supervisor" and one.launcher not in own:
+            message = f"no supervisord runs here in which service `{one.name}`, which others run, could be seen"
+            ground.problems.add(one.origin, message, "say `process: PATTERN`, or `launcher: systemd`")
+        if one.unit and (draft := names.get((one.launcher, one.unit))) is not None:
+            message = f"services `{one.name}` and `{draft.name}` have one name on the host: `{one.unit}`"
+            ground.problems.add(one.origin, message, "give one of them another `name`")
+
+
+def _complete(
+    ground: Ground,
+    services: Mapping[str, Draft],
+    ready: Mapping[str, _Ready],
+    runs: list[_Run],
+    others: Mapping[str, Seen],
+) -> None:
     """Tell what was left out without a word: a service that is missing here would be removed from the host."""
     rendered = {run.name for run in runs}
     for name in ground.merged.section("services"):
         draft = services.get(name)
+        if name in others and others[name].sound:
+            continue
         if draft is None or name not in ready or (draft.enabled and draft.launcher not in rendered):
             ground.problems.add(ground.merged.section("services")[name].origin, f"service `{name}` cannot be compiled")
 
@@ -261,10 +287,12 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         disabled={name: draft.got["enabled"].origin for name, draft in disabled.items()},
         policy=parts.policy,
         notes=tuple(sorted(_notes(folders["run"], enabled, runs))),
+        unmanaged=tuple(described(one, wanted.environment, folders) for one in parts.others.values()),
     )
     salt = wanted.facts.salt
-    fields = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
-    return Compiled(deployment, contents, fields)
+    told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
+    told |= {name: fields(one) for name, one in parts.others.items()}
+    return Compiled(deployment, contents, told)
 
 
 def _services(enabled: Mapping[str, _Ready], runs: list[_Run]) -> tuple[Service, ...]:

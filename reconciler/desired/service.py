@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from reconciler.core.digest import digest, digest_of
@@ -54,13 +54,13 @@ class Draft(NamedTuple):
         return self.got["launcher"].text
 
 
-def drafts(ground: Ground, components: Components) -> dict[str, Draft]:
-    """All services of a deployment by name, in order."""
+def drafts(ground: Ground, components: Components, without: Collection[str] = ()) -> dict[str, Draft]:
+    """All services of a deployment by name, in order, but for some."""
     nodes = ground.merged.section("services")
     return {
         name: _draft(name, node, ground, components)
         for name, node in sorted(nodes.items())
-        if isinstance(node, Entries)
+        if isinstance(node, Entries) and name not in without
     }
 
 
@@ -72,6 +72,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
     reader = Reader(node, f"service {name}", ground.scope.within(own), ground.evaluator, ground.problems)
     named = re.match(NAME, name) is not None  # if not, its shape has been told to be wrong
     reader.sound = named and outer.sound and component is not None and component.sound
+    _told_apart(name, reader)
     got = {"component": belongs, **_read(name, belongs.text, reader, component)}
     launcher = got["launcher"].text
     unit = _unit(name, got, ground.wanted.environment)
@@ -91,6 +92,14 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         unit=unit,
         sound=reader.sound,
     )
+
+
+def _told_apart(name: str, reader: Reader) -> None:
+    """What only a service of others' has, unless a lower layer says so of what is managed here."""
+    for key in ("process", "user"):
+        if key in reader.node.entries and "managed" not in reader.node.entries:
+            message = f"`{key}` is how a service is seen that others run, and `{name}` is managed"
+            reader.tell(reader.place(key), message, "say `managed: false`, or take it out")
 
 
 def _component(service: str, belongs: Got, reader: Reader, components: Components) -> Component | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.core.model import Gap, Process
@@ -90,6 +90,33 @@ def _look(pid: int) -> Process | None:
             break
         time.sleep(_RETRY)
     return process
+
+
+def search(wanted: Sequence[tuple[str, int | None]]) -> list[list[Process]]:
+    """For each pattern, the processes whose command line it is found in, oldest first; of one account, by its uid,
+    or of any. The words of a command line have a blank between them. What hides or has just ended is none.
+    """
+    import re
+
+    patterns = [(re.compile(pattern), uid) for pattern, uid in wanted]
+    found: list[list[Process]] = [[] for _ in wanted]
+    boot, names = procfs.boot(), os.listdir("/proc")
+    for pid in sorted(int(name) for name in names if name.isdigit() and int(name) != os.getpid()):
+        with suppress(OSError):
+            line = procfs.arguments(pid).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+            if not line:
+                continue  # a thread of the kernel, or what is left of a process
+            owner = os.stat(f"/proc/{pid}").st_uid
+            for (pattern, uid), processes in zip(patterns, found, strict=True):
+                if uid in (None, owner) and pattern.search(line):
+                    stat = procfs.read_stat(pid)
+                    processes.append(Process(pid, stat.started(boot), None, stat.parent))
+    return [sorted(processes, key=lambda process: (process.started, process.pid)) for processes in found]
+
+
+def others_are_hidden() -> bool:
+    """Whether this host shows an account its own processes only (/proc mounted with `hidepid`)."""
+    return not os.access("/proc/1/cmdline", os.R_OK)
 
 
 def alive(pid: int, started: float) -> bool:

@@ -57,6 +57,7 @@ def _change(change: Change) -> dict[str, Any]:
         "wanted": change.wanted,
         "state": change.state.value,
         "held": bool(change.held),
+        **({} if change.managed else {"managed": False}),
         **({"held_by": change.held.value} if change.held else {}),
         **({"renamed_from": change.renamed_from} if change.renamed_from else {}),
     }
@@ -126,11 +127,14 @@ def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
         "since": unit.since if unit and unit.since else None,
         "kind": change.kind.value,
         "reasons": list(change.reasons),
+        **({} if change.managed else {"managed": False}),
     }
 
 
 def unit_of(change: Change, report: DeploymentReport) -> Unit | None:
     """What is seen of a service: of one whose name somebody else has, its own process, if it has one."""
+    if not change.managed:
+        return report.observed.unmanaged.get(change.service)
     if not change.taken:
         return report.observed.units.get(change.unit)
     if change.running is None:

@@ -121,7 +121,7 @@ def _unclear(plan: Plan, style: Style) -> Iterator[str]:
         yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
     for finding in plan.diff.findings:
         first, *printed = finding.message.split("\n")
-        yield from style.fold(f"  {style.paint('!', 'red')} {finding.name}: {first}", indent="      ")
+        yield from style.fold(f"  {style.paint('finding', 'red')}: {finding.name}: {first}", indent="      ")
         for line in printed:
             yield f"      {line[: style.width - 6] if style.width else line}"
     for warning in plan.diff.warnings:
@@ -201,8 +201,17 @@ def _kept_lines(kept: Sequence[Change], width: int, style: Style) -> Iterator[st
         yield style.paint(f"  = {len(kept)} services unchanged", "dim")
         return
     for change in kept:
+        if not change.managed:
+            yield from style.fold(style.paint(f"  = {change.service:<{width}}  {_unmanaged(change)}", "dim"), " " * 6)
+            continue
         down = "" if change.state is State.RUNNING else f"  {change.state.value.upper()} {change.detail}".rstrip()
         yield style.paint(f"  = {change.service:<{width}}  {_versions(change)}", "dim") + style.paint(down, "red")
+
+
+def _unmanaged(change: Change) -> str:
+    """What there is to say of a service that others run."""
+    state = "" if change.state is State.RUNNING else f", {change.state.value}"
+    return f"not managed{state}" + "".join(f"; {reason}" for reason in change.reasons)
 
 
 def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], style: Style) -> Iterator[str]:
@@ -310,7 +319,9 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
     widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
     yield style.paint("  " + _columns(_HEADINGS, widths), "dim")
     for change, row in zip(changes, rows, strict=True):
-        yield "  " + style.paint(_columns(row, widths), "" if is_healthy(change) else "red")
+        yield "  " + style.paint(
+            _columns(row, widths), "" if is_healthy(change) else "red" if change.managed else "dim"
+        )
         for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
     yield from _unclear(deployment.plan, style)
@@ -323,7 +334,8 @@ def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
     state = change.state.value
     if change.strays and change.state is State.ABSENT:
         state, pid = "stray", str(change.strays[0].pid)
-    return (name, state, running_version(change) or "-", change.wanted or "-", pid, since)
+    wanted = change.wanted or "-" if change.managed else "not managed"
+    return (name, state, running_version(change) or "-", wanted, pid, since)
 
 
 def _columns(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -33,6 +33,7 @@ def services(draw: st.DrawFn, name: str) -> Svc:
         files=tuple(draw(st.lists(st.sampled_from(FILES), unique=True, max_size=2))),
         after=after,
         enabled=draw(st.sampled_from((True, True, True, True, False))),
+        managed=draw(st.sampled_from((True, True, True, True, True, False))),
     )
 
 
@@ -91,6 +92,7 @@ class Commit(NamedTuple):
             "env": {"env": self.value},
             "option": {"option": self.value},
             "toggle": {"enabled": not svc.enabled},
+            "hand over": {"managed": not svc.managed},
             "unit": {"unit": f"{svc.name}-{self.value}"},
             "launcher": {"launcher": LAUNCHERS[(self.which + int(self.value)) % len(LAUNCHERS)]},
             "after": {"after": tuple(n for n in NAMES[: int(self.value)] if n < svc.name)},
@@ -99,7 +101,9 @@ class Commit(NamedTuple):
         return world.with_service(svc.name, **changes[self.what])
 
 
-_ON_SERVICES = ("env", "option", "toggle", "unit", "launcher", "launcher", "after", "files", "remove", "rename")
+_ON_SERVICES = (
+    *("env", "option", "toggle", "hand over", "unit", "launcher", "launcher", "after", "files", "remove", "rename"),
+)
 _whats = st.sampled_from(("version", "version", "file", "daemon", "root", "add", *_ON_SERVICES))
 commits = st.builds(Commit, _whats, st.integers(0, 7), st.sampled_from(VERSIONS))
 pushes = st.lists(commits, max_size=3).map(tuple)

@@ -308,7 +308,17 @@ class Host:
             claimed={name: path for name, path in claimed.items() if path not in unread},
             gaps=gaps,
             outdated=self._outdated(desired, units),
+            unmanaged=self._unmanaged(desired, blind),
         )
+
+    def _unmanaged(self, desired: Deployment, blind: set[str]) -> dict[str, Unit]:
+        """Whoever keeps them: others' managers are asked like ours."""
+        wanted = {(one.launcher, one.unit): one.name for one in desired.unmanaged if one.launcher not in blind}
+        found = {name: Unit(*unit, State.ABSENT) for unit, name in wanted.items()}
+        for manager, loaded in self.all_loaded():
+            if (name := wanted.get((manager.launcher, loaded.unit))) is not None and manager.answers:
+                found[name] = self.unit(manager, loaded)
+        return found
 
     def _managers(self, desired: Deployment, inventory: Inventory) -> dict[str, Manager]:
         return {one.launcher: one for one in (*inventory.managers, *desired.managers)}

@@ -78,7 +78,7 @@ def wrong(host: Host, compiled: Compiled, left: set[str]) -> Iterator[str]:
                 yield f"{service.name} runs from an image that was replaced"
         if len([p for p in running if p.mark and p.mark.service == service.name]) != 1:
             yield f"{service.name} does not run once"
-    wanted = {service.name for service in desired.services}
+    wanted = {service.name for service in desired.services} | {one.name for one in desired.unmanaged}
     yield from (f"{p.mark.service} still runs" for p in running if p.mark and p.mark.service not in wanted)
     for file in desired.files:
         content, mode, _ = host.files.get(file.path, (b"", 0, 0.0))
@@ -127,12 +127,12 @@ def strangers(host: Host, but: Collection[str] = ()) -> dict[str, tuple[State, i
 def rightly_blocked(host: Host, compiled: Compiled, plan: Plan) -> None:
     """Only those whose name a stranger has, or a unit that nothing shows to be ours, and what comes after them."""
     desired = compiled.deployment
-    blocked = waiting(plan)
+    blocked, others = waiting(plan), {one.name for one in desired.unmanaged}
     for service in desired.services:
         if service.name not in blocked:
             continue
         change = next(c for c in plan.diff.changes if c.service == service.name)
-        if blocked.intersection(service.after):
+        if blocked.intersection(service.after) or others.intersection(service.after):
             continue
         manager = next(d for d in desired.managers if d.launcher == service.launcher)
         unit = host.manager(manager).loaded.get(service.unit)
@@ -153,6 +153,7 @@ def check_settled(agent: Agent, compiled: Compiled, first: Plan) -> None:
     assert list(wrong(agent.host, compiled, left)) == []
     assert agent.host.twice == []
     shared = any(manager.pid and manager.foreign for manager in agent.host.managers.values())
+    shared = shared or bool(compiled.deployment.unmanaged)
     if not left and not shared:  # a daemon that runs others' programs goes on, with its files
         assert book.is_current(agent.inventory, compiled.deployment, agent.host.main())
         assert list(leftovers(agent, compiled.deployment)) == []
@@ -242,7 +243,7 @@ def test_what_fails_is_told_and_tried_again_and_all_else_goes_on(
     failed = {step.service for step in first.steps for r in agent.results if r.id == step.id and r.status in _BAD}
     faulty = {service.name for service in services if service.unit in agent.host.faults}
     event(f"failed: {bool(failed)}")
-    allowed = set(faulty)
+    allowed = faulty | {change.service for change in first.diff.changes if not change.managed}
     for service in services:  # sorted by name, and `after` names earlier ones
         if allowed.intersection(service.after):
             allowed.add(service.name)

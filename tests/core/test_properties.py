@@ -133,13 +133,33 @@ def test_every_service_appears_exactly_once(situation: Situation) -> None:
     changes = situation.diff().changes
     told = [change.service for change in changes] + [change.renamed_from for change in changes if change.renamed_from]
     assert len(told) == len(set(told))
-    expected = {service.name for service in situation.desired.services} | set(situation.inventory.services)
+    others = {one.name for one in situation.desired.unmanaged}
+    expected = {service.name for service in situation.desired.services} | set(situation.inventory.services) | others
     roots = {situation.desired.root, *situation.inventory.roots}
     marks = [process.mark for process in situation.observed.processes.values() if process.mark]
     seen = {mark.service for mark in marks if mark.deployment == DEPLOYMENT and mark.root in roots} - {""}
     assert expected | seen <= set(told)
     wanted = {service.name for service in situation.desired.services}
     assert {change.service for change in changes if change.wanted} == wanted
+    assert {change.service for change in changes if not change.managed} == others
+
+
+@examples(300)
+@given(situations())
+def test_what_others_run_is_left_alone(situation: Situation) -> None:
+    plan, others = situation.plan(), {one.name: one for one in situation.desired.unmanaged}
+    event(f"others: {len(others)}")
+    ours = {(service.launcher, service.unit) for service in situation.desired.services}
+    units = {name for one in others.values() for name in one.names} - ours
+    files = {path for one in others.values() for path in one.files} - {f.path for f in situation.desired.files}
+    kept = {pid: p for pid, p in situation.observed.processes.items() if p.mark and p.mark.service in others}
+    assert all(change.kind is Kind.KEEP and not change.acts for change in plan.diff.changes if change.service in others)
+    for step in plan.steps:
+        assert step.service not in others, step
+        assert step.unit not in units, step
+        assert step.path not in files, step
+        if step.phase is Phase.STRAYS and step.service and step.running:
+            assert step.running.pid not in kept, step
 
 
 @examples(200)

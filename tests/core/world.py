@@ -18,6 +18,7 @@ from reconciler.core.model import (
     Policy,
     Role,
     Service,
+    Unmanaged,
 )
 from tests.core.managers import UNIT_FOLDER, Keeping, keeping
 
@@ -38,6 +39,7 @@ class Svc(NamedTuple):
     option: str = ""  # part of the launcher's description
     enabled: bool = True
     unit: str = ""
+    managed: bool = True
 
     @property
     def unit_name(self) -> str:
@@ -85,7 +87,7 @@ def build(desired: World) -> Compiled:
         name = path.rpartition("/")[2]
         files.append(File(path, mode, digest(contents[path]), role, users, name, secret=False))
 
-    enabled = [svc for svc in desired.services if svc.enabled]
+    enabled = [svc for svc in desired.services if svc.enabled and svc.managed]
     for name, content in desired.files.items():
         users = tuple(svc.name for svc in enabled if name in svc.files)
         add(f"{desired.root}/config/{name}", f"{name}: {content}", Role.CONFIG, users, mode=0o640)
@@ -121,11 +123,22 @@ def build(desired: World) -> Compiled:
         files=tuple(sorted(files)),
         installs=tuple(sorted(installs.values())),
         managers=managers,
-        disabled={svc.name: Origin("desired/sites/site.yaml", 7, 5) for svc in desired.services if not svc.enabled},
+        disabled={
+            svc.name: Origin("desired/sites/site.yaml", 7, 5)
+            for svc in desired.services
+            if svc.managed and not svc.enabled
+        },
         policy=desired.policy,
         spare_managers=tuple(_manager(desired, launcher) for launcher in NO_DAEMON if launcher not in launchers),
+        unmanaged=tuple(sorted(_unmanaged(desired, svc) for svc in desired.services if not svc.managed)),
     )
     return Compiled(deployment, contents, fields)
+
+
+def _unmanaged(desired: World, svc: Svc) -> Unmanaged:
+    names = tuple((launcher, svc.unit_name) for launcher in ("apptainer", "second", "supervisor", "systemd"))
+    files = (f"{desired.root}/bin/{svc.unit_name}", f"{desired.root}/env/{svc.unit_name}")
+    return Unmanaged(svc.name, svc.component, svc.launcher, svc.unit_name, "", "", names, files)
 
 
 def _folder(root: str, launcher: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from reconciler.host import child
 from tests.backends.manager import runs
 
-LATER = 'sh -c \'trap "sleep 0.3; exit" TERM; echo $$; while :; do sleep 0.05; done\''
+LATER = "sh -c 'trap \"sleep 0.3; exit\" TERM; echo $$; while :; do sleep 0.05; done'"
 NEVER = "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done'"
 
 

@@ -29,6 +29,9 @@ SITES = {
     "aws": Way("supervisor", "venv", "", "/home/ec2-user/jaws-install"),
     "defiant": Way("supervisor", *_IMAGE, "/ccsopen/home/bif150_auser/jaws-install"),
     "dori": Way("systemd", "apptainer-sif", "instance", "/clusterfs/jgi/groups/dsi/homes/svc-jaws/jaws-install"),
+    "kbase": Way("slurm", "venv", "", "/global/cfs/cdirs/kbase/jaws"),
+    "nmdc": Way("slurm", "venv", "", "/global/cfs/cdirs/m3408/jaws-install"),
+    "perlmutter": Way("slurm", "venv", "", "/global/cfs/cdirs/jaws/jaws-install"),
     "jgi": Way("supervisor", *_IMAGE, "/global/home/groups-sw/lr_jgicloud/jaws-install"),
     "nmdc_tahoma": Way("supervisor", *_IMAGE, "/tahoma/mscnmdc/jaws-install"),
     "tahoma": Way("supervisor", *_IMAGE, "/tahoma/mscjgi/jaws-install"),
@@ -46,6 +49,19 @@ JAWS_SITE = {
     "task-log": "task-log",
 }
 CROMWELL = {"cromwell": "cromwell"}
+RUNNER = {"runner": "runner"}
+IN_JOBS = [pair for pair in DEPLOYMENTS if SITES[pair[0]].launcher == "slurm"]
+
+
+def has_runner(site: str, environment: str) -> bool:
+    """A site's GitLab runner is there once."""
+    return (site, environment) in IN_JOBS and environment == "prod"
+
+
+def services_of(site: str, environment: str) -> dict[str, str]:
+    """What is managed, with the names under supervisor."""
+    return JAWS_SITE | CROMWELL | (RUNNER if has_runner(site, environment) else {})
+
 
 Deployments = dict[tuple[str, str], Compiled]
 

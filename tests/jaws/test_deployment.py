@@ -6,19 +6,23 @@ import re
 
 import pytest
 
-from reconciler.core.model import Role
+from reconciler.core.model import Compiled, Role
 from tests.jaws.repo import (
     CROMWELL,
     DEPLOYMENTS,
     ENVIRONMENTS,
+    IN_JOBS,
     IN_VENVS,
     JAWS_SITE,
+    RUNNER,
     SITES,
     Deployments,
     Repo,
     cromwell_port,
     field,
+    has_runner,
     rendered,
+    services_of,
     site_conf,
 )
 
@@ -28,14 +32,17 @@ def test_validates_without_a_problem(jaws: Repo) -> None:
 
 
 def test_these_are_all_sites(jaws: Repo) -> None:
-    assert sorted(path.stem for path in (jaws.folder / "desired" / "sites").glob("*.yaml")) == sorted(SITES)
+    stems = [path.stem for path in (jaws.folder / "desired" / "sites").glob("*.yaml")]
+    assert sorted(stem for stem in stems if "." not in stem) == sorted(SITES)
+    for path in (jaws.folder / "desired" / "sites").glob("*.*.yaml"):
+        assert tuple(path.stem.split(".")) in DEPLOYMENTS
 
 
 @pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
 def test_runs_these_services(site: str, environment: str, deployments: Deployments) -> None:
     deployment = deployments[site, environment].deployment
     way = SITES[site]
-    names = JAWS_SITE | CROMWELL
+    names = services_of(site, environment)
     if way.launcher == "systemd":
         names = {name: f"{name}-{environment}.service" for name in names}
 
@@ -43,7 +50,9 @@ def test_runs_these_services(site: str, environment: str, deployments: Deploymen
     assert {service.launcher for service in deployment.services} == {way.launcher}
     assert {service.name for service in deployment.services if service.group == "jaws-site"} == set(JAWS_SITE)
     assert {service.name for service in deployment.services if service.group == "jaws-cromwell"} == set(CROMWELL)
-    assert set(deployment.disabled) == {"message-consumer"}
+    theirs = {one.name for one in deployment.unmanaged}
+    assert theirs == (set(RUNNER) if (site, environment) == ("tahoma", "prod") else set())
+    assert set(deployment.disabled) == {"message-consumer", *RUNNER} - set(names) - theirs
     assert {install.method for install in deployment.installs if install.component == "site"} == {way.method}
     assert deployment.root == f"{way.base}/{site}-{environment}"
 
@@ -53,7 +62,8 @@ def test_commands_in_a_venv(site: str, environment: str, deployments: Deployment
     compiled = deployments[site, environment]
     logs = f"{compiled.deployment.root}/logs"
 
-    assert {install.tool for install in compiled.deployment.installs if install.component == "site"} == {"python3.9"}
+    python = "python" if SITES[site].launcher == "slurm" else "python3.9"
+    assert {install.tool for install in compiled.deployment.installs if install.component == "site"} == {python}
     for service in JAWS_SITE:
         words = field(compiled, service, "command").split()
         assert words[0] == "jaws-site"
@@ -111,10 +121,11 @@ def test_names_are_in_their_case(site: str, environment: str, deployments: Deplo
 
 @pytest.mark.parametrize("site", SITES)
 def test_ports_of_one_host_differ(site: str, deployments: Deployments) -> None:
+    first = 50104 if site in ("nmdc", "kbase") else 50101
     own = {environment: deployments[site, environment] for environment in ENVIRONMENTS}
     ports = {environment: cromwell_port(compiled) for environment, compiled in own.items()}
 
-    assert ports == {"dev": "50101", "staging": "50102", "prod": "50103"}
+    assert ports == {"dev": str(first), "staging": str(first + 1), "prod": str(first + 2)}
     for environment, compiled in own.items():
         assert site_conf(compiled)["CROMWELL"]["url"] == f"http://localhost:{ports[environment]}"
         assert compiled.fields["cromwell"]["ports"].value == {"http": int(ports[environment])}
@@ -178,3 +189,64 @@ def test_no_secret_stands_anywhere(site: str, environment: str, jaws: Repo, depl
         private = f"{SITES[site].base}/private/{site}-{environment}.env"
         assert f'. "{private}" || exit 1' in field(compiled, service, "prologue")
         assert not private.startswith(compiled.deployment.root + "/"), "it must outlive what is ours to remove"
+
+
+# ---------------------------------------------------------------- in a job of Slurm's
+
+
+def job_script(compiled: Compiled) -> str:
+    (path,) = (path for path in compiled.contents if path.endswith("/job.sh"))
+    return compiled.contents[path].decode()
+
+
+@pytest.mark.parametrize(("site", "environment"), IN_JOBS)
+def test_a_job_is_submitted_as_jaws_does(site: str, environment: str, deployments: Deployments) -> None:
+    (manager,) = (one for one in deployments[site, environment].deployment.managers if one.launcher == "slurm")
+    address = dict(manager.address)
+
+    assert address["job"] == f"reconcile-{site}-{environment}"
+    assert address["options"].split() == ["--qos=workflow", "--constraint=cron"]
+    assert address["time"] == "90-00:00:00"
+    assert address["buffer"] == str(120 * 60)
+
+
+@pytest.mark.parametrize(("site", "environment"), IN_JOBS)
+def test_a_name_is_set_where_there_is_one(site: str, environment: str, jaws_copy: Repo) -> None:
+    """None is on record: then nothing runs for it, and no note of a failure is looked for."""
+    before = jaws_copy.compile(site, environment)
+    assert "nsupdate" not in job_script(before)
+    assert before.deployment.notes == ()
+
+    layer = jaws_copy.folder / "desired" / "sites" / f"{site}.yaml"
+    layer.write_text(layer.read_text().replace("\nvars:\n", "\nvars:\n  dns_name: jaws.example.org\n"))
+    compiled = jaws_copy.compile(site, environment)
+    assert '"update add jaws.example.org 300 A $(hostname -i)" send |' in job_script(compiled)
+    assert re.search(r'nsupdate -k "/global/u2/\w/\w+/\.ssh/jaws_TSIG_key"', job_script(compiled))
+    assert [note.name for note in compiled.deployment.notes] == [f"reconcile-{site}-{environment}"]
+
+
+@pytest.mark.parametrize("site", sorted({site for site, _ in IN_JOBS}))
+def test_a_site_has_its_runner_once(site: str, deployments: Deployments) -> None:
+    own = [environment for environment in ENVIRONMENTS if has_runner(site, environment)]
+    found = {
+        environment
+        for environment in ENVIRONMENTS
+        for service in deployments[site, environment].deployment.services
+        if service.name in RUNNER
+    }
+
+    assert sorted(found) == own == ["prod"]
+    command = field(deployments[site, "prod"], "runner", "command").split()
+    assert command[0].endswith("/gitlab-runner")
+    assert command[1:3] == ["run", "--config"]
+    assert command[3].startswith("/global/homes/")
+    assert "$" not in " ".join(command), "its program is looked for before it is started"
+
+
+@pytest.mark.parametrize("line", ["gitlab-runner run", "/usr/bin/gitlab-runner --debug run --config /etc/x"])
+def test_a_runner_of_others_is_known_by_its_command_line(line: str, deployments: Deployments) -> None:
+    (one,) = deployments["tahoma", "prod"].deployment.unmanaged
+
+    assert re.search(one.process, line)
+    assert not re.search(one.process, "gitlab-runner register")
+    assert not [path for path in deployments["tahoma", "prod"].contents if "runner" in path]

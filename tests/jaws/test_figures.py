@@ -43,6 +43,7 @@ PLACES = {
     "JAWS_MAX_USER_ACTIVE_RUNS": "max_user_active_runs",
     "JAWS_OUTPUT_FILE_PERMS": "output_file_mode",
     "JAWS_OUTPUT_FOLDER_PERMS": "output_folder_mode",
+    "JAWS_PERLMUTTER": "(launcher == 'slurm') | int or ''",
     "JAWS_PYTHON": "python",
     "JAWS_REF_DATA_DIR": "ref_data",
     "JAWS_REST_PORT": "ports.rest",
@@ -58,7 +59,11 @@ PLACES = {
     "JAWS_SUPERVISOR_PORT": "ports.supervisor",
     "JAWS_USERS_GROUP": "users_group",
     "OCI_RUNTIME": "oci_runtime",
+    "TSIGPATH": "tsig_path",
 }
+
+# What a login shell makes of these. Nobody logs in before a service, and its program is looked for before it starts.
+SHELL = {"$CFS/": "/global/cfs/cdirs/", "$HOME/": "/global/homes/j/jaws/"}
 
 
 def effective(site: str, environment: str) -> dict[str, str]:
@@ -70,7 +75,12 @@ def effective(site: str, environment: str) -> dict[str, str]:
         **layers["sites"][site],
         **layers["site_environments"][site][environment],
     }
-    return {name: value.replace("${JAWS_DEPLOYMENT_NAME}", environment) for name, value in merged.items()}
+    return {name: _spelled_out(value, environment) for name, value in merged.items()}
+
+
+def _spelled_out(value: str, environment: str) -> str:
+    start = next((start for start in SHELL if value.startswith(start)), "")
+    return (SHELL.get(start, "") + value.removeprefix(start)).replace("${JAWS_DEPLOYMENT_NAME}", environment)
 
 
 def test_every_figure_has_a_place() -> None:

@@ -272,6 +272,7 @@ def test_13_a_mode_that_would_show_passwords_is_refused(jaws: Jaws) -> None:
 
 # ---------------------------------------------------------------- 14: one port for two
 
+
 @pytest.fixture(params=["literal", "by a var"])
 def ports(request: pytest.FixtureRequest) -> dict[str, str]:
     """How an environment says which port Cromwell listens on: text of its layer, with the port in its second line."""
