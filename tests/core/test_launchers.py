@@ -29,7 +29,9 @@ def begun_otherwise(host: Host, compiled: Compiled) -> set[str]:
     observed = host.observe(compiled.deployment, Agent().inventory)
     found = set()
     for service in compiled.deployment.services:
-        unit = observed.units[service.launcher, service.unit]
+        unit = observed.units.get((service.launcher, service.unit))
+        if unit is None:
+            continue  # it waits for what others run, and was never started
         if unit.pid in observed.outdated or any(drift.restarts for drift in unit.drift):
             found.add(service.name)
     return found
