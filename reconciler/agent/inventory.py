@@ -52,7 +52,7 @@ def after_apply(
         services[service.name] = (
             _owned(service, compiled.fields.get(service.name, {}), processes.get(service.name))
             if fresh or old is None
-            else old
+            else _as_it_was(old, changes[service.name], processes.get(service.name), done)
         )
     services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
     return Inventory(
@@ -103,6 +103,13 @@ def _applied(service: Service, change: Change, done: set[str]) -> bool:
     if change.kind is Kind.BLOCKED:
         return False
     return not change.act.starts or _started(service.name, done)
+
+
+def _as_it_was(old: Owned, change: Change, process: Process | None, done: set[str]) -> Owned:
+    """Of what is held and was started as it was, the process is another one now."""
+    if not change.held or process is None or not _started(change.service, done):
+        return old
+    return old._replace(pid=process.pid, started=process.started)
 
 
 def _owned(service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
+from reconciler.agent.windows import Windows
 from reconciler.core.model import (
     Deployment,
     FileState,
@@ -34,9 +35,12 @@ _HEADER = 1024  # bytes that hold a header
 class Observation:
     """One look at a deployment. The launchers are asked at once, so that they work while other things are done."""
 
-    def __init__(self, desired: Deployment, inventory: Inventory, damage: str = "") -> None:
+    def __init__(
+        self, desired: Deployment, inventory: Inventory, damage: str = "", windows: Windows | None = None
+    ) -> None:
         """`damage`: why the inventory is empty although there may have been one."""
         self.damage = damage
+        self.windows = windows or Windows()
         self.desired = desired
         self.inventory = inventory
         known = [manager for manager in _managers(desired, inventory) if manager.launcher in NAMES]
@@ -67,8 +71,10 @@ class Observation:
         remains = self._remains()
         extra, missed = _read_all(path for path in (*claimed.values(), *remains) if path not in disk.files)
         outdated, hidden = _outdated(self.desired, units, processes)
+        now = time.time()
+        shut, untold = self.windows.shut(self.desired, now)
         return Observed(
-            now=time.time(),
+            now=now,
             units=units,
             processes={**processes, **unseen},
             files={**disk.files, **extra},
@@ -82,12 +88,14 @@ class Observation:
                 *more,
                 *missed,
                 *hidden,
+                *untold,
                 *(gap for look in answers.values() for gap in look.gaps),
             ),
             copies=copies,
             remains=remains,
             outdated=outdated,
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
+            shut=shut,
         )
 
     def _ask_spare(self, processes: Mapping[int, Process]) -> dict[str, Look]:
@@ -126,7 +134,7 @@ class Observation:
     def again(self) -> Observation:
         """The same look, anew."""
         self.close()
-        return Observation(self.desired, self.inventory, self.damage)
+        return Observation(self.desired, self.inventory, self.damage, self.windows)
 
     def close(self) -> None:
         for backend in self.backends.values():

@@ -168,6 +168,7 @@ class Diff(NamedTuple):
     copies: Mapping[str, str] = {}  # further descriptions of units that have one -> the launcher that reads them
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()  # what besides services waits for a window, in words
 
     def counts(self) -> Mapping[str, int]:
         counted = dict.fromkeys((kind.value for kind in Kind), 0)

@@ -19,6 +19,7 @@ from reconciler.desired.read import Reader
 from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
+from reconciler.desired.windows import windows
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
 _FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
@@ -71,7 +72,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     services = drafts(ground, Components(ground))
     checks.references(services, wanted.merged.section("files"), problems)
     twice = checks.names_on_host(services, problems)
-    policy = _policy(ground)
+    policy = _policy(ground)._replace(windows=windows(ground))
     ready = _ready(ground, {name: draft for name, draft in services.items() if name not in twice}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)

@@ -38,6 +38,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
         "warnings": list(report.plan.diff.warnings),
+        "waiting": list(report.plan.diff.waiting),
         **({"error": report.error} if report.error else {}),
     }
 
