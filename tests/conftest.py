@@ -27,6 +27,7 @@ _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pyte
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
 _TESTER = "reconcile-test"  # whom root becomes where root will not do; made by scripts/setup
 _SYSTEMD = "/lib/systemd/systemd"
+_SLURM = (b"munged\n", b"slurmctld\n", b"slurmd\n", b"slurmstepd\n")
 _LEAKS = pytest.StashKey[list[str]]()
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
@@ -130,6 +131,14 @@ def _why_no_containers() -> str:
     return f"user namespaces: {done.stderr.strip()}" if done.returncode else ""
 
 
+def _slurm(version: int, name: str) -> Backend:
+    """Unpacked beside the system: several versions cannot be installed at once."""
+    if not os.access(f"/opt/slurm{version}/sbin/munged", os.X_OK):
+        return Backend(name, "", "not unpacked (scripts/setup does it, as root on Debian)")
+    why = _why_no_tester()
+    return Backend(name, "" if why else name, why)
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git": lambda: _program("git", "git", "--version"),
     "supervisord": _supervisord,
@@ -138,10 +147,13 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git http-backend": _http_backend,
     "systemd": _systemd,
     "apptainer": _apptainer,
+    "slurm 24.11 (scrontab)": lambda: _slurm(24, "slurm 24.11 (scrontab)"),
+    "slurm 22.05": lambda: _slurm(22, "slurm 22.05"),
+    "cron": lambda: _program("cron", "cron"),
     "package index": _index,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
-_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer"}
+_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 
 def pytest_report_header() -> list[str]:
@@ -235,12 +247,13 @@ def left_behind(base: str) -> dict[int, str]:
     They are known by this folder. Root sees those of the ordinary user too.
     """
     found = {}
-    grouped = _grouped(base)
+    grouped, bound = _grouped(base), _bound(base)
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):  # gone meanwhile, or somebody else's
             environ = Path(f"/proc/{name}/environ").read_bytes()
             program = Path(f"/proc/{name}/comm").read_bytes()
-            if name in grouped or _is_ours(environ, program, os.fsencode(base) + b"/"):
+            ours = name in grouped or _is_ours(environ, program, os.fsencode(base) + b"/")
+            if ours or (program == b"slurmstepd\n" and _holds(name, bound)):
                 command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found[int(name)] = f"{name}: {command}"
     return found
@@ -261,10 +274,24 @@ def _grouped(base: str) -> set[str]:
     return found
 
 
+def _bound(base: str) -> set[str]:
+    """Unix sockets in it, as a descriptor's link names them: Slurm's keeper of a job overwrites its environment."""
+    words = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return {f"socket:[{line[6]}]" for line in words if line[-1].startswith(f"{base}/")}
+
+
+def _holds(pid: str, files: set[str]) -> bool:
+    descriptors = f"/proc/{pid}/fd"
+    return any(os.readlink(f"{descriptors}/{name}") in files for name in os.listdir(descriptors))
+
+
 def _is_ours(environ: bytes, program: bytes, base: bytes) -> bool:
     if program == b"appinit\n":  # of an instance: what it was started with stands in JSON
         return b'"' + base in environ
-    return b"=" + base in environ and (b"RECONCILE_DEPLOYMENT=" in environ or program == b"systemd\n")
+    if b"=" + base not in environ:
+        return False
+    jobs = b"SLURM_JOB_ID=" in environ or program in _SLURM
+    return b"RECONCILE_DEPLOYMENT=" in environ or program == b"systemd\n" or (b"SLURM_CONF=" + base in environ and jobs)
 
 
 def _is_worker(config: pytest.Config) -> bool:

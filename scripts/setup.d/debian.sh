@@ -5,6 +5,7 @@
 BACKENDS=(
     git:git ssh:openssh-client sshd:openssh-server lighttpd:lighttpd
     /lib/systemd/systemd:systemd busybox:busybox-static
+    cron:cron
     # what Apptainer runs: it makes images, mounts them, and maps user ids
     mksquashfs:squashfs-tools squashfuse_ll:squashfuse fusermount3:fuse3 newuidmap:uidmap
 )

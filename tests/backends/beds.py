@@ -7,14 +7,16 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
 from tests.backends.account import ordinary
+from tests.backends.cluster import VERSIONS, Cluster, place
 from tests.backends.images import Registry, registry
 from tests.backends.manager import Manager, runs
 from tests.backends.shared import shared
@@ -51,6 +53,36 @@ def a_registry() -> Iterator[Registry]:
     """For `apptainer pull --no-https docker://HOST/NAME:TAG`, and `oras://`."""
     with registry() as made:
         yield made
+
+
+# ---------------------------------------------------------------- Slurm
+
+
+@pytest.fixture(name="clusters")
+def all_clusters(short_folder: Path) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters of one ordinary user, running: `clusters(24, nodes=["n2"])`. Mark the test `slurm`."""
+    made: list[Cluster] = []
+
+    def make(version: int = 24, **how: Any) -> Cluster:
+        if not (place(version) / "sbin/munged").exists():
+            pytest.skip(f"no Slurm {VERSIONS[version]} (scripts/setup unpacks it)")
+        account = ordinary()
+        account.own(short_folder)
+        made.append(Cluster(short_folder / f"slurm{len(made)}", version, account, **how))
+        made[-1].boot()
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for cluster in made:
+            cluster.end()
+
+
+@pytest.fixture(name="cluster")
+def a_cluster(clusters: Callable[..., Cluster]) -> Cluster:
+    """A Slurm 24.11 of one node, with scrontab. Mark the test `slurm`."""
+    return clusters(24)
 
 
 # ---------------------------------------------------------------- the journal

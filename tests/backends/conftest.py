@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.backends.beds import a_journal, a_manager, a_registry, a_users_world
+from tests.backends.beds import a_cluster, a_journal, a_manager, a_registry, a_users_world, all_clusters
 
-__all__ = ["a_journal", "a_manager", "a_registry", "a_users_world"]
+__all__ = ["a_cluster", "a_journal", "a_manager", "a_registry", "a_users_world", "all_clusters"]
