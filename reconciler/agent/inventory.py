@@ -143,14 +143,14 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
     blocked = {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
     files = {}
     for file in desired.files:
-        unwritten = file.path in failed or (file.services and blocked.issuperset(file.services))
+        unwritten = file.path in failed or file.path in plan.diff.held_files or (file.services and blocked.issuperset(file.services))
         if not unwritten:
             files[file.path] = file.digest
         elif file.path in before.files:  # what was never written may be somebody else's
             files[file.path] = before.files[file.path]
     cleaned = {step.path for step in plan.steps if step.action is Action.CLEAN and step.id in done}
-    # While something is blocked or unseen, no file was judged: whose it still is shows later.
-    held = bool(blocked) or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
+    # While something is blocked, waits or is unseen, no file was judged: whose it still is shows later.
+    held = bool(blocked) or plan.waits or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
     stale = set(plan.diff.stale_files)
     for path, digest in before.files.items():
         if path not in files and (held or path in stale) and path not in cleaned:
@@ -160,7 +160,7 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
 
 def _ended(plan: Plan, done: set[str]) -> bool:
     """Nothing of ours was left running outside of today's launchers."""
-    return all(step.id in done for step in plan.steps if step.phase is Phase.STRAYS)
+    return not plan.waits and all(step.id in done for step in plan.steps if step.phase is Phase.STRAYS)
 
 
 def _restarted(change: Change | None, done: set[str]) -> bool:

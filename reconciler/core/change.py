@@ -168,6 +168,7 @@ class Diff(NamedTuple):
     copies: Mapping[str, str] = {}  # further descriptions of units that have one -> the launcher that reads them
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
+    held_files: frozenset[str] = frozenset()  # that differ, and are not written before their window opens
     waiting: tuple[str, ...] = ()  # what besides services waits for a window, in words
 
     def counts(self) -> Mapping[str, int]:

@@ -99,6 +99,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         copies={path: observed.copies[path] for path in sorted(observed.copies) if shut is None or not shut.holds_all},
         gaps=tuple(sorted(observed.gaps)),
         warnings=observed.warnings,
+        held_files=frozenset(change.file.path for change in found if change not in files),
         waiting=told(view, (*daemons, *retired), len(found) - len(files), len(stale)),
     )
 

@@ -37,8 +37,8 @@ def _held(view: View, change: Change, beginning: set[str]) -> Change:
 def _is_brought(view: View, change: Change) -> bool:
     """Git says something else of it than what was applied last; all other differences are drift."""
     service = view.services.get(change.service)
-    if service is None:
-        return True  # it goes
+    if service is None or (view.inventory.roots and view.desired.root not in view.inventory.roots):
+        return True  # it goes, or all of it moves
     mark, owned = view.mark(service, view.unit(change.unit)), view.inventory.services.get(service.name)
     if mark is not None and (mark.spec, mark.launch) == (service.spec, service.launch) and not change.replaces:
         return False

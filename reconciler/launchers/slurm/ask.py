@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from time import monotonic
 
 from reconciler.core.reservations import Reservation
@@ -17,14 +18,15 @@ _SHOWN = 300  # characters of what it printed
 class ReservationQuestion:
     """One question, which several may read the answer of. Whoever asks must call `answer` or `end`."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, env: Mapping[str, str] | None = None) -> None:
+        """`env` is what the environment of the question is made from: this process's own, as a rule."""
         self._deadline = monotonic() + seconds
         self._seconds = seconds
         self._running: Background | None = None
         self._answer: tuple[Reservation, ...] = ()
         self._error = ""
         try:
-            self._running = Background(list(ARGV), {**os.environ, "LC_ALL": "C", **TIME_FORMAT})
+            self._running = Background(list(ARGV), {**(os.environ if env is None else env), "LC_ALL": "C", **TIME_FORMAT})
         except OSError as error:
             self._error = f"{ARGV[0]} cannot be started: {error.strerror or error}"
 
