@@ -143,7 +143,8 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
     blocked = {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
     files = {}
     for file in desired.files:
-        unwritten = file.path in failed or file.path in plan.diff.held_files or (file.services and blocked.issuperset(file.services))
+        waits = file.path in failed or file.path in plan.diff.held_files
+        unwritten = waits or (file.services and blocked.issuperset(file.services))
         if not unwritten:
             files[file.path] = file.digest
         elif file.path in before.files:  # what was never written may be somebody else's

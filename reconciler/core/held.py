@@ -47,13 +47,23 @@ def _is_brought(view: View, change: Change) -> bool:
 
 
 def _stands(view: View, change: Change, beginning: set[str]) -> bool:
-    """It is down, its launcher knows it as it was applied last, and what it is started from is as it was written."""
+    """It is down, its launcher knows it as it was applied last, and what it is started from is as it was written.
+
+    One of which a process runs that no launcher keeps is left with that.
+    """
     owned, shim = view.inventory.services.get(change.service), view.shims.get(change.service)
     if owned is None or shim is None or not owned.spec or (owned.launcher, owned.unit) != change.unit:
         return False
     written, found = view.inventory.files.get(shim.path), view.observed.files.get(shim.path)
     down = change.unit.launcher in beginning or (change.state.down and change.state is not State.ABSENT)
-    return down and not change.taken and found is not None and bool(found.digest) and found.digest == written
+    return (
+        down
+        and not change.strays
+        and not change.taken
+        and found is not None
+        and bool(found.digest)
+        and found.digest == written
+    )
 
 
 # ---------------------------------------------------------------- what belongs to no service
@@ -97,9 +107,13 @@ def told(view: View, daemons: Sequence[DaemonChange], files: int, stale: int) ->
     if shut is None:
         return ()
     waiting = [daemon.why for daemon in daemons if daemon.why and daemon.act is DaemonAct.NONE]
-    waiting += [f"{files} files are to be written"] if files else []
-    waiting += [f"{stale} files that git no longer wants are to go"] if stale else []
+    waiting += [f"to be written: {_files(files)} of no service's own"] if files else []
+    waiting += [f"to go: {_files(stale)} that git no longer wants"] if stale else []
     return tuple(f"{what}: {shut.why}" for what in waiting)
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
 
 
 def _waits(shut: Shut | None, *, drift: bool) -> bool:

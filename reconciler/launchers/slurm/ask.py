@@ -26,7 +26,8 @@ class ReservationQuestion:
         self._answer: tuple[Reservation, ...] = ()
         self._error = ""
         try:
-            self._running = Background(list(ARGV), {**(os.environ if env is None else env), "LC_ALL": "C", **TIME_FORMAT})
+            own = os.environ if env is None else env
+            self._running = Background(_argv(own), {**own, "LC_ALL": "C", **TIME_FORMAT})
         except OSError as error:
             self._error = f"{ARGV[0]} cannot be started: {error.strerror or error}"
 
@@ -58,3 +59,9 @@ class ReservationQuestion:
             self._running.end()
             self._running = None
             self._error = "the pass ended before the reservations were read"
+
+
+def _argv(env: Mapping[str, str]) -> list[str]:
+    """The program is looked for where the environment says, which need not be this process's own."""
+    places = (os.path.join(folder, ARGV[0]) for folder in env.get("PATH", os.defpath).split(":") if folder)
+    return [next((path for path in places if os.access(path, os.X_OK)), ARGV[0]), *ARGV[1:]]
