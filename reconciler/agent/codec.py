@@ -6,7 +6,7 @@ content that may hold a secret: digests are all that a pass without changes need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.model import (
@@ -16,12 +16,14 @@ from reconciler.core.model import (
     Inventory,
     Manager,
     Note,
+    Opens,
     Origin,
     Owned,
     Policy,
     Role,
     Service,
     Unmanaged,
+    Window,
 )
 
 _ROLES = {role.value: role for role in Role}
@@ -32,6 +34,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         **deployment._asdict(),
         "installs": [_without_login(install) for install in deployment.installs],
         "files": [file._replace(role=file.role.value) for file in deployment.files],  # type: ignore[arg-type]
+        "policy": deployment.policy._replace(windows=tuple(map(_plain_window, deployment.policy.windows))),
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
     }
 
@@ -58,11 +61,25 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         installs=tuple(Install(*row) for row in data["installs"]),
         managers=tuple(map(_manager, data["managers"])),
         disabled={name: Origin(*row) for name, row in data["disabled"].items()},
-        policy=Policy(*data["policy"]),
+        policy=_policy(data["policy"]),
         spare_managers=tuple(map(_manager, data["spare_managers"])),
         notes=tuple(Note(*row) for row in data["notes"]),
         unmanaged=tuple(map(_unmanaged, data["unmanaged"])),
     )
+
+
+def _plain_window(window: Window) -> Window:
+    return window._replace(opens=window.opens.value)  # type: ignore[arg-type]
+
+
+def _policy(row: list[Any]) -> Policy:
+    policy = Policy(*row)
+    return policy._replace(windows=tuple(map(_window, policy.windows)))
+
+
+def _window(row: Iterable[Any]) -> Window:
+    window = Window(*row)
+    return window._replace(opens=Opens(window.opens), services=tuple(window.services))
 
 
 def _service(row: list[Any]) -> Service:

@@ -54,7 +54,7 @@ def after_apply(
         services[service.name] = (
             _owned(service, compiled.fields.get(service.name, {}), processes.get(service.name))
             if fresh or old is None
-            else old
+            else _as_it_was(old, changes[service.name], processes.get(service.name), done)
         )
     services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
     return Inventory(
@@ -125,6 +125,13 @@ def _applied(service: Service, change: Change, done: set[str]) -> bool:
     return not change.act.starts or _started(service.name, done)
 
 
+def _as_it_was(old: Owned, change: Change, process: Process | None, done: set[str]) -> Owned:
+    """Of what is held and was started as it was, the process is another one now."""
+    if not change.held or process is None or not _started(change.service, done):
+        return old
+    return old._replace(pid=process.pid, started=process.started)
+
+
 def _owned(service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:
     return Owned(
         unit=service.unit,
@@ -156,7 +163,8 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
     blocked = _untouched(plan)
     files = {}
     for file in desired.files:
-        unwritten = file.path in failed or (file.services and blocked.issuperset(file.services))
+        waits = file.path in failed or file.path in plan.diff.held_files
+        unwritten = waits or (file.services and blocked.issuperset(file.services))
         if not unwritten:
             files[file.path] = file.digest
         elif file.path in before.files:  # what was never written may be somebody else's
@@ -171,13 +179,13 @@ def _files(before: Inventory, desired: Deployment, plan: Plan, done: set[str]) -
 
 
 def _files_are_held(plan: Plan) -> bool:
-    """While something is blocked or unseen, no file was judged: whose it still is shows later."""
-    return bool(_untouched(plan)) or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
+    """While something is blocked, waits or is unseen, no file was judged: whose it still is shows later."""
+    return bool(_untouched(plan)) or plan.waits or any(gap.scope in ("launcher", "inventory") for gap in plan.diff.gaps)
 
 
 def _ended(plan: Plan, done: set[str]) -> bool:
     """Nothing of ours was left running outside of today's launchers."""
-    return all(step.id in done for step in plan.steps if step.phase is Phase.STRAYS)
+    return not plan.waits and all(step.id in done for step in plan.steps if step.phase is Phase.STRAYS)
 
 
 def _restarted(change: Change | None, done: set[str]) -> bool:

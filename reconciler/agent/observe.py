@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
+from reconciler.agent.windows import Windows
 from reconciler.core.model import (
     Deployment,
     FileState,
@@ -37,11 +38,17 @@ class Observation:
     """One look at a deployment. The launchers are asked at once, so that they work while other things are done."""
 
     def __init__(
-        self, desired: Deployment, inventory: Inventory, damage: str = "", shared: Shared | None = None
+        self,
+        desired: Deployment,
+        inventory: Inventory,
+        damage: str = "",
+        windows: Windows | None = None,
+        shared: Shared | None = None,
     ) -> None:
         """`damage`: why the inventory is empty although there may have been one. `shared`: of this pass."""
         self._shared = shared or Shared()
         self.damage = damage
+        self.windows = windows or Windows()
         self.desired = desired
         self.inventory = inventory
         known = [manager for manager in _managers(desired, inventory) if manager.launcher in NAMES]
@@ -76,8 +83,10 @@ class Observation:
         findings, untold = read_notes(self.desired)
         extra, missed = _read_all(path for path in (*claimed.values(), *remains) if path not in disk.files)
         outdated, hidden = _outdated(self.desired, units, processes)
+        now = time.time()
+        shut, unclear = self.windows.shut(self.desired, now)
         return Observed(
-            now=time.time(),
+            now=now,
             units=units,
             processes={**processes, **unseen},
             files={**disk.files, **extra},
@@ -92,6 +101,7 @@ class Observation:
                 *missed,
                 *hidden,
                 *untold,
+                *unclear,
                 *(gap for look in answers.values() for gap in look.gaps),
             ),
             copies=copies,
@@ -100,6 +110,7 @@ class Observation:
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
             unmanaged=self._unmanaged(answers),
             findings=(*findings, *(found for look in answers.values() for found in look.findings)),
+            shut=shut,
         )
 
     def _ask_spare(self, processes: Mapping[int, Process]) -> dict[str, Look]:
@@ -150,7 +161,7 @@ class Observation:
     def again(self) -> Observation:
         """The same look, anew."""
         self.close()
-        return Observation(self.desired, self.inventory, self.damage)
+        return Observation(self.desired, self.inventory, self.damage, self.windows)
 
     def close(self) -> None:
         """Once one of them is looked at again, the others of this pass are too, so what they share goes."""

@@ -14,6 +14,7 @@ from reconciler.agent.here import Host, this_host
 from reconciler.agent.observe import Observation
 from reconciler.agent.saved import SavedPlan
 from reconciler.agent.store import DamagedError, SourceState, Store
+from reconciler.agent.windows import Windows
 from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Deployment, Policy, Problem, without_services
 from reconciler.core.outcome import Status
@@ -42,11 +43,13 @@ class Pass:
         *,
         asked_to_stop: Callable[[], bool] = lambda: False,
         host: Host | None = None,
+        ignore_windows: bool = False,
     ) -> None:
         self.host = host = host or this_host()
         self.agent = agent
         self.observer = observer
         self.asked_to_stop = asked_to_stop
+        self.windows = Windows(ignored=ignore_windows)
         self.store = Store(agent.state_dir, agent.site)
         self.mirror = Mirror(
             agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout, self._must_stop
@@ -94,6 +97,7 @@ class Pass:
             return self._report(Chosen(known.valid, known, invalid.problems, notices), {})
         finally:
             _close(begun)
+            self.windows.close()
 
     def _troubles(self, reports: Mapping[str, DeploymentReport]) -> Iterator[Notice]:
         """What the last pass failed at, where it is still to be done."""
@@ -154,6 +158,7 @@ class Pass:
         finally:
             poll.close()
             _close(begun)
+            self.windows.close()
 
     def _known(self) -> tuple[SourceState, tuple[Notice, ...]]:
         """What is remembered of the branch; where that is lost, what the mirror has pinned: a rewind still shows."""
@@ -218,10 +223,11 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
+        self.windows.ask(deployments.values())
         found, shared = {}, Shared()
         for name, deployment in deployments.items():
             recalled = self.store.inventory(name, deployment.root)
-            found[name] = Observation(deployment, recalled.inventory, recalled.damage, shared)
+            found[name] = Observation(deployment, recalled.inventory, recalled.damage, self.windows, shared)
         # An agent that is told its environments knows nothing of the others.
         left = () if self.agent.environments else self.store.environments()
         for name in left:
@@ -238,7 +244,7 @@ class Pass:
             return {}
         policy = next((other.policy for other in others.values()), Policy())
         desired = without_services(self.agent.site, name, commit, inventory.roots[-1], policy)
-        return {name: Observation(desired, inventory, damage, shared)}
+        return {name: Observation(desired, inventory, damage, self.windows, shared)}
 
     def _remember(self, known: SourceState, chosen: Chosen, *, compiled: bool) -> None:
         if compiled and chosen.commit:

@@ -75,6 +75,7 @@ class Executor:
         self.files: dict[str, File] = {file.path: file for file in self.desired.files}
         self.asked: Asked = {}
         self.results: dict[str, StepResult] = {}
+        self.as_it_was = {change.service for change in plan.diff.changes if change.held}  # not as git wants it now
         self.up: dict[str, Process] = {}  # by service, what was started
 
     def run(self) -> tuple[StepResult, ...]:
@@ -273,6 +274,8 @@ class Executor:
         """RUNNING says that something was started under this name; its mark says whether it was this service."""
         process = self.backends[unit.launcher].process(unit)
         if process is None or process.mark is None or process.mark.spec == service.spec:
+            return ""
+        if service.name in self.as_it_was and process.mark.service == service.name:
             return ""
         if process.mark.deployment and not process.mark.spec:
             return ""  # its shim has not got that far

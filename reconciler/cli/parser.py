@@ -82,6 +82,7 @@ def _plain(shared: _Parser) -> _Parser:
     parser.add_argument("--once", action="store_true", help="one pass: fetch, plan, apply, report")
     parser.add_argument("--interval", metavar="TIME", help="between two passes of the loop (default 5m)")
     _accept_rewind(parser)
+    _ignore_windows(parser)
     return parser
 
 
@@ -96,9 +97,11 @@ def _whole() -> _Parser:
     plan = command("plan")
     plan.add_argument("--out", metavar="FILE", help="save the plan, for `reconcile apply FILE`")
     _accept_rewind(plan)
+    _ignore_windows(plan)
     apply = command("apply")
     apply.add_argument("file", nargs="?", metavar="FILE", help="a plan saved with `reconcile plan --out`")
     _accept_rewind(apply)
+    _ignore_windows(apply)
     diff = command("diff")
     diff.add_argument("range", metavar="A..B", help="two revisions of the desired-state repo")
     command("status")
@@ -143,6 +146,10 @@ def _accept_rewind(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-rewind", action="store_true", help="follow a branch that was rewound or force-pushed, this once"
     )
+
+
+def _ignore_windows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ignore-windows", action="store_true", help="do what policy.windows holds now, this once")
 
 
 def _shared() -> _Parser:

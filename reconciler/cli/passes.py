@@ -23,7 +23,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 def once(options: Namespace) -> int:
     """One pass."""
     log = Log(colour=likes_colour())
-    one = Pass(agent_of(options), log)
+    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
     with _interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
     log.flush()
@@ -32,7 +32,8 @@ def once(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     agent = agent_of(options)
-    report = Pass(agent, Log(colour=likes_colour())).plan(accept_rewind=options.accept_rewind)
+    one = Pass(agent, Log(colour=likes_colour()), ignore_windows=options.ignore_windows)
+    report = one.plan(accept_rewind=options.accept_rewind)
     if options.out:
         from reconciler.agent.saved import save
 
@@ -46,7 +47,7 @@ def apply(options: Namespace) -> int:
     from reconciler.agent.saved import load
 
     log = Log(colour=likes_colour())
-    one = Pass(agent_of(options), log)
+    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
     with _interrupts(one):
         report = one.run_saved(load(options.file, one.agent), accept_rewind=options.accept_rewind)
     log.flush()
@@ -76,7 +77,7 @@ def _standing(report: PassReport) -> int:
     wrong = any(notice.failed for notice in report.notices) or any(d.findings for d in report.deployments)
     if wrong or not all(is_healthy(c) for c in changes if c.wanted):
         return 1
-    return 2 if any(deployment.plan.steps or deployment.plan.held for deployment in report.deployments) else 0
+    return 2 if any(deployment.plan.steps or deployment.plan.waits for deployment in report.deployments) else 0
 
 
 def loop(options: Namespace) -> int:

@@ -27,7 +27,7 @@ REPEATED = {"--environment": "environments"}
 
 def once(argv: Sequence[str]) -> Namespace | None:
     """The options of one pass, like those that `parser.parse` gives; None for a call of any other form."""
-    options = SimpleNamespace(command=None, once=False, interval=None, accept_rewind=False)
+    options = SimpleNamespace(command=None, once=False, interval=None, accept_rewind=False, ignore_windows=False)
     words = iter(argv)
     for word in words:
         name, equals, value = word.partition("=")

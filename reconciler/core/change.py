@@ -184,6 +184,8 @@ class Diff(NamedTuple):
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    held_files: frozenset[str] = frozenset()  # that differ, and are not written before their window opens
+    waiting: tuple[str, ...] = ()  # what besides services waits for a window, in words
 
     def counts(self) -> Mapping[str, int]:
         counted = dict.fromkeys((kind.value for kind in Kind), 0)

@@ -76,11 +76,15 @@ def kept_daemons(view: View, retired: Sequence[DaemonChange]) -> tuple[Manager, 
 
 
 def ended_managers(view: View, changes: Sequence[Change]) -> tuple[str, ...]:
-    """Launchers that git no longer needs: their daemon is gone, or, of one without, the last of our units goes."""
+    """Launchers that git no longer needs: their daemon is gone, or, of one without, the last of our units goes.
+
+    What is held there may be no more than a memory of the launcher's, which is still to be taken from it.
+    """
+    needed = view.blind.keys() | {change.unit.launcher for change in changes if change.held}
     return tuple(
         manager.launcher
         for manager in view.unwanted_managers()
-        if not _runs_on(view, manager, changes) and manager.launcher not in view.blind
+        if not _runs_on(view, manager, changes) and manager.launcher not in needed
     )
 
 

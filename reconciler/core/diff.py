@@ -32,7 +32,20 @@ from reconciler.core.daemons import (
     wait_for_known,
 )
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
-from reconciler.core.model import Deployment, Inventory, Mark, Observed, Owned, Process, Role, Service, State, Unit
+from reconciler.core.held import hold_changes, hold_daemon, hold_files, only_needed, told
+from reconciler.core.model import (
+    Deployment,
+    Inventory,
+    Manager,
+    Mark,
+    Observed,
+    Owned,
+    Process,
+    Role,
+    Service,
+    State,
+    Unit,
+)
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
 from reconciler.core.unmanaged import left_alone
@@ -63,34 +76,44 @@ class _Case(NamedTuple):
 def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields | None = None) -> Diff:
     """What differs. `fields` are the effective values, for reasons; without them the reasons are less exact."""
     view = View(desired, observed, inventory, fields or {})
-    files = diff_files(view)
-    daemons = tuple(judge_daemon(view, manager, files) for manager in sorted(desired.managers) if manager.is_daemon)
-    daemons = tuple(wait_for_known(view, daemon) for daemon in daemons)
+    differing = diff_files(view)
+    files = hold_files(view, differing)
+    daemons = tuple(_daemon(view, manager, files) for manager in sorted(desired.managers) if manager.is_daemon)
     orphans = find_orphans(view)
     found = (*_wanted(view, files, daemons, orphans), *unwanted(view, orphans), *left_alone(view))
     changes = sorted(found, key=_service)
     changes = join_renames(view, changes)
     changes = hold_waiting(daemons, changes)
     changes = hold_removals(view, changes)
+    changes = hold_changes(view, changes, daemons)
     changes = block_dependents(view, changes)
     strays = stray_daemons(view)
     if strays:
         changes = wait_for_held(changes)
     retired = retire_daemons(view, changes)
+    stale = stale_files(view, changes, kept_daemons(view, retired))
+    shut = view.shut("")
     return Diff(
         changes=tuple(changes),
         files=writable(files, changes),
-        stale_files=stale_files(view, changes, kept_daemons(view, retired)),
+        stale_files=stale if shut is None else (),
         describing=_describing(view),
         installs=_missing_installs(view, changes),
-        daemons=(*daemons, *retired),
-        stray_daemons=() if any(change.held for change in changes) else strays,
+        daemons=only_needed(view, (*daemons, *(retired if shut is None else ())), changes),
+        stray_daemons=() if shut is not None or any(change.held for change in changes) else strays,
         ended_managers=ended_managers(view, changes),
-        copies={path: observed.copies[path] for path in sorted(observed.copies)},
+        copies={path: observed.copies[path] for path in sorted(observed.copies) if shut is None or not shut.holds_all},
         gaps=tuple(sorted(observed.gaps)),
         warnings=observed.warnings,
         findings=tuple(sorted(observed.findings)),
+        held_files=frozenset(change.file.path for change in differing if change not in files),
+        waiting=told(view, (*daemons, *retired), len(differing) - len(files), len(stale)),
     )
+
+
+def _daemon(view: View, manager: Manager, files: tuple[FileChange, ...]) -> DaemonChange:
+    change = wait_for_known(view, judge_daemon(view, manager, files))
+    return hold_daemon(view, manager, change)
 
 
 def _describing(view: View) -> frozenset[str]:

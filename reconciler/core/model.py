@@ -320,6 +320,7 @@ class Shut(NamedTuple):
 
     why: str  # "held until 06:00 Mon (policy.windows.nights)"
     holds_all: bool = False  # nor to mend drift
+    until: float = 0.0  # seconds since the epoch; 0: that is not to be seen
 
 
 class Observed(NamedTuple):

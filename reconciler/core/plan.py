@@ -83,6 +83,11 @@ class Plan(NamedTuple):
         return tuple(change for change in self.diff.changes if change.held)
 
     @property
+    def waits(self) -> bool:
+        """The pass is not allowed to do all of it."""
+        return bool(self.held or self.diff.waiting)
+
+    @property
     def blocked(self) -> tuple[Change, ...]:
         return tuple(change for change in self.diff.changes if change.kind is Kind.BLOCKED and not change.held)
 
@@ -113,7 +118,8 @@ class _Planner:
         self.loading = {change.unit.launcher for change in diff.changes if change.act.loads}
         self.loading |= {unit.launcher for change in diff.changes for unit in change.replaces}
         self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act in _BEGINS}
-        self.starting = tuple(change.service for change in diff.changes if change.act.starts)
+        # What is held and started as it was, is started from files that stand: for that, nothing is made ready.
+        self.starting = tuple(change.service for change in diff.changes if change.act.starts and not change.held)
         self._starting_names = frozenset(self.starting)
         self.renders = self._renders()
         self.rendered = self._rendered()
@@ -140,7 +146,7 @@ class _Planner:
     def _check_steps(self) -> Iterator[Step]:
         """The preflight: what starts must be able to start, before anything of it is stopped or rewritten."""
         for change in self.diff.changes:
-            if change.act.starts:
+            if change.act.starts and not change.held:
                 yield Step(
                     f"check:{change.service}",
                     Action.CHECK,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reconciler.core.change import Act, Change, Kind
+from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Deployment, Finding, Observed, Problem, State
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
@@ -49,11 +49,15 @@ class DeploymentReport(NamedTuple):
     @property
     def converged(self) -> bool:
         """Desired and observed agree now."""
-        quiet = not (self.plan.held or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped)
+        quiet = not (
+            self.plan.waits or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped
+        )
         return quiet and not (self.plan.diff.gaps or self.findings) and (self.applied or not self.plan.steps)
 
 
 def _unhealthy(change: Change) -> bool:
+    if change.held is Hold.WINDOW and change.version and not change.acts:
+        return change.state.down  # it waits for a window, and what it was cannot be started meanwhile
     if change.kind is Kind.BLOCKED or (change.acts and change.act is not Act.LOAD):
         return False  # told as blocked, or by its step
     return change.state not in (State.RUNNING, State.STARTING)
@@ -97,7 +101,7 @@ def _is_failure(report: DeploymentReport) -> bool:
 
 
 def _differs(report: DeploymentReport) -> bool:
-    return bool(report.plan.held or report.skipped or (report.plan.steps and not report.applied))
+    return bool(report.plan.waits or report.skipped or (report.plan.steps and not report.applied))
 
 
 class Comparison(NamedTuple):

@@ -16,6 +16,7 @@ from reconciler.core.model import (
     Process,
     Role,
     Service,
+    Shut,
     State,
     Unit,
 )
@@ -179,6 +180,10 @@ class View:
     def _name_of(self, name: UnitName) -> str:
         service = self.wanted_units.get(name)
         return service.name if service else self.owned_units.get(name, name.name)
+
+    def shut(self, service: str) -> Shut | None:
+        """What keeps a pass from doing what git says anew of a service; with "", of all that belongs to none."""
+        return self.observed.shut.get(service, self.observed.shut.get(""))
 
     def last_version(self, service: str) -> str:
         owned = self.inventory.services.get(service)

@@ -65,7 +65,7 @@ def _shut(windows: Sequence[_Timed], sky: Sky) -> Shut | None:
     zone = next((one.window.zone for one in holding if one.window.zone), "")
     offset = sky.offsets[zone]
     when = face(until, sky.now, offset) + (f" {zone}" if zone else "")
-    return Shut(f"held until {when} ({names}{_maintenance(holding, sky)})", holds_all)
+    return Shut(f"held until {when} ({names}{_maintenance(holding, sky)})", holds_all, until)
 
 
 def _maintenance(holding: Sequence[_Timed], sky: Sky) -> str:

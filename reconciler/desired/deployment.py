@@ -20,6 +20,7 @@ from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
 from reconciler.desired.unmanaged import Seen, described, fields, unmanaged
+from reconciler.desired.windows import windows
 from reconciler.launchers import on_start
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
@@ -75,7 +76,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     services = drafts(ground, Components(ground), others)
     checks.references(services, wanted.merged.section("files"), others, problems)
     twice = checks.names_on_host(services, problems)
-    policy = _policy(ground)
+    policy = _policy(ground)._replace(windows=windows(ground))
     ready = _ready(ground, {name: draft for name, draft in services.items() if name not in twice}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)

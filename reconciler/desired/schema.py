@@ -15,6 +15,7 @@ VERSION = "^[A-Za-z0-9][A-Za-z0-9._+!-]*$"
 VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
 MODE = "^0?[0-7]{3}$"
 PERCENT = "^(100|[0-9]{1,2})%$"
+SPAN = "^[0-9]{1,6}[smhd]$"
 
 FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
@@ -30,6 +31,7 @@ class Kind(Enum):
     NUMBER = "number"
     FLAG = "flag"
     LIMIT = "limit"  # a number or a percentage
+    SPAN = "span"  # a length of time
     NAMES = "names"  # a list of names
     PORTS = "ports"  # a list of numbers, or a mapping of name to number
     ANYTHING = "anything"
@@ -129,6 +131,20 @@ _SERVICE_KEYS = {
     **_options("service"),
 }
 
+_WINDOW = _closed(
+    "A time in which a pass may, or may not, do what git says anew",
+    deny=_text('Nothing new is done from this time on: a cron expression, such as "0 22 * * mon-fri"'),
+    allow=_text("Something new is done from this time on only: a cron expression"),
+    slurm_reservation=Key(Kind.FLAG, "true: nothing new is done while a maintenance of Slurm's is near or active"),
+    **{"for": Key(Kind.SPAN, "How long it stays open: 90s, 30m, 8h, 2d")},
+    zone=_text("Whose clocks deny and allow go by, such as Europe/Berlin; default: this host's"),
+    buffer=Key(Kind.SPAN, "slurm_reservation: how long before the maintenance; default 2h"),
+    nodes=_text("slurm_reservation: the nodes that count, as Slurm lists them: nid[001-100]; default: all"),
+    partition=_text("slurm_reservation: the partition that counts; default: all"),
+    holds=_text("What waits: changes (of a commit), or all (drift too); default changes", choices=("changes", "all")),
+    services=Key(Kind.NAMES, "Only these services; default: the whole deployment"),
+)
+
 _PATHS = {
     "root": _text("The folder of this deployment; required"),
     **{name: _text(f"default: the folder {name} below root") for name in FOLDERS},
@@ -149,6 +165,7 @@ LAYER = Key(
             "What a pass may do",
             max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"'),
             keep_schedule=Key(Kind.FLAG, "true: a pass mends its own schedule; default false"),
+            windows=_open("When a pass may do what git says anew", _WINDOW),
         ),
         **_options("settings"),
     },
@@ -235,6 +252,7 @@ _SHAPES: dict[Kind, Callable[[Key, str], dict[str, object]]] = {
     Kind.LIMIT: lambda _key, _name: {
         "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": PERCENT}]
     },
+    Kind.SPAN: lambda _key, _name: {"type": "string", "anyOf": [{"pattern": SPAN}, {"pattern": _TEMPLATE}]},
     Kind.NAMES: lambda _key, _name: {"type": "array", "items": {"type": "string"}},
     Kind.PORTS: _shape_ports,
     Kind.ANYTHING: lambda _key, _name: {},

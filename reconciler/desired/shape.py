@@ -11,6 +11,7 @@ from reconciler.desired.schema import (
     LAYER,
     MODE,
     PERCENT,
+    SPAN,
     Key,
     Kind,
     launcher_options,
@@ -170,6 +171,11 @@ class _Checker:
         good = isinstance(node, Scalar) and ((_is_number(node) and not node.text.startswith("-")) or _templated(node))
         if not good and not (isinstance(node, Scalar) and re.fullmatch(PERCENT, node.text)):
             self._wrong(node, name, "a number or a percentage", 'such as 3 or "30%"')
+
+    def _span(self, node: Node, _key: Key, name: str) -> None:
+        good = isinstance(node, Scalar) and (_templated(node) or re.fullmatch(SPAN, node.text))
+        if not good:
+            self._wrong(node, name, "a length of time", "write 90s, 30m, 8h or 2d")
 
     def _names(self, node: Node, _key: Key, name: str) -> None:
         if not isinstance(node, Items):

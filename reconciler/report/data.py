@@ -39,6 +39,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
         "warnings": list(report.plan.diff.warnings),
         "findings": [_finding(finding) for finding in report.findings],
+        "waiting": list(report.plan.diff.waiting),
         **({"error": report.error} if report.error else {}),
     }
 

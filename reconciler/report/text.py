@@ -32,7 +32,7 @@ _WORDS = {
 }
 _HELD = {
     Hold.BUDGET: ("removals are held", ": allow them with policy.max_removals in git."),
-    Hold.WINDOW: ("are held by a window", "."),
+    Hold.WINDOW: ("are held by policy.windows", ": `--ignore-windows` does not wait."),
     Hold.QUEUE: ("wait for their launcher", "."),
 }
 _COLOURS = {
@@ -124,6 +124,8 @@ def _unclear(plan: Plan, style: Style) -> Iterator[str]:
         yield from style.fold(f"  {style.paint('finding', 'red')}: {finding.name}: {first}", indent="      ")
         for line in printed:
             yield f"      {line[: style.width - 6] if style.width else line}"
+    for waiting in plan.diff.waiting:
+        yield from style.fold(f"  {style.paint('x', 'red')} {waiting}", indent="      ")
     for warning in plan.diff.warnings:
         yield from style.fold(f"  {style.paint('warning', 'yellow')}: {warning}", indent="      ")
 
@@ -269,7 +271,7 @@ def _prospect(deployment: DeploymentReport, style: Style) -> str:
     more += "".join(
         " " + style.paint(f"{held.count(by)} {words[0]}", "red") + words[1] for by, words in _HELD.items() if by in held
     )
-    if not held and not steps:
+    if not held and not steps and not deployment.plan.diff.waiting:
         stuck = deployment.plan.blocked or deployment.plan.diff.gaps
         more = " Nothing can be done now." if stuck else " Nothing to do."
     return f"{told or 'no services'}.{more}"

@@ -29,6 +29,7 @@ from reconciler.core.model import (
     Mark,
     Observed,
     Process,
+    Shut,
     State,
     Unit,
 )
@@ -76,6 +77,7 @@ class Host:
         self.acts = 0
         self.kill_at = 0  # the act before which the pass is killed
         self.in_pass = False
+        self.shut: dict[str, Shut | None] = {}  # as policy.windows would have it
         self.twice: list[str] = []  # services that were started while a process of theirs was there
 
     # ------------------------------------------------------------ time
@@ -309,6 +311,7 @@ class Host:
             gaps=gaps,
             outdated=self._outdated(desired, units),
             unmanaged=self._unmanaged(desired, blind),
+            shut=self.shut,
         )
 
     def _unmanaged(self, desired: Deployment, blind: set[str]) -> dict[str, Unit]:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from reconciler.agent.codec import decode_deployment, encode_deployment
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Origin, Policy, Role
+from reconciler.core.model import Compiled, Opens, Origin, Policy, Role, Window
 from reconciler.desired import Facts, compile_site, environments, json_schema, sites
 
 Compile = Callable[..., Compiled]
@@ -236,3 +237,24 @@ def test_schema_knows_every_key() -> None:
     assert {"command", "after", "stop", "supervisor"} <= service["properties"].keys()
     assert service["additionalProperties"] is False
     assert "startsecs" in json.dumps(service["properties"]["supervisor"])
+
+
+def test_windows_are_compiled_and_kept(compiled: Compile) -> None:
+    text = """\
+policy:
+  max_removals: 7
+  windows:
+    nights: {deny: "0 22 * * *", for: 8h, zone: Europe/Berlin}
+    office: {allow: "@daily", for: "{{ level | length }}h", holds: all, services: [web]}
+    maintenance: {slurm_reservation: true, nodes: "nid[001-100]"}
+    gone: null
+"""
+    deployment = compiled(text).deployment
+    assert deployment.policy.max_removals == 7
+    assert deployment.policy.windows == (
+        Window("maintenance", Opens.MAINTENANCE, 7200, nodes="nid[001-100]"),
+        Window("nights", Opens.DENY, 28800, "0 22 * * *", "Europe/Berlin"),
+        Window("office", Opens.ALLOW, 14400, "@daily", holds_all=True, services=("web",)),
+    )
+    kept = json.loads(json.dumps(encode_deployment(deployment)))
+    assert decode_deployment(kept).policy == deployment.policy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -20,15 +20,22 @@ _T = TypeVar("_T")
 class Query(Generic[_T]):
     """One command of Slurm's, whose answer several may read. Whoever asks must call `answer` or `end`."""
 
-    def __init__(self, argv: Sequence[str], parse: Callable[[str], _T], seconds: float = SECONDS) -> None:
-        """`parse` raises ValueError for what it does not understand."""
+    def __init__(
+        self,
+        argv: Sequence[str],
+        parse: Callable[[str], _T],
+        seconds: float = SECONDS,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`parse` raises ValueError for what it does not understand. `env`: this process's own, as a rule."""
         self._argv, self._parse, self._seconds = list(argv), parse, seconds
         self._deadline = monotonic() + seconds
         self._running: Background | None = None
         self._found: list[_T] = []
         self._error = ""
+        own = os.environ if env is None else env
         try:
-            self._running = Background(self._argv, environment(os.environ))
+            self._running = Background([_program(argv[0], own), *argv[1:]], environment(own))
         except OSError as error:
             self._error = f"{argv[0]} cannot be started: {error.strerror or error}"
 
@@ -61,3 +68,12 @@ class Query(Generic[_T]):
             self._running.end()
             self._running = None
             self._error = "nobody waited for the answer"
+
+
+def _program(name: str, env: Mapping[str, str]) -> str:
+    """On that environment's PATH: what starts it looks at this process's own. Raises `OSError`."""
+    for folder in env.get("PATH", "").split(":"):
+        path = f"{folder}/{name}"
+        if folder and os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(2, "it is not on the PATH", name)
