@@ -22,6 +22,7 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from tests.backends.account import Account, current
+from tests.backends.manager import runs
 from tests.conftest import left_behind
 
 VERSIONS = {22: "22.05", 24: "24.11"}  # the older one has no scrontab
@@ -108,6 +109,7 @@ class Cluster:
         self._stop(f"slurmd.{name}", signal.SIGKILL)
 
     def start_node(self, name: str = HOST) -> None:
+        """Wait until it takes jobs again; one that an administrator has set down wants `resume` for that."""
         self._start_node(name)
         self._await(lambda: self.states()[name] in ("idle", "mixed", "allocated"))
 
@@ -231,7 +233,7 @@ class Cluster:
             "SelectTypeParameters": "CR_Core",
             "SchedulerType": "sched/backfill",
             "SchedulerParameters": "sched_interval=1,bf_interval=1,batch_sched_delay=0",
-            "ReturnToService": "2",
+            "ReturnToService": "1",
             "JobRequeue": "1",
             "KillWait": "2",
             "MinJobAge": "60",
@@ -266,8 +268,13 @@ class Cluster:
 
     def _stop(self, label: str, number: signal.Signals) -> None:
         process = self._daemons.pop(label)
+        space = ""
+        with suppress(OSError):  # it has ended by itself
+            space = os.readlink(f"/proc/{process.pid}/ns/pid_for_children")
         process.send_signal(number)
         process.wait(20)
+        if space != os.readlink("/proc/self/ns/pid"):  # whatever ran there ends with it, but not at once
+            self._await(lambda: not _peopled(space))
 
     def _log(self, label: str) -> Path:
         return self.folder / f"{label}.log"
@@ -291,6 +298,15 @@ def _free_port(held: ExitStack) -> int:
     taken = held.enter_context(socket.socket())
     taken.bind(("127.0.0.1", 0))
     return int(taken.getsockname()[1])
+
+
+def _peopled(space: str) -> bool:
+    """Whether a process is in this space of process ids."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.readlink(f"/proc/{name}/ns/pid") == space and runs(int(name)):
+                return True
+    return False
 
 
 def _listens(port: int) -> bool:
