@@ -54,7 +54,7 @@ class Query(Generic[_T]):
         command = " ".join(word for word in self._argv if not word.startswith("-"))
         if ended.late:
             self._error = f"{command}: no answer within {self._seconds:g} s"
-        elif ended.code != 0:
+        elif ended.code != 0 or b"error:" in ended.err:  # of an account that it does not know it lists nothing, with 0
             self._error = f"{command}: {said or f'exit status {ended.code}'}"
         else:
             try:
