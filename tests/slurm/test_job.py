@@ -119,8 +119,11 @@ def test_nothing_is_wanted_any_more(deck: Deck) -> None:
 
 def test_a_job_begins_while_nobody_looks(deck: Deck) -> None:
     """Its services start in their order, and the next pass finds nothing to do."""
-    deck.cluster.drain()
     deck.commit()
+    deck.converge()
+    deck.cluster.drain()
+    deck.cluster.run("scancel", deck.job().id)
+    until(lambda: not deck.jobs())
     deck.converge(code=2)
     assert deck.job().state == "PENDING"
     deck.cluster.resume()
@@ -130,8 +133,11 @@ def test_a_job_begins_while_nobody_looks(deck: Deck) -> None:
 
 def test_a_bump_of_what_waits(deck: Deck) -> None:
     """What was rendered when the job begins is what starts."""
-    deck.cluster.drain()
     deck.commit()
+    deck.converge()
+    deck.cluster.drain()
+    deck.cluster.run("scancel", deck.job().id)
+    until(lambda: not deck.jobs())
     deck.converge(code=2)
     job = deck.job()
     deck.commit(app="2.0")

@@ -2,7 +2,8 @@
 
 supervisord loads it as one more interface for XML-RPC (`[rpcinterface:reconcile]`). Nobody but a process of the node
 can read there what a service was started from, so this reads it. And a job may begin at any hour of the night:
-its services start at once, in the order of `after`, unless the pass that has submitted it is there to do so.
+its services start at once, in the order of `after`, unless the pass that has submitted it is there to do so. Only
+those do that have run in a job before: one that moves here may still run where it was, and a pass has to end it first.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Inside:
         self._began = time.time()
         self._busy = False
         events.subscribe(events.SupervisorRunningEvent, self._begin)
-        events.subscribe(events.ProcessStateRunningEvent, self._go_on)
+        events.subscribe(events.ProcessStateRunningEvent, self._is_up)
+        events.subscribe(events.ProcessGroupRemovedEvent, self._is_gone)
         events.subscribe(events.Tick5Event, self._go_on)
 
     # ------------------------------------------------------------ what passes ask
@@ -107,6 +109,18 @@ class Inside:
             self._supervisord.options.logger.critical("reconcile: no pass will find this job: " + str(error))  # noqa: G003 - its own logger
         self._go_on(None)
 
+    def _is_up(self, event: Any) -> None:
+        self._note(contact.started(self._folder) | {event.process.config.name})
+        self._go_on(event)
+
+    def _is_gone(self, event: Any) -> None:
+        self._note(contact.started(self._folder) - {event.group})
+
+    def _note(self, names: set[str]) -> None:
+        if names != contact.started(self._folder):
+            with suppress(OSError):  # then the next pass starts what this job does not start by itself
+                contact.note_started(self._folder, names)
+
     def _is_booting(self) -> bool:
         if self._driven or time.time() - self._began > _PATIENCE:
             return False
@@ -119,7 +133,7 @@ class Inside:
         if time.time() - self._began > _PATIENCE:
             return
         if self._left is None:
-            self._left = sorted(self._states())
+            self._left = sorted(self._states().keys() & contact.started(self._folder))
         self._busy = True
         try:
             for name in self._due():
