@@ -53,6 +53,7 @@ def test_a_job_on_another_node(version: int, decks: Decks) -> None:
     assert deck.job().node == "n2"
     before, rows = deck.running(), deck.status()
     assert all(row["healthy"] and row["pid"] < 1 << 22 for row in rows.values()), rows
+    assert f"slurm: job {deck.job().id} on n2, until " in deck.world.run("status").out
     deck.commit(app="2.0")
     deck.converge()
     after = deck.running()
