@@ -262,3 +262,41 @@ def test_the_copy_is_made_again(guarded: Guarded) -> None:
             copy.write_bytes(spoilt)
         assert guarded.once() == Done(0, "", "")
         assert copy.read_bytes() == text
+
+
+# ---------------------------------------------------------------- what it may do to a host
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a second account is needed, and only root is two")
+def test_a_link_that_another_account_put_in_the_way(world: World) -> None:
+    """It would have us write into a folder of ours that is none of the deployment's."""
+    victim = world.folder / "victim"
+    victim.mkdir()
+    world.commit(world.services("one"))
+    world.once()
+    config = world.root / "config"
+    config.rename(world.folder / "aside")
+    config.symlink_to(victim)
+    os.chown(config, 65534, -1, follow_symlinks=False)
+    done = world.once(code=1)
+    flat = " ".join(done.out.split())
+    assert f"on the way is a link of another account's (uid 65534), to {victim}" in flat, done.said
+    assert "take the link away, or name the place that it leads to" in flat
+    assert os.listdir(victim) == []
+    config.unlink()
+    (world.folder / "aside").rename(config)
+    world.once()
+    world.idle()
+
+
+def test_sources_of_the_agent(guarded: Guarded) -> None:
+    """Whatever the repo's own policy says by now."""
+    guarded.require("head", 'sources: ["our-*==*"]\n')
+    evil = "components: {tool: {install: venv, requirement: 'evil==1.0'}}\npolicy: {sources: ['**']}\n"
+    path = f"desired/sites/{guarded.world.site}.dev.yaml"
+    guarded.commit(guarded.ann, {path: evil})
+    done = guarded.once(code=3)
+    told = f"{path}:1:49: component `tool`: its requirement `evil==1.0` matches no pattern of `sources` of this host"
+    assert told in " ".join(done.out.split()), done.said
+    guarded.commit(guarded.ann, {path: ""})
+    guarded.once()
