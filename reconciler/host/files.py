@@ -106,7 +106,7 @@ def write(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
         except BaseException as error:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
-            if isinstance(error, OSError):  # within a folder there is only half a name to tell
+            if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, path) from error
             raise
 
@@ -212,6 +212,10 @@ def held_folder(path: str, *, make: bool = False) -> Iterator[int]:
     descriptor = _walk(path, make=make)
     try:
         yield descriptor
+    except OSError as error:
+        if isinstance(error.filename, str) and "/" not in error.filename:  # within a folder there is only half a name
+            error.filename = os.path.join(path, error.filename)
+        raise
     finally:
         os.close(descriptor)
 
