@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import os.path
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from time import monotonic
@@ -93,8 +92,10 @@ class Verifier:
         self._forget()
 
     def _forget(self) -> None:
+        from shutil import rmtree  # takes as long to load as all else that an idle pass looks at keys with
+
         with suppress(FileNotFoundError):
-            shutil.rmtree(self._home)
+            rmtree(self._home)
 
     def _import(self) -> None:
         """Give GnuPG the keys. Raises `BadKeys` for a file that it can make nothing of."""
