@@ -27,8 +27,8 @@ MAY = {
     "source": frozenset({"core", "host"}),
     # How a unit file is written is the launcher's knowledge, and pure.
     "schedule": frozenset({"core", "host", "launchers.systemd.unit_file"}),
-    # It compiles with the pure halves of launchers and install methods, and reads one folder.
-    "desired": frozenset({"core", "launchers", "install", "host.files"}),
+    # It compiles with the pure halves of launchers and install methods, reads one folder, and bounds its templates.
+    "desired": frozenset({"core", "launchers", "install", "host.files", "host.memory"}),
     "apply": frozenset({"core", "host", "launchers", "install"}),
     "report": frozenset({"core"}),
     "agent": ALL - {"cli", "demo"},

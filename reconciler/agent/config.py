@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.model import Origin, Problem
+
+if TYPE_CHECKING:
+    from reconciler.desired.nodes import Entries
+    from reconciler.desired.problems import Problems
+    from reconciler.source.trust import Trust
 
 DAY = 86400.0
 
@@ -30,6 +35,8 @@ class Agent(NamedTuple):
     interval: float = 300.0
     timeout: float = 60.0  # of each call of git
     max_staleness: float = DAY
+    verify: Trust | None = None  # whose commits are followed; None: whoever can push
+    sources: tuple[str, ...] = ()  # patterns of what may be installed; empty: anything
 
 
 class Options(NamedTuple):
@@ -47,7 +54,11 @@ class Options(NamedTuple):
 
 
 _TIMES = ("interval", "timeout", "max_staleness")
-_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES)
+_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES, "verify", "sources")
+_LISTS = ("environments", "sources")
+_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES)
+_KINDS = {"environments": "a list of names", "sources": "a list of patterns", "verify": "gpg, ssh and require"}
+_OF_VERIFY = ("gpg", "ssh", "require")
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -126,19 +137,27 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")
 
 
 def _read_simple(path: str, content: bytes) -> _Values | None:
-    """The file where it is nothing but `key: word` lines, which mean the same to YAML; None for any other.
+    """The file where it is nothing but `key: word` lines, which mean the same to YAML, and such lines indented below
+    `verify:`; None for any other.
 
     Nearly every agent's file is such a one, and a YAML parser takes a quarter of the time of an idle pass to load.
     """
     values: _Values = {}
+    inner: _Values | None = None  # of `verify`, while its lines follow
     for number, line in enumerate(content.decode("latin-1").splitlines(), start=1):
-        key, colon, word = line.partition(": ")
-        text = word.strip(" ")
         if not line or line.startswith("#"):
             continue
-        if not colon or key not in _KEYS or key in values or not _is_plain(text) or key == "environments":
+        if line == "verify:" and "verify" not in values:
+            inner = {}
+            values["verify"] = (inner, Origin(path, number + 1, 3))
+            continue
+        inner = inner if line.startswith("  ") else None
+        place, known, indent = (values, _WORDS, 0) if inner is None else (inner, _OF_VERIFY, 2)
+        key, colon, word = line[indent:].partition(": ")
+        text = word.strip(" ")
+        if not colon or key not in known or key in place or not _is_plain(text):
             return None
-        values[key] = (text, Origin(path, number, len(key) + 3))
+        place[key] = (text, Origin(path, number, indent + len(key) + 3))
     return values
 
 
@@ -151,25 +170,35 @@ def _is_plain(word: str) -> bool:
 
 
 def _read_yaml(path: str, content: bytes) -> tuple[_Values, list[Problem]]:
-    from reconciler.desired.nodes import Items, Scalar
-    from reconciler.desired.problems import Problems, suggest
+    from reconciler.desired.problems import Problems
     from reconciler.desired.text import parse
 
     problems = Problems()
     entries = parse(content, path, problems)
+    values = _entries(entries, _KEYS, problems) if entries else {}
+    return values, list(problems.told(1))
+
+
+def _entries(entries: Entries, known: Sequence[str], problems: Problems) -> _Values:
+    """The values of a mapping, each of the kind that its key asks for; all else is told."""
+    from reconciler.desired.nodes import Entries, Items, Scalar
+    from reconciler.desired.problems import suggest
+
     values: _Values = {}
-    for key, node in (entries.entries if entries else {}).items():
-        if key not in _KEYS:
-            problems.add(entries.places[key] if entries else node.origin, f"unknown key `{key}`", suggest(key, _KEYS))
-        elif isinstance(node, Items) and key == "environments":
-            names = tuple(item.text if isinstance(item, Scalar) else "" for item in node.items)
-            values[key] = (names, node.origin)
-        elif isinstance(node, Scalar) and node.value is not None and key != "environments":
+    for key, node in entries.entries.items():
+        if key not in known:
+            problems.add(entries.places[key], f"unknown key `{key}`", suggest(key, known))
+        elif isinstance(node, Items) and key in _LISTS:
+            texts = tuple(item.text if isinstance(item, Scalar) else "" for item in node.items)
+            values[key] = (texts, node.origin)
+        elif isinstance(node, Entries) and key == "verify":
+            values[key] = (_entries(node, _OF_VERIFY, problems), node.origin)
+        elif isinstance(node, Scalar) and node.value is not None and key in (*_WORDS, *_OF_VERIFY):
             values[key] = (node.text, node.origin)
         else:
-            wanted = "a list of names" if key == "environments" else "a text"
+            wanted = _KINDS.get(key, "a text")
             problems.add(node.origin, f"`{key}` is {node.kind}; {wanted} is wanted")
-    return values, list(problems.told(1))
+    return values
 
 
 def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], folder: str) -> Agent:
@@ -187,8 +216,39 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
         branch=_branch(values, problems),
         environments=tuple(dict.fromkeys(environments)) if isinstance(environments, tuple) else (),
         state_dir=os.path.abspath(os.path.expanduser(text("state_dir", default_state_dir(env)))),
+        verify=_verify(values, problems, folder) if "verify" in values else None,
+        sources=_sources(values, problems) if "sources" in values else (),
         **{key: value for key, value in times.items() if value is not None},
     )
+
+
+def _verify(values: _Values, problems: list[Problem], folder: str) -> Trust | None:
+    """Paths are taken from the folder of the file. What it means cannot be guessed: anything wrong makes it None."""
+    from reconciler.source.trust import Require, Trust
+
+    inner, origin = values["verify"]
+    found = inner if isinstance(inner, dict) else {}
+    told = {key: str(value) for key, (value, _) in found.items()}
+    words = [word.value for word in Require]
+    require = told.pop("require", Require.HEAD.value)
+    if require not in words:
+        problems.append(Problem(found["require"][1], f"`require` is `{require}`", "one of: " + ", ".join(words)))
+        return None
+    if not any(told.values()) or not all(told.values()):
+        hint = "give `gpg`, a file or folder of public keys, or `ssh`, an allowed signers file, or both"
+        problems.append(Problem(origin, "`verify` names no keys", hint))
+        return None
+    paths = {key: os.path.normpath(os.path.join(folder, os.path.expanduser(path))) for key, path in told.items()}
+    return Trust(**paths, require=Require(require))
+
+
+def _sources(values: _Values, problems: list[Problem]) -> tuple[str, ...]:
+    """An empty list would be read as no restriction by one, as nothing allowed by another: it is refused."""
+    found, origin = values["sources"]
+    patterns = found if isinstance(found, tuple) else ()
+    if not patterns or not all(patterns):
+        problems.append(Problem(origin, "`sources` is a list of patterns", 'write `sources: ["our-*==*"]`'))
+    return patterns
 
 
 def _time(values: _Values, key: str, problems: list[Problem]) -> float | None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from reconciler.agent.config import Agent
+from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import SourceState
 from reconciler.agent.workspace import Workspace
 from reconciler.core.model import Origin, Problem
 from reconciler.core.report import Notice
-from reconciler.source import BadTree, Mirror, Poll, SourceError, Stopped, UnknownCommit, Unreachable
+from reconciler.source import (
+    BadKeys,
+    BadTree,
+    Mirror,
+    Poll,
+    SourceError,
+    Stopped,
+    UnknownCommit,
+    Unreachable,
+    Untrusted,
+)
 
 
 class Chosen(NamedTuple):
@@ -29,14 +39,25 @@ def choose(
 
     A remote that cannot be reached is a matter of patience: most outages end by themselves. All else, such as
     a branch that is gone or a full disk, waits for a person, and is a failure at once.
+
+    Raises `InvalidInput` where the agent's own keys cannot be used: then nobody can say what is to be followed.
     """
     try:
+        _check_keys(agent)
         head = poll.head()
         if head != known.head:
-            return _news(known, mirror, workspace, accept_rewind=accept_rewind)
+            return _news(agent, known, mirror, workspace, accept_rewind=accept_rewind)
         if known.valid != known.head:
-            return _judge(known._replace(contact=time.time()), known.head, workspace)
+            _verify(agent, mirror, workspace, known.head, known.valid)
+            return _take(known, known.head, mirror, workspace, accept_rewind=accept_rewind)
         return Chosen(known.valid, known._replace(contact=time.time()))
+    except BadKeys as error:
+        raise InvalidInput([Problem(Origin(error.path, 0, 0), error.wrong, error.hint)]) from error
+    except Untrusted as error:
+        held = f"Nothing of it is applied; holding to {known.valid[:8]}" if known.valid else "Nothing is applied"
+        said, _, mend = str(error).partition("\n")
+        notice = Notice(f"{said}. {held}\n{mend}", failed=True)
+        return Chosen(known.valid, known._replace(contact=time.time()), notices=(notice,))
     except Unreachable as error:
         return _unreachable(agent, known, str(error))
     except Stopped as error:
@@ -73,13 +94,38 @@ def _gist(why: str) -> str:
     return (said or lines or [""])[0]
 
 
-def _news(known: SourceState, mirror: Mirror, workspace: Workspace, *, accept_rewind: bool) -> Chosen:
+def _check_keys(agent: Agent) -> None:
+    """At each pass: keys that went away are told before they are needed. Raises `BadKeys`."""
+    if agent.verify:
+        from reconciler.source.signatures import check_keys
+
+        check_keys(agent.verify)
+
+
+def _verify(agent: Agent, mirror: Mirror, workspace: Workspace, commit: str, since: str) -> None:
+    """Raises `Untrusted`, `BadKeys`; before anything of the commit is read."""
+    if agent.verify:
+        mirror.verify(agent.verify, workspace.store.keys_folder(), commit, since)
+
+
+def _news(agent: Agent, known: SourceState, mirror: Mirror, workspace: Workspace, *, accept_rewind: bool) -> Chosen:
     workspace.warm_up()
     new = mirror.fetch()
     state = known._replace(contact=time.time())
     if known.head and not accept_rewind and not _follows(mirror, known.head, new):
         return Chosen(known.valid, state, notices=(_refused(known.head, new),))
-    return _judge(state, new, workspace)
+    _verify(agent, mirror, workspace, new, known.head)
+    return _take(known, new, mirror, workspace, accept_rewind=accept_rewind)
+
+
+def _take(known: SourceState, commit: str, mirror: Mirror, workspace: Workspace, *, accept_rewind: bool) -> Chosen:
+    """Judge it. Where the state directory was lost, what was accepted stands below the roots that the commit names."""
+    chosen = _judge(known._replace(contact=time.time()), commit, workspace)
+    if not known.valid and not accept_rewind:
+        for accepted in workspace.accepted(chosen.commit):
+            if not _follows(mirror, accepted, commit):
+                return Chosen("", known, notices=(_refused(accepted, commit),))
+    return chosen
 
 
 def _follows(mirror: Mirror, old: str, new: str) -> bool:

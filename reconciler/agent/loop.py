@@ -14,7 +14,7 @@ from threading import Event, Thread
 from time import monotonic
 from types import FrameType
 
-from reconciler.agent.config import Agent
+from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.run import Busy, Observer, Pass
 from reconciler.core.report import PassReport
 from reconciler.source import SourceError, branch_head, is_local
@@ -69,7 +69,7 @@ class Loop:
             report = one.run()
         except Busy as busy:
             self.observer.event("warning", "another pass is at work", holder=str(busy.holder))
-        except (SourceError, OSError) as error:
+        except (SourceError, InvalidInput, OSError) as error:
             self.observer.event("error", "the pass could not be made", error=str(error))
         else:
             self.told(report)

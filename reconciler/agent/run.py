@@ -64,7 +64,8 @@ class Pass:
     # ------------------------------------------------------------ the three ways through
 
     def run(self, *, accept_rewind: bool = False) -> PassReport:
-        """A whole pass. Raises `Busy`, `SourceError`, `OSError` where the state directory cannot be used."""
+        """A whole pass. Raises `Busy`, `SourceError`, `InvalidInput` for keys of the agent's that cannot be used, and
+        `OSError` where the state directory cannot be."""
         return self._go(apply=True, accept_rewind=accept_rewind)
 
     def plan(self, *, accept_rewind: bool = False) -> PassReport:
@@ -152,7 +153,10 @@ class Pass:
                     return self._stale(known, saved)
             if apply:
                 self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
-            return self._report(chosen, self._each(begun, planned, apply=apply))
+            reports = self._each(begun, planned, apply=apply)
+            if apply:
+                self._vouch(chosen, reports)
+            return self._report(chosen, reports)
         except InvalidCommit as invalid:
             return self._report(chosen._replace(problems=invalid.problems), {})
         finally:
@@ -256,6 +260,12 @@ class Pass:
                 self.mirror.pin(self._pin, chosen.commit)
         elif chosen.state.contact != known.contact:
             self.store.touch_contact(chosen.state.contact)
+
+    def _vouch(self, chosen: Chosen, reports: Mapping[str, DeploymentReport]) -> None:
+        """Note beside what runs which commit was accepted; not where a deployment is being given up."""
+        for report in reports.values():
+            if report.desired.services or report.desired.files:
+                self.store.save_accepted(report.desired.root, chosen.state.head)
 
     def _report(self, chosen: Chosen, planned: Mapping[str, DeploymentReport]) -> PassReport:
         reports = tuple(planned.values())

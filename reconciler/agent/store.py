@@ -7,8 +7,8 @@
     SITE/schedule.json           what `reconcile schedule install` has installed
     mirrors/…                    bare clones
 
-Everything but the inventory can be made again, and the inventory has its copy: losing the state
-directory costs time, and the memory of which commit was accepted last.
+Everything but the inventory and the commit that was accepted last can be made again, and these two have
+copies below the root of each deployment: losing the state directory costs time.
 
 Each file is sealed: a line with its format and a digest, then a line of JSON. One that was damaged, or
 written by another version, is told from one that is not there.
@@ -62,6 +62,7 @@ class Store:
 
     def __init__(self, state_dir: str, site: str) -> None:
         self.state_dir = state_dir
+        self.site = site
         self.folder = os.path.join(state_dir, site)
         self._source = os.path.join(self.folder, "source.json")
 
@@ -98,6 +99,25 @@ class Store:
         """Note that the remote answered. No file is written: only a time changes."""
         with suppress(OSError):
             os.utime(self._source, (when, when))
+
+    def keys_folder(self) -> str:
+        """Where signatures are looked at, for as long as that takes."""
+        return os.path.join(self.state_dir, "mirrors", f"{self.site}.keys")
+
+    def accepted(self, root: str) -> str:
+        """The commit that was accepted last, by the copy below a deployment's root; empty where there is none."""
+        try:
+            data = _unseal(_accepted_path(root)) or {}
+        except DamagedError:
+            return ""
+        return str(data["head"]) if data.get("site") == self.site else ""
+
+    def save_accepted(self, root: str, head: str) -> None:
+        """Remember it where losing the state directory does not forget it, once the root has been made."""
+        path = _accepted_path(root)
+        if head and self.accepted(root) != head and os.path.isdir(os.path.dirname(path)):
+            with suppress(OSError):  # the next pass tries again
+                files.write(path, _seal({"site": self.site, "head": head}), 0o600)
 
     # ------------------------------------------------------------ deployments
 
@@ -144,6 +164,7 @@ class Store:
         """Nothing of this deployment is left; its journal stays. Raises `OSError`."""
         for path in (
             _copy_path(root),
+            _accepted_path(root),
             self._path(environment, "inventory.json"),
             self._path(environment, "compiled.json"),
         ):
@@ -194,3 +215,7 @@ def root_lock_path(root: str) -> str:
 
 def _copy_path(root: str) -> str:
     return os.path.join(root, ".reconcile", "inventory.json")
+
+
+def _accepted_path(root: str) -> str:
+    return os.path.join(root, ".reconcile", "accepted.json")

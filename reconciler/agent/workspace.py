@@ -49,6 +49,12 @@ class Workspace:
             )
         return self._results[commit]
 
+    def accepted(self, commit: str) -> set[str]:
+        """What was accepted last in the deployments of a commit, as their roots tell. Raises `SourceError`."""
+        compiled = self.compile(commit).compiled.values() if commit else ()
+        found = {self.store.accepted(each.deployment.root) for each in compiled}
+        return found - {""}
+
     def warm_up(self) -> None:
         """Load what a pass with news will need, while it waits for git and for its services."""
         from threading import Thread
@@ -62,12 +68,13 @@ class Workspace:
         self.store.save_compiled(deployment.environment, key, deployment)
 
     def _key(self, commit: str, environment: str) -> str:
-        return "|".join((tool_identity(), commit, self.agent.site, environment, *self.host))
+        return "|".join((tool_identity(), commit, self.agent.site, environment, *self.host, *self.agent.sources))
 
     def _facts(self) -> Facts:
         from reconciler.desired import Facts
 
-        return Facts(host=self.host.name, account=self.host.account, salt=self._salt(), home=self.host.home)
+        host = self.host
+        return Facts(host.name, host.account, self._salt(), host.home, self.agent.sources)
 
     def _salt(self) -> str:
         """Makes the digests of secrets that people see useless for guessing them. Kept, so that changes show."""

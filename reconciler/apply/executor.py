@@ -240,7 +240,7 @@ class Executor:
         if now.digest == file.digest and now.mode == file.mode:
             return Ending(Status.SKIPPED, "is as wanted since the plan was made")
         if now.digest == file.digest:
-            os.chmod(step.path, file.mode)
+            files.change_mode(step.path, file.mode)
             return DONE
         if now.digest != step.before:
             return Ending(Status.FAILED, "was changed since the plan was made", "the next pass looks again")
@@ -372,7 +372,7 @@ def _keep_aside(path: str) -> None:
     while os.path.lexists(kept):
         number, kept = number + 1, f"{path}.orig.{number}"
     with suppress(FileNotFoundError):
-        os.rename(path, kept)
+        files.rename(path, os.path.basename(kept))
 
 
 def _os_hint(error: OSError) -> str:
@@ -382,5 +382,6 @@ def _os_hint(error: OSError) -> str:
         errno.EACCES: "the account may not write there; see `ls -ld` of the folder",
         errno.EROFS: "the file system is mounted read-only",
         errno.ENOSPC: "the file system is full",
+        errno.ELOOP: "take the link away, or name the place that it leads to",
         errno.EDQUOT: "the quota is used up",
     }.get(error.errno or 0, "")

@@ -12,6 +12,7 @@ from reconciler.desired.problems import ORIGIN_DEFAULT, Failed
 from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER, Key
 from reconciler.desired.scope import Got, Lazy
+from reconciler.desired.sources import check_sources
 from reconciler.install.base import ComponentSpec
 
 _DEFAULTS = {"requirement": "", "image": "", "source": "", "sha256": "", "python": "python3", "prologue": ""}
@@ -70,11 +71,12 @@ class Components:
         method = self._method(name, reader)
         shown = {key: reader.text(key, default) for key, default in _DEFAULTS.items()}
         container = node.get("container")
+        used = install.method(method.text).keys if method.value else ()
+        check_sources(ground, name, {key: got for key, got in shown.items() if key in used}, reader)
         made = None
         if reader.sound and len(ground.folders()) == len(ground.paths):
             made = self._describe(name, wanted, method.text, shown, reader)
         exports = install.method(method.text).exports(made) if made else ()
-        used = install.method(method.text).keys if method.value else ()
         kept = {key: _kept(shown[key]) for key in used if shown[key].text}
         is_image = bool(method.value) and install.method(method.text).is_image
         return Component(

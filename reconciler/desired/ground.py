@@ -24,12 +24,14 @@ _HANDED_ON = 8  # vars that hand on one another; more are a cycle, which is told
 
 
 class Facts(NamedTuple):
-    """What the host says of itself. `salt` goes into the digests that are shown of secrets."""
+    """What the host says of itself. `salt` goes into the digests that are shown of secrets; `sources` are patterns of
+    what its agent lets be installed, anything where there are none."""
 
     host: str
     account: str
     salt: str = ""
     home: str = "~"  # of the account; so where it is not known
+    sources: tuple[str, ...] = ()
 
 
 class Wanted(NamedTuple):

@@ -165,6 +165,7 @@ LAYER = Key(
             "What a pass may do",
             max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"'),
             keep_schedule=Key(Kind.FLAG, "true: a pass mends its own schedule; default false"),
+            sources=Key(Kind.NAMES, "Patterns that every requirement and source must match; default: anything"),
             windows=_open("When a pass may do what git says anew", _WINDOW),
         ),
         **_options("settings"),

@@ -17,6 +17,7 @@ from reconciler.desired.problems import Failed, Problems
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 50
 MAX_ALIASED = 100_000  # nodes that aliases stand for, all taken together
+_WEIGHT = 64  # characters of a text that count as much as a node
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WORDS: dict[str, Plain] = {
@@ -112,7 +113,7 @@ class _Builder:
         self._file = file
         self._problems = problems
         self._anchors: dict[str, Node] = {}
-        self._sizes: dict[int, int] = {}  # of finished anchored nodes, by id
+        self._sizes: dict[int, int] = {}  # of finished anchored nodes, by id; long texts count for more than one
         self._open: list[tuple[Node, str, list[Node]]] = []  # container, its anchor, what is in it so far
         self._aliased = 0
         self._count = 0
@@ -181,9 +182,11 @@ class _Builder:
         self._take(node, anchor)
 
     def _take(self, node: Node, anchor: str | None) -> None:
-        self._count += 1
+        weight = 1 + len(node.text) // _WEIGHT if isinstance(node, Scalar) else 1
+        self._count += weight
         if anchor:
             self._anchors[anchor] = node
+            self._sizes.setdefault(id(node), weight)
         self._put(node)
 
     def _put(self, node: Node) -> None:

@@ -1,19 +1,26 @@
 """The one place that writes files: a temporary file beside it, fsync, rename. Never half a file.
 
 What grows by a line at a time, the journal alone, is added to instead.
+
+Whatever is written, made or removed is reached folder by folder, each held open by a descriptor. Somebody who owns
+one of them can put a link in the place of the next at any instant, and so lead us to any file that is ours or, where
+we are root, to anybody's. So links are followed where root or this account has made them, and no other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from errno import ELOOP
+from stat import S_ISLNK
 
 from reconciler.core.digest import digest
 from reconciler.core.model import FileState
 
 _READ = 1 << 20
+_HOLD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINKS = 40  # on the way to one place, as the kernel has it
 
 
 def read(path: str) -> bytes:
@@ -90,24 +97,30 @@ def write(path: str, content: bytes, mode: int, *, sync: bool = True) -> None:
     The temporary name starts with a dot and ends in `.new`: supervisord's include patterns and
     systemd do not take it for one of theirs, and a later pass recognises it as left over.
     """
-    temporary = temporary_name(path)
-    with suppress(FileNotFoundError):
-        os.unlink(temporary)
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode & 0o700 | 0o600
-    )
-    try:
+    name = os.path.basename(path)
+    temporary = os.path.basename(temporary_name(path))
+    with held_folder(os.path.dirname(path)) as folder:
         try:
-            _fill(descriptor, content, mode, sync=sync)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:  # a descriptor has no name to tell
-            raise OSError(error.errno, error.strerror, path) from error
-        raise
+            _put(folder, temporary, content, mode, sync=sync)
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException as error:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, path) from error
+            raise
+
+
+def _put(folder: int, name: str, content: bytes, mode: int, *, sync: bool) -> None:
+    """Make a new file and fill it. What a killed pass left under this name is in the way, and goes."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(name, flags, mode & 0o700 | 0o600, dir_fd=folder)
+    try:
+        _fill(descriptor, content, mode, sync=sync)
+    finally:
+        os.close(descriptor)
 
 
 def append_line(path: str, line: bytes, mode: int) -> None:
@@ -154,14 +167,109 @@ def make_folder(path: str, mode: int) -> None:
     """Make a folder and its parents; an existing one keeps its mode. Raises `OSError`."""
     if os.path.isdir(path):
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with suppress(FileExistsError):
-        os.mkdir(path, mode)
-        os.chmod(path, mode)  # the umask has taken bits away
+    with held_folder(os.path.dirname(path), make=True) as folder, suppress(FileExistsError):
+        os.mkdir(os.path.basename(path), mode, dir_fd=folder)
+        _change_mode(folder, os.path.basename(path), mode)  # the umask has taken bits away
+
+
+def change_mode(path: str, mode: int) -> None:
+    """Of the file itself, never of what a link in its place leads to. Raises `OSError`."""
+    with held_folder(os.path.dirname(path)) as folder:
+        _change_mode(folder, os.path.basename(path), mode)
+
+
+def _change_mode(folder: int, name: str, mode: int) -> None:
+    descriptor = os.open(name, _HOLD, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    finally:
+        os.close(descriptor)
+
+
+def rename(path: str, name: str) -> None:
+    """Give a file another name in its folder. Raises `OSError`."""
+    with held_folder(os.path.dirname(path)) as folder:
+        os.replace(os.path.basename(path), name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def remove(path: str) -> None:
     """Take a file away, and with it what a killed write of it left behind. Raises `OSError`."""
-    for name in (temporary_name(path), path):
-        with suppress(FileNotFoundError):
-            os.unlink(name)
+    with suppress(FileNotFoundError), held_folder(os.path.dirname(path)) as folder:
+        for name in (temporary_name(path), path):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.basename(name), dir_fd=folder)
+
+
+# ---------------------------------------------------------------- the way to a folder
+
+
+@contextmanager
+def held_folder(path: str, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of a folder, for use with `dir_fd`: whatever becomes of its path, it stays the same folder.
+
+    `make`: what is missing is made. Raises `OSError`; ELOOP for a link of another account's.
+    """
+    descriptor = _walk(path, make=make)
+    try:
+        yield descriptor
+    except OSError as error:
+        if isinstance(error.filename, str) and "/" not in error.filename:  # within a folder there is only half a name
+            error.filename = os.path.join(path, error.filename)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _walk(path: str, *, make: bool) -> int:
+    names = _names(path if path.startswith("/") else os.path.join(os.getcwd(), path))
+    held, links = [os.open("/", _HOLD)], _LINKS
+    try:
+        while names:
+            held.append(_enter(held[-1], names.pop(), make=make))
+            target = _target(held[-1], links)
+            if target is None:
+                continue
+            links -= 1
+            os.close(held.pop())
+            names += _names(target)
+            if target.startswith("/"):
+                held.append(os.open("/", _HOLD))
+        return held.pop()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _names(path: str) -> list[str]:
+    """The parts of a path, the first one last."""
+    return [name for name in reversed(path.split("/")) if name and name != "."]
+
+
+def _enter(folder: int, name: str, *, make: bool) -> int:
+    """A descriptor of what has this name, be it a link."""
+    try:
+        return os.open(name, _HOLD, dir_fd=folder)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, _HOLD, dir_fd=folder)
+
+
+def _target(descriptor: int, left: int) -> str | None:
+    """Where a link leads that is to be followed; None for what is none. `left`: how many of them may still come.
+
+    Raises `OSError` for one of a stranger's.
+    """
+    info = os.fstat(descriptor)
+    if not S_ISLNK(info.st_mode):
+        return None
+    if not left:
+        raise OSError(ELOOP, os.strerror(ELOOP))
+    target = os.readlink("", dir_fd=descriptor)
+    if info.st_uid not in (0, os.geteuid()):
+        raise OSError(ELOOP, f"on the way is a link of another account's (uid {info.st_uid}), to {target}")
+    return target

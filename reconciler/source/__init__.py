@@ -13,23 +13,38 @@ Nothing here asks a question, and no credential of an address reaches a command 
 """
 
 from reconciler.source.address import check_branch, check_url, is_local
-from reconciler.source.errors import BadTree, Damaged, NoBranch, SourceError, Stopped, UnknownCommit, Unreachable
+from reconciler.source.errors import (
+    BadKeys,
+    BadTree,
+    Damaged,
+    NoBranch,
+    SourceError,
+    Stopped,
+    UnknownCommit,
+    Unreachable,
+    Untrusted,
+)
 from reconciler.source.local import tree_at
 from reconciler.source.mirror import Mirror, Poll
 from reconciler.source.objects import CommitInfo
 from reconciler.source.refs import branch_head
+from reconciler.source.trust import Require, Trust
 
 __all__ = [
+    "BadKeys",
     "BadTree",
     "CommitInfo",
     "Damaged",
     "Mirror",
     "NoBranch",
     "Poll",
+    "Require",
     "SourceError",
     "Stopped",
+    "Trust",
     "UnknownCommit",
     "Unreachable",
+    "Untrusted",
     "branch_head",
     "check_branch",
     "check_url",

@@ -34,6 +34,18 @@ class Stopped(SourceError):  # noqa: N818 - the word that callers read
         super().__init__("the pass was asked to stop")
 
 
+class Untrusted(SourceError):  # noqa: N818 - the word that callers read
+    """A commit without a good signature of anybody known. Nothing of it may be read further."""
+
+
+class BadKeys(SourceError):  # noqa: N818 - the word that callers read
+    """A file of keys that the agent's file names cannot be used."""
+
+    def __init__(self, path: str, wrong: str, hint: str = "") -> None:
+        super().__init__(f"{path}: {wrong}")
+        self.path, self.wrong, self.hint = path, wrong, hint
+
+
 _HINTS = (
     ("Host key verification failed", "add the server's key to known_hosts, for example with ssh-keyscan"),
     ("Permission denied (", "the server refused the ssh key: give the account a deploy key that may read it"),

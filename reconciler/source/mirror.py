@@ -16,6 +16,7 @@ from reconciler.source.command import Remote, answer, ask, describe, is_commit, 
 from reconciler.source.errors import Damaged, SourceError, Stopped, UnknownCommit, Unreachable
 from reconciler.source.local import check_rev
 from reconciler.source.objects import CommitInfo, Reader
+from reconciler.source.trust import Require, Trust
 
 _HEAD = "refs/reconcile/head"  # where the remote's branch stood at the last fetch
 _PINS = "refs/reconcile"
@@ -270,6 +271,25 @@ class Mirror:
         if not self._must_have(old) and self.has(new) and not self.has(old):
             return False
         return SourceError(describe(argv, ended, self.timeout))
+
+    def verify(self, trust: Trust, home: str, commit: str, since: str = "") -> None:
+        """See that somebody known has signed what leads to a commit from another one, as `trust` requires.
+
+        `home` is a folder that is made and taken away. Without `since`, or where that is not known here, the commit
+        itself is looked at alone. Raises `Untrusted`, `BadKeys`, other `SourceError`s where it cannot be told.
+        """
+        from reconciler.source import signatures
+
+        name, known = _full(commit), since if since and since != commit and self.has(since) else ""
+        git = self._git(self.folder)
+        with signatures.Verifier(trust, git, self._source, home, self.timeout) as verifier:
+            if trust.require is Require.TAG:
+                wrong = verifier.tag(name, self._source.options)
+            else:
+                each = trust.require is Require.ALL and known
+                wrong = verifier.commits(verifier.since(known, name) if each else [name])
+        if wrong:
+            raise signatures.untrusted(wrong, self.commit_info(wrong.commit), trust)
 
     def pin(self, name: str, commit: str) -> None:
         """Keep a commit, whatever the branch does, under refs/reconcile/NAME. Raises `SourceError`."""

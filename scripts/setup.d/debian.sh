@@ -3,7 +3,7 @@
 
 # A program that tests look for, and Debian's package of it.
 BACKENDS=(
-    git:git ssh:openssh-client sshd:openssh-server lighttpd:lighttpd
+    git:git ssh:openssh-client sshd:openssh-server lighttpd:lighttpd gpg:gnupg
     /lib/systemd/systemd:systemd busybox:busybox-static
     cron:cron
     # what Apptainer runs: it makes images, mounts them, and maps user ids

@@ -45,3 +45,31 @@ def test_an_ordinary_file_is_read_the_short_way(tmp_path: Path) -> None:
 )
 def test_times(text: str, expected: float | None) -> None:
     assert expected == seconds(text)
+
+
+OF_VERIFY = (
+    *("verify:", "  ssh: /etc/signers", "  gpg: /etc/keys", "  require: all", "repo: /srv/repo", "site: x"),
+    *(" ssh: a", "   ssh: a", "  site: x", "ssh: a", "  ssh: yes", "  sources: a", "sources: a", "# no", ""),
+    *("verify: x", "verify: ", "  ssh:", "   ", "  # no"),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(OF_VERIFY), max_size=7))
+def test_so_is_the_mapping_of_whom_to_trust(lines: list[str]) -> None:
+    """A key that the short way reads and YAML does not, or otherwise, would open or shut a door unseen."""
+    content = "\n".join(lines).encode()
+    simple = _read_simple("agent.yaml", content)
+    if simple is not None:
+        read, problems = _read_yaml("agent.yaml", content)
+        if simple.get("verify", ({}, None))[0] == {} and "verify" in simple:
+            return  # nothing below it: each way tells that in its own words
+        assert (simple, []) == (read, problems)
+
+
+def test_it_is_read_the_short_way_with_whom_to_trust() -> None:
+    content = b"repo: /srv/repo\nverify:\n  ssh: /etc/signers\n  require: all\nsite: x\n"
+    simple = _read_simple("agent.yaml", content)
+    assert simple is not None
+    assert set(simple) == {"repo", "verify", "site"}
+    assert (simple, []) == _read_yaml("agent.yaml", content)
