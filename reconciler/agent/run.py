@@ -12,6 +12,7 @@ from reconciler.agent.enforce import Busy, Enforcer, Observer, alone
 from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.here import Host, this_host
 from reconciler.agent.observe import Observation
+from reconciler.agent.over import ended
 from reconciler.agent.saved import SavedPlan
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.windows import Windows
@@ -49,8 +50,8 @@ class Pass:
         self.agent = agent
         self.observer = observer
         self.asked_to_stop = asked_to_stop
-        self.windows = Windows(ignored=ignore_windows)
         self.store = Store(agent.state_dir, agent.site)
+        self.windows = Windows(ignored=ignore_windows, pauses=self.store.pauses)
         self.mirror = Mirror(
             agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout, self._must_stop
         )
@@ -152,6 +153,8 @@ class Pass:
                     return self._stale(known, saved)
             if apply:
                 self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
+            over = ended(self.store, forget=apply)
+            chosen = chosen._replace(notices=(*chosen.notices, *over))
             return self._report(chosen, self._each(begun, planned, apply=apply))
         except InvalidCommit as invalid:
             return self._report(chosen._replace(problems=invalid.problems), {})

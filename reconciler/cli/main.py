@@ -28,6 +28,8 @@ _COMMANDS = {
     "explain": ("authoring", "explain"),
     "schema": ("authoring", "schema"),
     "schedule": ("schedule", "schedule"),
+    "pause": ("pauses", "pause"),
+    "resume": ("pauses", "resume"),
     "demo": ("demo", "demo"),
 }
 

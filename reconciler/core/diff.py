@@ -32,7 +32,7 @@ from reconciler.core.daemons import (
     wait_for_known,
 )
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
-from reconciler.core.held import hold_changes, hold_daemon, hold_files, only_needed, told
+from reconciler.core.held import hold_changes, hold_copies, hold_daemon, hold_files, only_needed, told
 from reconciler.core.model import (
     Deployment,
     Inventory,
@@ -102,7 +102,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         daemons=only_needed(view, (*daemons, *(retired if shut is None else ())), changes),
         stray_daemons=() if shut is not None or any(change.held for change in changes) else strays,
         ended_managers=ended_managers(view, changes),
-        copies={path: observed.copies[path] for path in sorted(observed.copies) if shut is None or not shut.holds_all},
+        copies=hold_copies(view),
         gaps=tuple(sorted(observed.gaps)),
         warnings=observed.warnings,
         findings=tuple(sorted(observed.findings)),

@@ -316,12 +316,28 @@ class Finding(NamedTuple):
     check: str = ""  # what found it: "on_start"
 
 
+class Pause(NamedTuple):
+    """A person has told the passes of this host to leave something as it is, for a time."""
+
+    environment: str  # empty: every one of the site
+    service: str  # empty: the whole deployment
+    since: float  # seconds since the epoch
+    until: float  # seconds since the epoch; then it ends by itself
+    account: str  # who opened it
+    host: str  # from where
+    reason: str
+
+    def holds(self, environment: str, now: float) -> bool:
+        return self.environment in ("", environment) and now < self.until
+
+
 class Shut(NamedTuple):
-    """It is not the time to do what git says anew, by `policy.windows`."""
+    """It is not the time to do what git says anew: by `policy.windows`, or by a pause."""
 
     why: str  # "held until 06:00 Mon (policy.windows.nights)"
     holds_all: bool = False  # nor to mend drift
     until: float = 0.0  # seconds since the epoch; 0: that is not to be seen
+    paused: bool = False  # by a person, not by git
 
 
 class Observed(NamedTuple):
@@ -339,7 +355,8 @@ class Observed(NamedTuple):
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
     findings: tuple[Finding, ...] = ()
     unmanaged: Mapping[str, Unit] = {}  # by service; one that could not be looked at is missing
-    shut: Mapping[str, Shut | None] = {}  # by service that some window names; "": for all others
+    shut: Mapping[str, Shut | None] = {}  # by service that some window or pause names; "": for all others
+    pauses: tuple[Pause, ...] = ()  # that hold now
 
 
 # ---------------------------------------------------------------- inventory

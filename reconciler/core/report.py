@@ -56,6 +56,8 @@ class DeploymentReport(NamedTuple):
 
 
 def _unhealthy(change: Change) -> bool:
+    if change.held is Hold.PAUSE:
+        return False  # whoever paused it may have stopped it
     if change.held is Hold.WINDOW and change.version and not change.acts:
         return change.state.down  # it waits for a window, and what it was cannot be started meanwhile
     if change.kind is Kind.BLOCKED or (change.acts and change.act is not Act.LOAD):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change
-from reconciler.core.model import ELSEWHERE, Finding, Gap, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -40,6 +40,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "warnings": list(report.plan.diff.warnings),
         "findings": [_finding(finding) for finding in report.findings],
         "waiting": list(report.plan.diff.waiting),
+        "pauses": [pause_data(pause) for pause in report.observed.pauses],
         **({"error": report.error} if report.error else {}),
     }
 
@@ -91,6 +92,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {"name": finding.name, "check": finding.check, "message": finding.message, "since": finding.since or None}
 
 
+def pause_data(pause: Pause) -> dict[str, Any]:
+    """`environment` and `service` are null where it is every one of the site, and all of them."""
+    return {**pause._asdict(), "environment": pause.environment or None, "service": pause.service or None}
+
+
 def problems_data(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [{**problem.origin._asdict(), "message": problem.message, "hint": problem.hint} for problem in problems]
 
@@ -107,6 +113,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
                 "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
                 "warnings": list(deployment.plan.diff.warnings),
                 "findings": [_finding(finding) for finding in deployment.findings],
+                "pauses": [pause_data(pause) for pause in deployment.observed.pauses],
             }
             for deployment in report.deployments
         ],

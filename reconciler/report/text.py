@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import ELSEWHERE, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -33,6 +33,7 @@ _WORDS = {
 _HELD = {
     Hold.BUDGET: ("removals are held", ": allow them with policy.max_removals in git."),
     Hold.WINDOW: ("are held by policy.windows", ": `--ignore-windows` does not wait."),
+    Hold.PAUSE: ("are paused", ": `reconcile resume` goes on."),
     Hold.QUEUE: ("wait for their launcher", "."),
 }
 _COLOURS = {
@@ -98,6 +99,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
+    yield from _paused(deployment, style)
     yield from _unclear(deployment.plan, style)
     if deployment.error:
         yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
@@ -113,6 +115,19 @@ def _without_gaps(plan: Plan) -> list[Change]:
         return reason.removesuffix(ending) if ending else reason
 
     return [change._replace(reasons=tuple(map(shortened, change.reasons))) for change in plan.diff.changes]
+
+
+def _paused(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """What a person has paused. Told in every report, so that nobody forgets it."""
+    for pause in deployment.observed.pauses:
+        what = pause.service or "all of it"
+        yield from style.fold(f"  {style.paint('paused', 'yellow')}: {what}, {by_whom(pause)}", indent="      ")
+
+
+def by_whom(pause: Pause) -> str:
+    """`by ann on login01 since 2026-11-29 04:00 until 2026-11-29 06:00: the reason`, in this host's time."""
+    since, until = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (pause.since, pause.until))
+    return f"by {pause.account} on {pause.host} since {since} until {until}: {pause.reason}"
 
 
 def _unclear(plan: Plan, style: Style) -> Iterator[str]:
@@ -329,6 +344,7 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
     for launcher, daemon in deployment.observed.daemons.items():
         if daemon.place:
             yield from style.fold(style.paint(f"  {launcher}: {daemon.place}", "dim"), indent="      ")
+    yield from _paused(deployment, style)
     yield from _unclear(deployment.plan, style)
 
 
