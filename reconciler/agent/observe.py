@@ -64,7 +64,7 @@ class Observation:
         processes, gaps = self._processes()
         disk = _disk(self.desired, self.inventory)
         answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
-        if _unkept(processes, answers.values(), {one.name for one in self.desired.unmanaged}):
+        if _unkept(processes, answers.values(), {one.name for one in self.desired.others}):
             # A launcher that restarts a process between its answer and our look makes it seem left over:
             # look at the processes first, and ask then.
             processes, gaps = self._processes()

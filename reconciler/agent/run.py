@@ -50,6 +50,7 @@ class Pass:
         self.agent = agent
         self.observer = observer
         self.asked_to_stop = asked_to_stop
+        self.elsewhere: tuple[tuple[str, str], ...] = ()
         self.store = Store(agent.state_dir, agent.site)
         self.windows = Windows(ignored=ignore_windows, pauses=self.store.pauses)
         self.mirror = Mirror(
@@ -228,13 +229,16 @@ class Pass:
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
         self.windows.ask(deployments.values())
         found, shared = {}, Shared()
+        self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
         for name, deployment in deployments.items():
+            if deployment.is_elsewhere:
+                continue
             recalled = self.store.inventory(name, deployment.root)
             found[name] = Observation(deployment, recalled.inventory, recalled.damage, self.windows, shared)
         # An agent that is told its environments knows nothing of the others.
         left = () if self.agent.environments else self.store.environments()
         for name in left:
-            if name not in found:
+            if name not in deployments:
                 found |= self._abandoned(name, commit, deployments, shared)
         return dict(sorted(found.items()))
 
@@ -266,7 +270,17 @@ class Pass:
         subject, author = self._describe(chosen.commit) if told else ("", "")
         head = chosen.state.head if chosen.state.head != chosen.commit else ""
         return PassReport(
-            self.agent.site, chosen.commit, head, subject, author, reports, chosen.problems, chosen.notices, self.id
+            self.agent.site,
+            chosen.commit,
+            head,
+            subject,
+            author,
+            reports,
+            chosen.problems,
+            chosen.notices,
+            self.id,
+            elsewhere=self.elsewhere,
+            place=f"{self.host.account} on {self.host.name}",
         )
 
     def _describe(self, commit: str) -> tuple[str, str]:

@@ -67,7 +67,8 @@ class Workspace:
     def _facts(self) -> Facts:
         from reconciler.desired import Facts
 
-        return Facts(host=self.host.name, account=self.host.account, salt=self._salt(), home=self.host.home)
+        host = self.host
+        return Facts(host=host.name, account=host.account, salt=self._salt(), home=host.home, here=True)
 
     def _salt(self) -> str:
         """Makes the digests of secrets that people see useless for guessing them. Kept, so that changes show."""

@@ -48,7 +48,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
-from reconciler.core.unmanaged import left_alone
+from reconciler.core.unmanaged import left_alone, left_running
 from reconciler.core.view import Fields, View
 from reconciler.core.why import down_reason, field_reasons, move_reason
 
@@ -104,7 +104,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         ended_managers=ended_managers(view, changes),
         copies=hold_copies(view),
         gaps=tuple(sorted(observed.gaps)),
-        warnings=observed.warnings,
+        warnings=(*observed.warnings, *left_running(view)),
         findings=tuple(sorted(observed.findings)),
         held_files=frozenset(change.file.path for change in differing if change not in files),
         waiting=told(view, (*daemons, *retired), len(differing) - len(files), len(stale)),

@@ -107,6 +107,15 @@ class Unmanaged(NamedTuple):
     files: tuple[str, ...]  # that were perhaps written for it then
 
 
+class Elsewhere(NamedTuple):
+    """A service that another account runs, or another host: it is that one's agent's part, and left alone here."""
+
+    name: str
+    where: str  # in words: "as jtm", "on login[12]", "as jtm on login01"
+    names: tuple[tuple[str, str], ...]  # launcher and unit of what was perhaps started for it when it was ours
+    files: tuple[str, ...]  # that were perhaps written for it then
+
+
 class Note(NamedTuple):
     """A file of this host in which a start leaves word of what went wrong without keeping it from starting."""
 
@@ -180,6 +189,22 @@ class Deployment(NamedTuple):
     spare_managers: tuple[Manager, ...] = ()  # of launchers that it does not use, and that need no daemon
     notes: tuple[Note, ...] = ()
     unmanaged: tuple[Unmanaged, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
+
+    @property
+    def others(self) -> tuple[Unmanaged | Elsewhere, ...]:
+        """Services of which no step is taken here."""
+        return (*self.unmanaged, *self.elsewhere)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """None of it is for this account on this host."""
+        return bool(self.elsewhere) and not self.services
+
+    @property
+    def whose(self) -> str:
+        """Who runs what is not for here, and where, in words."""
+        return "; ".join(sorted({one.where for one in self.elsewhere}))
 
     @property
     def id(self) -> str:

@@ -30,6 +30,7 @@ class Facts(NamedTuple):
     account: str
     salt: str = ""
     home: str = "~"  # of the account; so where it is not known
+    here: bool = False  # only what is for this account and host is compiled; False: all of it, for whomever
 
 
 class Wanted(NamedTuple):

@@ -25,7 +25,12 @@ def pass_data(report: PassReport) -> dict[str, Any]:
         "deployments": [_deployment(deployment) for deployment in report.deployments],
         "problems": problems_data(report.problems),
         "notices": [notice.message for notice in report.notices],
+        "elsewhere": _elsewhere(report),
     }
+
+
+def _elsewhere(report: PassReport) -> list[dict[str, str]]:
+    return [{"environment": environment, "where": where} for environment, where in report.elsewhere]
 
 
 def _deployment(report: DeploymentReport) -> dict[str, Any]:
@@ -41,6 +46,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in report.findings],
         "waiting": list(report.plan.diff.waiting),
         "pauses": [pause_data(pause) for pause in report.observed.pauses],
+        "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
         **({"error": report.error} if report.error else {}),
     }
 
@@ -114,10 +120,12 @@ def status_data(report: PassReport) -> dict[str, Any]:
                 "warnings": list(deployment.plan.diff.warnings),
                 "findings": [_finding(finding) for finding in deployment.findings],
                 "pauses": [pause_data(pause) for pause in deployment.observed.pauses],
+                "elsewhere": [{"service": one.name, "where": one.where} for one in deployment.desired.elsewhere],
             }
             for deployment in report.deployments
         ],
         "notices": [notice.message for notice in report.notices],
+        "elsewhere": _elsewhere(report),
     }
 
 

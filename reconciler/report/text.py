@@ -48,7 +48,7 @@ _COLOURS = {
 
 def pass_text(report: PassReport, style: Style) -> str:
     """A plan, or what a pass did."""
-    blocks = [_notices(report, style), _problems_block(report, style)]
+    blocks = [_notices(report, style), _problems_block(report, style), _misplaced(report, style)]
     blocks += [_deployment(report, deployment, style) for deployment in report.deployments]
     return "\n\n".join("\n".join(block) for block in map(list, blocks) if block) + "\n"
 
@@ -57,6 +57,24 @@ def _notices(report: PassReport, style: Style) -> Iterator[str]:
     for notice in report.notices:
         word = style.paint("error", "red") if notice.failed else style.paint("warning", "yellow")
         yield from style.fold(f"{word}: {notice.message}", indent="    ")
+
+
+def _misplaced(report: PassReport, style: Style) -> Iterator[str]:
+    """Environments that are not for here. That nothing is, is an error: the wrong account, host or agent's file."""
+    for environment, where in report.elsewhere:
+        told = f"{report.site} {environment} runs {where}"
+        if report.is_misplaced:
+            told = f"{style.paint('error', 'red')}: {told}, and this is {report.place}: nothing is done"
+        yield from style.fold(told if report.is_misplaced else style.paint(f"{told}: not here", "dim"), indent="    ")
+
+
+def _elsewhere(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """Services that are another agent's part."""
+    by_place: dict[str, list[str]] = {}
+    for one in deployment.desired.elsewhere:
+        by_place.setdefault(one.where, []).append(one.name)
+    for where, names in by_place.items():
+        yield from style.fold(style.paint(f"  = elsewhere, {where}: {', '.join(names)}", "dim"), indent="      ")
 
 
 def _problems_block(report: PassReport, style: Style) -> Iterator[str]:
@@ -98,6 +116,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
             yield from _change_lines(change, width, versions, style)
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
+    yield from _elsewhere(deployment, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
     yield from _paused(deployment, style)
     yield from _unclear(deployment.plan, style)
@@ -321,7 +340,7 @@ def _outcome(deployment: DeploymentReport, style: Style) -> str:
 def status_text(report: PassReport, style: Style, now: float | None = None) -> str:
     """What runs: one line for each service, by group."""
     now = time.time() if now is None else now
-    blocks = [list(_notices(report, style))]
+    blocks = [list(_notices(report, style)), list(_misplaced(report, style))]
     blocks += [list(_status(report, deployment, style, now)) for deployment in report.deployments]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -341,6 +360,7 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
         )
         for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
+    yield from _elsewhere(deployment, style)
     for launcher, daemon in deployment.observed.daemons.items():
         if daemon.place:
             yield from style.fold(style.paint(f"  {launcher}: {daemon.place}", "dim"), indent="      ")
