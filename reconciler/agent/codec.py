@@ -66,7 +66,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         spare_managers=tuple(map(_manager, data["spare_managers"])),
         notes=tuple(Note(*row) for row in data["notes"]),
         unmanaged=tuple(map(_unmanaged, data["unmanaged"])),
-        elsewhere=tuple(map(_elsewhere, data["elsewhere"])),
+        elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
     )
 
 

@@ -30,6 +30,7 @@ _COMMANDS = {
     "schedule": ("schedule", "schedule"),
     "pause": ("pauses", "pause"),
     "resume": ("pauses", "resume"),
+    "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
 }
 
