@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+from pathlib import Path
 
 import pytest
 
+from tests.backends.beds import a_users_world
 from tests.scenarios.test_windows import marks, running
 from tests.scenarios.world import World, a_world
 
-__all__ = ["a_world"]
+__all__ = ["a_users_world", "a_world"]
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor]
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -79,3 +82,33 @@ def test_two_agents_share_a_repo_each_with_its_part(world: World) -> None:
     world.idle()
     assert not (world.folder / "r-prod").exists()
     world.once("--environment", "prod", code=3)
+
+
+def test_two_accounts_share_a_repo_each_with_a_tree_of_its_own(users_world: World, short_folder: Path) -> None:
+    """As the two supervisors of a site where JAWS and Cromwell ran under an account each."""
+    if os.geteuid():
+        pytest.skip("needs root, to be two accounts")
+    jaws, other = users_world, World(short_folder / "other", fresh_repo=False)
+    other.home.mkdir(parents=True)
+    other.site, other.url = jaws.site, jaws.url
+    theirs = {jaws.account.name: str(jaws.root), ME: str(other.root)}
+    site = f"environments: [dev]\nvars: {{roots: {json.dumps(theirs)}}}\npaths: {{root: '{{{{ roots[account] }}}}'}}\n"
+    services = f"web: {{account: {jaws.account.name}}}, cromwell: {{account: {ME}, files: [], component: tool}}"
+    try:
+        jaws.commit(jaws.services("web", "cromwell") | {f"desired/sites/{jaws.site}.yaml": site})
+        jaws.commit(layer(jaws, f"services: {{{services}}}\n"))
+        jaws.once()
+        other.once()
+        assert (set(jaws.pids()), set(other.pids())) == ({"", "web"}, {"", "cromwell"})
+        assert {os.stat(f"/proc/{one.pid}").st_uid for one in jaws.live()} == {jaws.account.uid}
+        assert not (jaws.root / "bin/cromwell").exists()
+        assert not (other.root / "config/app.conf").exists(), "only the other account's service reads it"
+        before = jaws.pids(), other.pids()
+        jaws.commit(layer(jaws, f'versions: {{tool: "2.0"}}\nservices: {{{services}}}\n'))
+        jaws.idle()
+        other.once()
+        other.idle()
+        assert jaws.pids() == before[0]
+        assert other.pids()["cromwell"] != before[1]["cromwell"]
+    finally:
+        other.end()
