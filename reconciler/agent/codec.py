@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.core.model import (
     Deployment,
+    Elsewhere,
     File,
     Install,
     Inventory,
@@ -65,6 +66,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         spare_managers=tuple(map(_manager, data["spare_managers"])),
         notes=tuple(Note(*row) for row in data["notes"]),
         unmanaged=tuple(map(_unmanaged, data["unmanaged"])),
+        elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
     )
 
 
@@ -89,6 +91,11 @@ def _service(row: list[Any]) -> Service:
 
 def _unmanaged(row: list[Any]) -> Unmanaged:
     one = Unmanaged._make(row)
+    return one._replace(names=tuple((launcher, unit) for launcher, unit in one.names), files=tuple(one.files))
+
+
+def _elsewhere(row: list[Any]) -> Elsewhere:
+    one = Elsewhere._make(row)
     return one._replace(names=tuple((launcher, unit) for launcher, unit in one.names), files=tuple(one.files))
 
 

@@ -144,7 +144,7 @@ class Enforcer:
             return results, ""
 
     def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
-        if not (desired.services or desired.unmanaged or new.services or new.files or new.managers):
+        if not (desired.services or desired.others or new.services or new.files or new.managers):
             self.store.forget(desired.environment, desired.root)
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)

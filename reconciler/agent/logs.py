@@ -45,6 +45,13 @@ def find_logs(agent: Agent, service: str) -> Found:
     raise InvalidInput([search.unknown(service)])
 
 
+def known_services(agent: Agent) -> Mapping[str, frozenset[str]]:
+    """By environment, the services that this host knows: applied here, or wanted by the last valid commit."""
+    search = _Search(agent)
+    search.compile()
+    return {known.environment: frozenset(known.units()) for known in search.everywhere()}
+
+
 def tails(log: Log, lines: int | None, *, follow: bool, bare: bool) -> Iterator[tuple[str, Tail]]:
     """Each part of a log with its name, from so many last lines on (None: all). `bare`: no remarks between them."""
     if log.command:
@@ -112,6 +119,10 @@ class _Search:
     def _all(self) -> list[str]:
         return sorted({*self._source.environments, *self._store.environments(), *self._deployments})
 
+    def everywhere(self) -> list[_Known]:
+        """Every environment, whichever the agent is told."""
+        return self._recall(self._all())
+
     def _recall(self, environments: Iterable[str]) -> list[_Known]:
         known = []
         for name in environments:
@@ -173,7 +184,7 @@ class _Search:
         """What is wrong with the question: nobody here knows this service, or this environment, or anything."""
         from reconciler.desired.problems import suggest
 
-        everywhere = {known.environment: known.units() for known in self._recall(self._all())}
+        everywhere = {known.environment: known.units() for known in self.everywhere()}
         names = {name for units in everywhere.values() for name in units}
         asked = self._agent.environments
         for environment in asked:

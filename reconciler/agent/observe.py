@@ -64,7 +64,7 @@ class Observation:
         processes, gaps = self._processes()
         disk = _disk(self.desired, self.inventory)
         answers = {name: backend.answer(processes) for name, backend in self.backends.items()}
-        if _unkept(processes, answers.values(), {one.name for one in self.desired.unmanaged}):
+        if _unkept(processes, answers.values(), {one.name for one in self.desired.others}):
             # A launcher that restarts a process between its answer and our look makes it seem left over:
             # look at the processes first, and ask then.
             processes, gaps = self._processes()
@@ -84,7 +84,7 @@ class Observation:
         extra, missed = _read_all(path for path in (*claimed.values(), *remains) if path not in disk.files)
         outdated, hidden = _outdated(self.desired, units, processes)
         now = time.time()
-        shut, unclear = self.windows.shut(self.desired, now)
+        holding = self.windows.holding(self.desired, now)
         return Observed(
             now=now,
             units=units,
@@ -101,7 +101,7 @@ class Observation:
                 *missed,
                 *hidden,
                 *untold,
-                *unclear,
+                *holding.gaps,
                 *(gap for look in answers.values() for gap in look.gaps),
             ),
             copies=copies,
@@ -110,7 +110,8 @@ class Observation:
             warnings=tuple(warning for look in answers.values() for warning in look.warnings),
             unmanaged=self._unmanaged(answers),
             findings=(*findings, *(found for look in answers.values() for found in look.findings)),
-            shut=shut,
+            shut=holding.shut,
+            pauses=holding.pauses,
         )
 
     def _ask_spare(self, processes: Mapping[int, Process]) -> dict[str, Look]:

@@ -12,6 +12,7 @@ from reconciler.agent.enforce import Busy, Enforcer, Observer, alone
 from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.here import Host, this_host
 from reconciler.agent.observe import Observation
+from reconciler.agent.over import ended
 from reconciler.agent.saved import SavedPlan
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.windows import Windows
@@ -49,8 +50,9 @@ class Pass:
         self.agent = agent
         self.observer = observer
         self.asked_to_stop = asked_to_stop
-        self.windows = Windows(ignored=ignore_windows)
+        self.elsewhere: tuple[tuple[str, str], ...] = ()
         self.store = Store(agent.state_dir, agent.site)
+        self.windows = Windows(ignored=ignore_windows, pauses=self.store.pauses)
         self.mirror = Mirror(
             agent.repo, agent.branch, self.store.mirror_folder(agent.repo), agent.timeout, self._must_stop
         )
@@ -153,6 +155,8 @@ class Pass:
                     return self._stale(known, saved)
             if apply:
                 self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
+            over = ended(self.store, forget=apply)
+            chosen = chosen._replace(notices=(*chosen.notices, *over))
             reports = self._each(begun, planned, apply=apply)
             if apply:
                 self._vouch(chosen, reports)
@@ -229,13 +233,16 @@ class Pass:
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
         self.windows.ask(deployments.values())
         found, shared = {}, Shared()
+        self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
         for name, deployment in deployments.items():
+            if deployment.is_elsewhere:
+                continue
             recalled = self.store.inventory(name, deployment.root)
             found[name] = Observation(deployment, recalled.inventory, recalled.damage, self.windows, shared)
         # An agent that is told its environments knows nothing of the others.
         left = () if self.agent.environments else self.store.environments()
         for name in left:
-            if name not in found:
+            if name not in deployments:
                 found |= self._abandoned(name, commit, deployments, shared)
         return dict(sorted(found.items()))
 
@@ -273,7 +280,17 @@ class Pass:
         subject, author = self._describe(chosen.commit) if told else ("", "")
         head = chosen.state.head if chosen.state.head != chosen.commit else ""
         return PassReport(
-            self.agent.site, chosen.commit, head, subject, author, reports, chosen.problems, chosen.notices, self.id
+            self.agent.site,
+            chosen.commit,
+            head,
+            subject,
+            author,
+            reports,
+            chosen.problems,
+            chosen.notices,
+            self.id,
+            elsewhere=self.elsewhere,
+            place=f"{self.host.account} on {self.host.name}",
         )
 
     def _describe(self, commit: str) -> tuple[str, str]:

@@ -5,10 +5,11 @@
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
     SITE/schedule.json           what `reconcile schedule install` has installed
+    SITE/pauses.json             what `reconcile pause` has paused
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
-copies below the root of each deployment: losing the state directory costs time.
+copies below the root of each deployment: losing the state directory costs time, and pauses.
 
 Each file is sealed: a line with its format and a digest, then a line of JSON. One that was damaged, or
 written by another version, is told from one that is not there.
@@ -18,17 +19,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from reconciler import __version__
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.digest import digest
-from reconciler.core.model import Deployment, Inventory
+from reconciler.core.model import Deployment, Inventory, Pause
 from reconciler.host import files
 
 _FORMAT = 3
+_PAUSES = 1  # the format of pauses: they outlast another version of reconcile
 
 
 class DamagedError(Exception):
@@ -119,6 +121,27 @@ class Store:
             with suppress(OSError):  # the next pass tries again
                 files.write(path, _seal({"site": self.site, "head": head}), 0o600)
 
+    # ------------------------------------------------------------ pauses
+
+    def pauses_path(self) -> str:
+        return os.path.join(self.folder, "pauses.json")
+
+    def pauses(self) -> tuple[Pause, ...]:
+        """All that were opened and not taken off since, over or not. Raises `DamagedError`."""
+        data = _unseal(self.pauses_path(), _PAUSES)
+        try:
+            return tuple(Pause(**entry) for entry in data["pauses"]) if data is not None else ()
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{self.pauses_path()} is damaged") from error
+
+    def save_pauses(self, pauses: Iterable[Pause]) -> None:
+        """Raises `OSError`; then all is as it was."""
+        entries = [pause._asdict() for pause in pauses]
+        if entries:
+            self._put(self.pauses_path(), _seal({"pauses": entries}, _PAUSES))
+        else:
+            files.remove(self.pauses_path())
+
     # ------------------------------------------------------------ deployments
 
     def _path(self, environment: str, name: str) -> str:
@@ -184,17 +207,17 @@ class Store:
         files.write(path, sealed, 0o600)
 
 
-def _seal(data: Mapping[str, Any]) -> bytes:
+def _seal(data: Mapping[str, Any], form: int = _FORMAT) -> bytes:
     body = json.dumps(data, separators=(",", ":")).encode()
-    return json.dumps({"reconcile": _FORMAT, "digest": digest(body)}).encode() + b"\n" + body + b"\n"
+    return json.dumps({"reconcile": form, "digest": digest(body)}).encode() + b"\n" + body + b"\n"
 
 
-def _unseal(path: str) -> dict[str, Any] | None:
+def _unseal(path: str, form: int = _FORMAT) -> dict[str, Any] | None:
     """None where there is no such file. Raises `DamagedError`."""
     try:
         head, _, body = files.read(path).partition(b"\n")
         seal = json.loads(head)
-        if seal["reconcile"] != _FORMAT:
+        if seal["reconcile"] != form:
             raise DamagedError(f"{path} was written by another version of reconcile")
         if seal["digest"] != digest(body.rstrip(b"\n")):
             raise DamagedError(f"{path} is damaged")

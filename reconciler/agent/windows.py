@@ -1,11 +1,13 @@
-"""`policy.windows` in one pass: the clocks of their zones, and one question to Slurm for all deployments."""
+"""What a pass may not do now: by `policy.windows`, with the clocks of their zones and one question to Slurm for all
+deployments, and by the pauses that people have opened on this host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.core.model import Deployment, Gap, Opens, Shut, Window
+from reconciler.agent.store import DamagedError
+from reconciler.core.model import Deployment, Gap, Opens, Pause, Shut, Window
 
 if TYPE_CHECKING:
     from reconciler.core.reservations import Maintenance, Reservation
@@ -13,11 +15,23 @@ if TYPE_CHECKING:
     from reconciler.launchers.slurm.query import Query
 
 
-class Windows:
-    """Tells what a pass may not do now. Without any window it costs nothing."""
+class Holding(NamedTuple):
+    """What holds a deployment now."""
 
-    def __init__(self, *, ignored: bool = False) -> None:
+    shut: Mapping[str, Shut | None]
+    pauses: tuple[Pause, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+
+class Windows:
+    """Tells what a pass may not do now. Without any window or pause it costs nothing.
+
+    `ignored`: the windows that git says count for nothing; a pause always counts.
+    """
+
+    def __init__(self, *, ignored: bool = False, pauses: Callable[[], tuple[Pause, ...]] = tuple) -> None:
         self.ignored = ignored
+        self._pauses = pauses
         self._question: Query[tuple[Reservation, ...]] | None = None
 
     def ask(self, deployments: Iterable[Deployment]) -> None:
@@ -30,8 +44,22 @@ class Windows:
 
             self._question = Query(ARGV, parse)
 
-    def shut(self, desired: Deployment, now: float) -> tuple[Mapping[str, Shut | None], tuple[Gap, ...]]:
+    def holding(self, desired: Deployment, now: float) -> Holding:
         """What holds a deployment now. What cannot be told holds, and is a gap."""
+        shut, gaps = self._shut(desired, now)
+        try:
+            pauses = tuple(pause for pause in self._pauses() if pause.holds(desired.environment, now))
+        except DamagedError as error:
+            why = f"what is paused cannot be told, so all of it is: {error}; `reconcile resume` ends that"
+            return Holding({"": Shut(why, holds_all=True, paused=True)}, (), (*gaps, Gap("pause", "", why)))
+        if not pauses:
+            return Holding(shut, (), gaps)
+        from reconciler.core.pauses import over
+        from reconciler.host.calendar import offset_of
+
+        return Holding(over(shut, pauses, now, offset_of("")), pauses, gaps)
+
+    def _shut(self, desired: Deployment, now: float) -> tuple[Mapping[str, Shut | None], tuple[Gap, ...]]:
         windows = desired.policy.windows
         if self.ignored or not windows:
             return {}, ()

@@ -74,7 +74,7 @@ class Workspace:
         from reconciler.desired import Facts
 
         host = self.host
-        return Facts(host.name, host.account, self._salt(), host.home, self.agent.sources)
+        return Facts(host.name, host.account, self._salt(), host.home, self.agent.sources, here=True)
 
     def _salt(self) -> str:
         """Makes the digests of secrets that people see useless for guessing them. Kept, so that changes show."""

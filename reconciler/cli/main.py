@@ -28,6 +28,9 @@ _COMMANDS = {
     "explain": ("authoring", "explain"),
     "schema": ("authoring", "schema"),
     "schedule": ("schedule", "schedule"),
+    "pause": ("pauses", "pause"),
+    "resume": ("pauses", "resume"),
+    "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
 }
 

@@ -29,6 +29,9 @@ _COMMANDS = {
     "explain": "each effective value of a service, and the file and line that set it",
     "schema": "a JSON Schema of the layer files, for an editor",
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
+    "pause": "leave a deployment, or one service of it, as it is, for a time",
+    "resume": "end what `reconcile pause` has paused",
+    "doctor": "look beforehand at everything that a pass needs of this host; changes nothing",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
 }
 
@@ -118,6 +121,9 @@ def _whole() -> _Parser:
     explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
     _schedule(command("schedule"))
+    _pause(command("pause"))
+    command("resume").add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: all)")
+    command("doctor")
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
@@ -133,6 +139,15 @@ def _schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scron", action="append", metavar="OPTION", help="of the site, as for sbatch: --scron --qos=cron; repeatable"
     )
+
+
+def _pause(parser: argparse.ArgumentParser) -> None:
+    """How long is no question of taste: without an end it would be forgotten."""
+    parser.add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: the whole deployment)")
+    parser.add_argument(
+        "--for", dest="span", required=True, metavar="TIME", help="90s, 30m, 2h, 3d; at most 7d. Then it goes on"
+    )
+    parser.add_argument("--reason", required=True, metavar="TEXT", help="shown in every report, with who and where")
 
 
 def _lines(text: str) -> int | None:

@@ -72,7 +72,7 @@ def _standing(report: PassReport) -> int:
     from reconciler.report.data import is_healthy
 
     changes = [change for deployment in report.deployments for change in deployment.plan.diff.changes]
-    if report.problems:
+    if report.problems or report.is_misplaced:
         return 3
     wrong = any(notice.failed for notice in report.notices) or any(d.findings for d in report.deployments)
     if wrong or not all(is_healthy(c) for c in changes if c.wanted):

@@ -58,6 +58,7 @@ class Hold(Enum):
     NONE = ""
     BUDGET = "budget"  # more removals at once than `policy.max_removals` allows
     WINDOW = "window"  # it is not the time for it, by `policy.windows`
+    PAUSE = "pause"  # a person has paused it on this host
     QUEUE = "queue"  # its launcher waits for its own turn: a job that Slurm has not started
 
     def __bool__(self) -> bool:

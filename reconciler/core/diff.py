@@ -32,7 +32,7 @@ from reconciler.core.daemons import (
     wait_for_known,
 )
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
-from reconciler.core.held import hold_changes, hold_daemon, hold_files, only_needed, told
+from reconciler.core.held import hold_changes, hold_copies, hold_daemon, hold_files, only_needed, told
 from reconciler.core.model import (
     Deployment,
     Inventory,
@@ -48,7 +48,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
-from reconciler.core.unmanaged import left_alone
+from reconciler.core.unmanaged import left_alone, left_running
 from reconciler.core.view import Fields, View
 from reconciler.core.why import down_reason, field_reasons, move_reason
 
@@ -102,9 +102,9 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         daemons=only_needed(view, (*daemons, *(retired if shut is None else ())), changes),
         stray_daemons=() if shut is not None or any(change.held for change in changes) else strays,
         ended_managers=ended_managers(view, changes),
-        copies={path: observed.copies[path] for path in sorted(observed.copies) if shut is None or not shut.holds_all},
+        copies=hold_copies(view),
         gaps=tuple(sorted(observed.gaps)),
-        warnings=observed.warnings,
+        warnings=(*observed.warnings, *left_running(view)),
         findings=tuple(sorted(observed.findings)),
         held_files=frozenset(change.file.path for change in differing if change not in files),
         waiting=told(view, (*daemons, *retired), len(differing) - len(files), len(stale)),

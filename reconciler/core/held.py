@@ -1,13 +1,16 @@
-"""What waits for a window of `policy.windows`, and what is done all the same. Pure.
+"""What waits for a window of `policy.windows` or the end of a pause, and what is done all the same. Pure.
 
 While a deployment is shut, what a commit brings waits: nothing of it is installed, written, started, stopped or
 removed. Drift is mended, unless the window holds that too: what was applied last comes back, from the files that
 stand. So a service whose new version waits is started as it was when it is down.
+
+A pause is a window that a person has opened, and that holds all: of what is paused nothing is done, nor by way of
+what it shares with others. Its launcher's daemon does not restart under it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind
 from reconciler.core.model import Manager, Shut, State
@@ -23,15 +26,21 @@ def hold_changes(view: View, changes: Sequence[Change], daemons: Sequence[Daemon
 
 
 def _held(view: View, change: Change, beginning: set[str]) -> Change:
-    shut = view.shut(change.service)
+    shut = _shut(view, change)
     if shut is None or change.kind in (Kind.KEEP, Kind.BLOCKED):
         return change
     if not shut.holds_all and not _is_brought(view, change):
         return change
-    held = change.hold(Hold.WINDOW, shut.why)._replace(restarts=())
+    held = change.hold(Hold.PAUSE if shut.paused else Hold.WINDOW, shut.why)._replace(restarts=())
     if shut.holds_all or not _stands(view, change, beginning):
         return held
     return held._replace(act=Act.START, reasons=(*held.reasons, "it is down, and is started as it was"))
+
+
+def _shut(view: View, change: Change) -> Shut | None:
+    """A service of another name is held by its old name too: that one is still what runs."""
+    shut, old = view.shut(change.service), view.shut(change.renamed_from) if change.renamed_from else None
+    return old if old is not None and (shut is None or old.holds_all) else shut
 
 
 def _is_brought(view: View, change: Change) -> bool:
@@ -82,10 +91,33 @@ def _file_waits(view: View, change: FileChange) -> bool:
 
 
 def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChange:
-    """A daemon does not restart for a new configuration, nor does it start or restart where drift waits too."""
-    state = view.observed.daemons.get(daemon.launcher)
+    """A daemon does not restart for a new configuration, nor does it start or restart where drift waits too.
+
+    Nor does it restart while one of its services is to be left as it is: that one would end with it.
+    """
+    state, shut = view.observed.daemons.get(daemon.launcher), view.shut("")
     drift = change.act is DaemonAct.START or (state is not None and state.spec == daemon.spec)
-    return change._replace(act=DaemonAct.NONE) if _waits(view.shut(""), drift=drift) else change
+    if _waits(shut, drift=drift):
+        change = change._replace(act=DaemonAct.NONE)
+    still = _still(view, daemon.launcher)
+    if still is None:
+        return change
+    act = DaemonAct.NONE if change.act is DaemonAct.RESTART else change.act
+    return change._replace(act=act, surplus=())
+
+
+def _still(view: View, launcher: str) -> Shut | None:
+    """What holds all of a service of this launcher, or of the whole deployment."""
+    names = {service.name for service in view.desired.services if service.launcher == launcher}
+    names |= {name for name, owned in view.inventory.services.items() if owned.launcher == launcher}
+    shuts = (view.shut(name) for name in ("", *sorted(names)))
+    return next((shut for shut in shuts if shut is not None and shut.holds_all), None)
+
+
+def hold_copies(view: View) -> Mapping[str, str]:
+    """Further descriptions of units that may go: whose they are is not known, but which launcher reads them."""
+    copies = view.observed.copies
+    return {path: copies[path] for path in sorted(copies) if _still(view, copies[path]) is None}
 
 
 def only_needed(view: View, daemons: Sequence[DaemonChange], changes: Sequence[Change]) -> tuple[DaemonChange, ...]:
@@ -104,12 +136,12 @@ def only_needed(view: View, daemons: Sequence[DaemonChange], changes: Sequence[C
 def told(view: View, daemons: Sequence[DaemonChange], files: int, stale: int) -> tuple[str, ...]:
     """What waits besides services, in words: daemons, and how many files are to be written and to go."""
     shut = view.shut("")
-    if shut is None:
-        return ()
-    waiting = [daemon.why for daemon in daemons if daemon.why and daemon.act is DaemonAct.NONE]
-    waiting += [f"to be written: {_files(files)} of no service's own"] if files else []
-    waiting += [f"to go: {_files(stale)} that git no longer wants"] if stale else []
-    return tuple(f"{what}: {shut.why}" for what in waiting)
+    put_off = (DaemonAct.NONE, DaemonAct.STOP) if shut is not None else (DaemonAct.NONE,)
+    idle = [daemon for daemon in daemons if daemon.why and daemon.act in put_off]
+    holding = [(daemon.why, _still(view, daemon.launcher) or shut) for daemon in idle]
+    waiting = [(f"to be written: {_files(files)} of no service's own", shut)] if files else []
+    waiting += [(f"to go: {_files(stale)} that git no longer wants", shut)] if stale else []
+    return tuple(f"{what}: {by.why}" for what, by in (*holding, *waiting) if by is not None)
 
 
 def _files(count: int) -> str:

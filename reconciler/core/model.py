@@ -107,6 +107,15 @@ class Unmanaged(NamedTuple):
     files: tuple[str, ...]  # that were perhaps written for it then
 
 
+class Elsewhere(NamedTuple):
+    """A service that another account runs, or another host: it is that one's agent's part, and left alone here."""
+
+    name: str
+    where: str  # in words: "as jtm", "on login[12]", "as jtm on login01"
+    names: tuple[tuple[str, str], ...]  # launcher and unit of what was perhaps started for it when it was ours
+    files: tuple[str, ...]  # that were perhaps written for it then
+
+
 class Note(NamedTuple):
     """A file of this host in which a start leaves word of what went wrong without keeping it from starting."""
 
@@ -180,6 +189,22 @@ class Deployment(NamedTuple):
     spare_managers: tuple[Manager, ...] = ()  # of launchers that it does not use, and that need no daemon
     notes: tuple[Note, ...] = ()
     unmanaged: tuple[Unmanaged, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
+
+    @property
+    def others(self) -> tuple[Unmanaged | Elsewhere, ...]:
+        """Services of which no step is taken here."""
+        return (*self.unmanaged, *self.elsewhere)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """None of it is for this account on this host."""
+        return bool(self.elsewhere) and not self.services
+
+    @property
+    def whose(self) -> str:
+        """Who runs what is not for here, and where, in words."""
+        return "; ".join(sorted({one.where for one in self.elsewhere}))
 
     @property
     def id(self) -> str:
@@ -316,12 +341,28 @@ class Finding(NamedTuple):
     check: str = ""  # what found it: "on_start"
 
 
+class Pause(NamedTuple):
+    """A person has told the passes of this host to leave something as it is, for a time."""
+
+    environment: str  # empty: every one of the site
+    service: str  # empty: the whole deployment
+    since: float  # seconds since the epoch
+    until: float  # seconds since the epoch; then it ends by itself
+    account: str  # who opened it
+    host: str  # from where
+    reason: str
+
+    def holds(self, environment: str, now: float) -> bool:
+        return self.environment in ("", environment) and now < self.until
+
+
 class Shut(NamedTuple):
-    """It is not the time to do what git says anew, by `policy.windows`."""
+    """It is not the time to do what git says anew: by `policy.windows`, or by a pause."""
 
     why: str  # "held until 06:00 Mon (policy.windows.nights)"
     holds_all: bool = False  # nor to mend drift
     until: float = 0.0  # seconds since the epoch; 0: that is not to be seen
+    paused: bool = False  # by a person, not by git
 
 
 class Observed(NamedTuple):
@@ -339,7 +380,8 @@ class Observed(NamedTuple):
     warnings: tuple[str, ...] = ()  # nothing is wrong yet, and will be: lingering is off
     findings: tuple[Finding, ...] = ()
     unmanaged: Mapping[str, Unit] = {}  # by service; one that could not be looked at is missing
-    shut: Mapping[str, Shut | None] = {}  # by service that some window names; "": for all others
+    shut: Mapping[str, Shut | None] = {}  # by service that some window or pause names; "": for all others
+    pauses: tuple[Pause, ...] = ()  # that hold now
 
 
 # ---------------------------------------------------------------- inventory

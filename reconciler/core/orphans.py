@@ -34,7 +34,7 @@ def _service_of(view: View, name: UnitName) -> str:
 
 def unwanted(view: View, orphans: Mapping[str, tuple[OldUnit, ...]]) -> Iterator[Change]:
     """One change for every service of ours that git no longer has: running, left running, or once applied."""
-    names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys() - view.unmanaged.keys()
+    names = {*orphans, *view.strays, *view.inventory.services} - view.services.keys() - view.others.keys()
     for service in sorted(names):
         yield _removal(view, service, orphans.get(service, ()))
 

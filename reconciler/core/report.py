@@ -56,6 +56,8 @@ class DeploymentReport(NamedTuple):
 
 
 def _unhealthy(change: Change) -> bool:
+    if change.held is Hold.PAUSE:
+        return False  # whoever paused it may have stopped it
     if change.held is Hold.WINDOW and change.version and not change.acts:
         return change.state.down  # it waits for a window, and what it was cannot be started meanwhile
     if change.kind is Kind.BLOCKED or (change.acts and change.act is not Act.LOAD):
@@ -74,11 +76,13 @@ class PassReport(NamedTuple):
     notices: tuple[Notice, ...] = ()
     run: str = ""
     stale: bool = False  # a saved plan that was not carried out
+    elsewhere: tuple[tuple[str, str], ...] = ()  # environments that are not for here, and who runs them where
+    place: str = ""  # "ann on login01": here
 
     @property
     def exit_code(self) -> int:
         """The contract's table: 3 invalid input, 1 failed or not healthy, 2 differences remain, 0 agreed."""
-        if self.problems:
+        if self.problems or self.is_misplaced:
             return 3
         if any(notice.failed for notice in self.notices) or any(map(_is_failure, self.deployments)):
             return 1
@@ -87,9 +91,14 @@ class PassReport(NamedTuple):
         return 2 if self.stale or any(map(_differs, self.deployments)) else 0
 
     @property
+    def is_misplaced(self) -> bool:
+        """Nothing of what the agent is told is for this account on this host."""
+        return bool(self.elsewhere) and not self.deployments
+
+    @property
     def idle(self) -> bool:
         """Nothing was to be done, and there is nothing to tell."""
-        quiet = not self.problems and not self.notices
+        quiet = not (self.problems or self.notices or self.is_misplaced)
         return quiet and all(not report.plan.steps and report.converged for report in self.deployments)
 
 

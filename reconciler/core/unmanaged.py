@@ -1,4 +1,4 @@
-"""Services that others run (`managed: false`): seen and told, and kept out of everything else that is decided."""
+"""Services that are not for here (`managed: false`, another account, another host): told, and left alone."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ def left_alone(view: View) -> Iterator[Change]:
             detail=unit.detail,
             managed=False,
         )
+
+
+def left_running(view: View) -> tuple[str, ...]:
+    """A warning for each service that is to run elsewhere, and that runs here still: no step ends it."""
+    where = {one.name: one.where for one in view.desired.elsewhere}
+    found = (
+        (process.mark.service, process.pid)
+        for process in view.observed.processes.values()
+        if process.mark is not None and process.mark.service in where
+    )
+    return tuple(
+        f"{name} runs here as pid {pid}, and git wants it {where[name]}: it is left alone. To move a service, "
+        "have a pass end it with `enabled: false` before its `account` or `host` changes"
+        for name, pid in sorted(found)
+    )
 
 
 def seen(view: View, one: Unmanaged) -> Unit:

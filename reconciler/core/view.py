@@ -53,10 +53,9 @@ class View:
         self.owned_units = {UnitName(owned.launcher, owned.unit): name for name, owned in inventory.services.items()}
         self.shims = {file.services[0]: file for file in desired.files if file.role is Role.SHIM and file.services}
         self.unmanaged = {one.name: one for one in desired.unmanaged}
+        self.others = {one.name: one for one in desired.others}
         self._others = _others_units(desired, inventory)
-        self.strays = {
-            name: found for name, found in _strays(observed, self.kept).items() if name not in self.unmanaged
-        }
+        self.strays = {name: found for name, found in _strays(observed, self.kept).items() if name not in self.others}
 
     def unit(self, name: UnitName) -> Unit:
         unseen = State.UNKNOWN if name.launcher in self.blind else State.ABSENT
@@ -67,16 +66,16 @@ class View:
 
     def is_others(self, name: UnitName) -> bool:
         """A unit of a service that others run, be it one of ours from before."""
-        if not self.unmanaged or name in self.wanted_units:
+        if not self.others or name in self.wanted_units:
             return False
         process = self.process(self.unit(name))
-        marked = process is not None and process.mark is not None and process.mark.service in self.unmanaged
+        marked = process is not None and process.mark is not None and process.mark.service in self.others
         return marked or name in self._others
 
     def others_files(self) -> set[str]:
         """What was written for those services when they were ours: they may be started from it again."""
         described = {path for name, path in self.observed.claimed.items() if self.is_others(UnitName(*name))}
-        return described.union(*(one.files for one in self.unmanaged.values()))
+        return described.union(*(one.files for one in self.others.values()))
 
     def has_manager(self, launcher: str) -> bool:
         """Something knows this launcher's units, or will when it is started, or may, for all that can be seen."""
@@ -198,8 +197,9 @@ def _closed(desired: Deployment, unreadable: Mapping[str, str]) -> Mapping[str, 
 
 
 def _others_units(desired: Deployment, inventory: Inventory) -> frozenset[UnitName]:
-    names = {UnitName(*name) for one in desired.unmanaged for name in one.names}
-    noted = (inventory.services[one.name] for one in desired.unmanaged if one.name in inventory.services)
+    others = desired.others
+    names = {UnitName(*name) for one in others for name in one.names}
+    noted = (inventory.services[one.name] for one in others if one.name in inventory.services)
     return frozenset(names | {UnitName(owned.launcher, owned.unit) for owned in noted})
 
 

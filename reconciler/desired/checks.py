@@ -18,6 +18,7 @@ class Use(NamedTuple):
     who: str
     origin: Origin
     environment: str
+    hosts: tuple[str, ...] = ()  # on which it is; empty: any
 
 
 class Uses(NamedTuple):
@@ -131,14 +132,22 @@ def on_host(uses: Iterable[Uses], problems: Problems) -> None:
 
 
 def _twice(uses: list[Use], words: str, hint: str, problems: Problems) -> None:
-    seen: dict[str, Use] = {}
+    seen: dict[str, list[Use]] = {}
     for use in uses:
-        other = seen.setdefault(use.what, use)
-        if other is not use:
+        other = next((one for one in seen.setdefault(use.what, []) if _meet(one, use)), None)
+        seen[use.what].append(use)
+        if other is not None:
             origin, place = _later(use.origin, other.origin)
             both = f"by {other.who} in {other.environment} and by {use.who} in {use.environment}"
             see = f" (see {place})" if place != origin else ""
             problems.add(origin, f"{words.format(use.what)}: {both}{see}", hint, rule=f"{words} {use.who}")
+
+
+def _meet(one: Use, other: Use) -> bool:
+    """They may be on one host: two patterns may mean the same, two names do not."""
+    every = (*one.hosts, *other.hosts)
+    apart = one.hosts and other.hosts and not any(set("*?[") & set(host) for host in every)
+    return not apart or not set(one.hosts).isdisjoint(other.hosts)
 
 
 def _roots(uses: list[Use], problems: Problems) -> None:

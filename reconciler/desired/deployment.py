@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler import launchers
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Deployment, File, Install, Manager, Note, Origin, Policy, Role, Service
+from reconciler.core.model import (
+    Compiled,
+    Deployment,
+    Elsewhere,
+    File,
+    Install,
+    Manager,
+    Note,
+    Origin,
+    Policy,
+    Role,
+    Service,
+)
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
-from reconciler.desired.ground import ConfigFile, Ground, Wanted
+from reconciler.desired.ground import ConfigFile, Facts, Ground, Wanted
 from reconciler.desired.nodes import Entries, Scalar
+from reconciler.desired.part import part_of
 from reconciler.desired.problems import Problems
 from reconciler.desired.read import Reader
 from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
-from reconciler.desired.unmanaged import Seen, described, fields, unmanaged
+from reconciler.desired.unmanaged import Seen, described, fields, traces, unmanaged
 from reconciler.desired.windows import windows
 from reconciler.launchers import on_start
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
@@ -65,6 +78,7 @@ class _Parts(NamedTuple):
     spare: tuple[Manager, ...]
     policy: Policy
     others: Mapping[str, Seen]
+    elsewhere: tuple[Elsewhere, ...]
 
 
 def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
@@ -76,17 +90,47 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     services = drafts(ground, Components(ground), others)
     checks.references(services, wanted.merged.section("files"), others, problems)
     twice = checks.names_on_host(services, problems)
+    whole = part_of(ground)
+    away = _away(services, wanted.facts)
     policy = _policy(ground)._replace(windows=windows(ground))
-    ready = _ready(ground, {name: draft for name, draft in services.items() if name not in twice}, files)
+    ready = _ready(ground, {n: draft for n, draft in services.items() if n not in twice and n not in away}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
     _visible(ground, others, services)
     if not len(problems):
-        _complete(ground, services, ready, runs, others)
+        sound = {name for name, one in others.items() if one.sound} | {n for n, one in away.items() if one.sound}
+        _complete(ground, services, ready, runs, sound)
     if len(problems):  # be it of another deployment: with any problem nothing is applied
         return Made(None, uses)
     spare = _spare(ground, folders, runs)
-    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, spare, policy, others)), uses)
+    theirs = tuple(_elsewhere(draft, wanted, folders, files) for draft in away.values())
+    if not services and wanted.facts.here and not whole.is_here(wanted.facts):
+        theirs = (Elsewhere("", whole.told, (), ()),)
+    own = _own_files(files, services, away)
+    return Made(_assemble(wanted, _Parts(folders, own, services, ready, runs, spare, policy, others, theirs)), uses)
+
+
+def _away(services: Mapping[str, Draft], facts: Facts) -> dict[str, Draft]:
+    """Those that are not for this account on this host, where that counts."""
+    return {n: one for n, one in services.items() if facts.here and not one.part.is_here(facts)}
+
+
+def _own_files(
+    files: Mapping[str, ConfigFile], services: Mapping[str, Draft], away: Mapping[str, Draft]
+) -> dict[str, ConfigFile]:
+    """Without those that only services elsewhere read: what is in them is not this account's to know."""
+    theirs = {got.text for one in away.values() for got in one.files}
+    ours = {got.text for name, one in services.items() if name not in away for got in one.files}
+    return {name: file for name, file in files.items() if name not in theirs - ours}
+
+
+def _elsewhere(
+    draft: Draft, wanted: Wanted, folders: Mapping[str, str], files: Mapping[str, ConfigFile]
+) -> Elsewhere:
+    """All that it may be called and have on disk from when it was this account's."""
+    names, paths = traces(draft.name, draft.got["name"].text, wanted.environment, folders)
+    read = tuple(files[got.text].path for got in draft.files)
+    return Elsewhere(draft.name, draft.part.told, names, (*paths, *read))
 
 
 def _visible(ground: Ground, others: Mapping[str, Seen], services: Mapping[str, Draft]) -> None:
@@ -108,13 +152,13 @@ def _complete(
     services: Mapping[str, Draft],
     ready: Mapping[str, _Ready],
     runs: list[_Run],
-    others: Mapping[str, Seen],
+    others: Collection[str],
 ) -> None:
     """Tell what was left out without a word: a service that is missing here would be removed from the host."""
     rendered = {run.name for run in runs}
     for name in ground.merged.section("services"):
         draft = services.get(name)
-        if name in others and others[name].sound:
+        if name in others:
             continue
         if draft is None or name not in ready or (draft.enabled and draft.launcher not in rendered):
             ground.problems.add(ground.merged.section("services")[name].origin, f"service `{name}` cannot be compiled")
@@ -219,7 +263,11 @@ def _uses(
 ) -> Uses:
     here = ground.wanted.environment
     enabled = [draft for draft in services.values() if draft.enabled]
-    ports = [Use(got.text, f"`{draft.name}`", got.origin, here) for draft in enabled for got in draft.ports.values()]
+    ports = [
+        Use(got.text, f"`{draft.name}`", got.origin, here, draft.part.hosts)
+        for draft in enabled
+        for got in draft.ports.values()
+    ]
     ports += [Use(str(port), f"launcher {run.name}", run.port, here) for run in runs for port in run.rendering.ports]
     paths = [Use(file.path, f"file `{file.name}`", file.origin, here) for file in files.values()]
     for run in runs:
@@ -272,7 +320,8 @@ def _removals(ground: Ground) -> Policy:
 def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
     folders, runs = parts.folders, parts.runs
     enabled = {name: one for name, one in parts.ready.items() if one.draft.enabled}
-    disabled = {name: draft for name, draft in parts.services.items() if not draft.enabled}
+    theirs = {one.name for one in parts.elsewhere}
+    disabled = {name: draft for name, draft in parts.services.items() if not draft.enabled and name not in theirs}
     rendered, contents = _files(parts.files, enabled, runs)
     deployment = Deployment(
         site=wanted.site,
@@ -289,6 +338,7 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         policy=parts.policy,
         notes=tuple(sorted(_notes(folders["run"], enabled, runs))),
         unmanaged=tuple(described(one, wanted.environment, folders) for one in parts.others.values()),
+        elsewhere=parts.elsewhere,
     )
     salt = wanted.facts.salt
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}

@@ -32,6 +32,7 @@ class Facts(NamedTuple):
     salt: str = ""
     home: str = "~"  # of the account; so where it is not known
     sources: tuple[str, ...] = ()
+    here: bool = False  # only what is for this account and host is compiled; False: all of it, for whomever
 
 
 class Wanted(NamedTuple):

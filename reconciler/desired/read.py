@@ -145,6 +145,14 @@ class Reader:
                 found.setdefault(got.text, got)
         return list(found.values())
 
+    def words(self, key: str) -> list[Got]:
+        """One text, or those of a list."""
+        node = self.node.entries.get(key)
+        if not isinstance(node, Scalar):
+            return self.names(key)
+        got = self.string(node, key)
+        return [got] if got else []
+
     def ports(self, key: str) -> dict[str, Got]:
         """Ports by name; those of a plain list by their place in it."""
         node = self.node.entries.get(key)

@@ -33,6 +33,7 @@ class Kind(Enum):
     LIMIT = "limit"  # a number or a percentage
     SPAN = "span"  # a length of time
     NAMES = "names"  # a list of names
+    WORDS = "words"  # a text, or a list of them
     PORTS = "ports"  # a list of numbers, or a mapping of name to number
     ANYTHING = "anything"
     CLOSED = "closed"  # a mapping whose keys are known
@@ -125,6 +126,8 @@ _SERVICE_KEYS = {
     "managed": Key(Kind.FLAG, "false: others run it, it is only looked at; default true"),
     "process": _text("Not managed: a regular expression that its command line holds"),
     "user": _text("Not managed, by process: whose it is; default: anybody's"),
+    "account": Key(Kind.WORDS, "Who runs it; default: the deployment's. Other accounts leave it alone"),
+    "host": Key(Kind.WORDS, "Where it runs, as a name or a pattern; default: the deployment's"),
     "ports": Key(Kind.PORTS, "The ports that it listens on", minimum=1),
     "stop": _STOP,
     "container": _CONTAINER,
@@ -155,6 +158,8 @@ LAYER = Key(
     "One layer of the desired state",
     keys={
         "environments": Key(Kind.NAMES, "The environments that the site has; in a site's own file only"),
+        "account": Key(Kind.WORDS, "Who runs it, one or several: passes of any other account leave it alone"),
+        "host": Key(Kind.WORDS, "Where it runs, by names or patterns such as login[12]; elsewhere it is left alone"),
         "versions": _open("The version of each component, quoted", Key(Kind.VERSION, "A quoted version")),
         "vars": _open("Anything; usable by its name in strings and templates", Key(Kind.ANYTHING, "Any value"), "."),
         "paths": Key(Kind.CLOSED, "The folders of the deployment", keys=_PATHS),
@@ -255,6 +260,7 @@ _SHAPES: dict[Kind, Callable[[Key, str], dict[str, object]]] = {
     },
     Kind.SPAN: lambda _key, _name: {"type": "string", "anyOf": [{"pattern": SPAN}, {"pattern": _TEMPLATE}]},
     Kind.NAMES: lambda _key, _name: {"type": "array", "items": {"type": "string"}},
+    Kind.WORDS: lambda _key, _name: {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
     Kind.PORTS: _shape_ports,
     Kind.ANYTHING: lambda _key, _name: {},
     Kind.CLOSED: _shape_closed,

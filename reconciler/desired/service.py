@@ -11,6 +11,7 @@ from reconciler.core.model import Field, Origin
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground
 from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
+from reconciler.desired.part import Part, part_of
 from reconciler.desired.problems import ORIGIN_DEFAULT, suggest
 from reconciler.desired.read import Reader, parts
 from reconciler.desired.schema import LAYER, NAME, Key, launcher_options
@@ -29,6 +30,7 @@ class Draft(NamedTuple):
     origin: Origin
     component: Component | None
     got: dict[str, Got]  # component, launcher, group, name, command, prologue, on_start, enabled, stop.*
+    part: Part  # whose it is
     env: dict[str, Got]
     files: list[Got]
     after: list[Got]
@@ -81,6 +83,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         origin=node.origin,
         component=component,
         got=got,
+        part=part_of(ground, reader),
         env=reader.env("env"),
         files=reader.names("files"),
         after=reader.names("after"),
@@ -332,6 +335,7 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
         del values["on_start"]
     values["name"] = Got(draft.unit, draft.got["name"].origin)
     fields = {key: _field(got, salt) for key, got in values.items()}
+    fields |= draft.part.fields()
     fields["after"] = Field([got.text for got in draft.after], draft.lists["after"])
     fields["files"] = Field([got.text for got in draft.files], draft.lists["files"])
     ports = {name: got.value for name, got in draft.ports.items()}

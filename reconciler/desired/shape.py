@@ -185,6 +185,12 @@ class _Checker:
             if not isinstance(item, Scalar) or not isinstance(item.value, str):
                 self._wrong(item, name, "a list of names", "each of them is text")
 
+    def _words(self, node: Node, key: Key, name: str) -> None:
+        if isinstance(node, Items):
+            self._names(node, key, name)
+        elif not isinstance(node, Scalar) or not isinstance(node.value, str):
+            self._wrong(node, name, "text, or a list of texts", f"write `{name}: one` or `{name}: [one, two]`")
+
     def _ports(self, node: Node, key: Key, name: str) -> None:
         if isinstance(node, (Items, Entries)):
             for port in node.items if isinstance(node, Items) else node.entries.values():

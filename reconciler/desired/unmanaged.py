@@ -101,10 +101,7 @@ def _launcher(name: str, reader: Reader) -> Got:
 
 def described(one: Seen, environment: str, folders: Mapping[str, str]) -> Unmanaged:
     """The form that the core has of it, with all that it may be called and have on disk from when it was ours."""
-    given = one.got["name"].text
-    names = sorted({(each, launcher(each).unit(one.name, environment, given)) for each in NAMES})
-    stems = sorted({unit.removesuffix(".service") for _, unit in names})
-    paths = [(f"{folders['bin']}/{stem}", f"{folders['config']}/env/{stem}.env") for stem in stems]
+    names, files = traces(one.name, one.got["name"].text, environment, folders)
     return Unmanaged(
         name=one.name,
         group=one.got["group"].text,
@@ -112,9 +109,19 @@ def described(one: Seen, environment: str, folders: Mapping[str, str]) -> Unmana
         unit=one.unit,
         process=one.got[PROCESS].text if PROCESS in one.got else "",
         user=one.got["user"].text if "user" in one.got else "",
-        names=tuple(names),
-        files=tuple(path for pair in paths for path in pair),
+        names=names,
+        files=files,
     )
+
+
+def traces(
+    name: str, given: str, environment: str, folders: Mapping[str, str]
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """What a service may be called, by launcher, and may have on disk. `given`: its own name on the host, if any."""
+    names = sorted({(each, launcher(each).unit(name, environment, given)) for each in NAMES})
+    stems = sorted({unit.removesuffix(".service") for _, unit in names})
+    paths = [(f"{folders['bin']}/{stem}", f"{folders['config']}/env/{stem}.env") for stem in stems]
+    return tuple(names), tuple(path for pair in paths for path in pair)
 
 
 def fields(one: Seen) -> dict[str, Field]:

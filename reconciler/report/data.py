@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change
-from reconciler.core.model import ELSEWHERE, Finding, Gap, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -25,7 +25,12 @@ def pass_data(report: PassReport) -> dict[str, Any]:
         "deployments": [_deployment(deployment) for deployment in report.deployments],
         "problems": problems_data(report.problems),
         "notices": [notice.message for notice in report.notices],
+        "elsewhere": _elsewhere(report),
     }
+
+
+def _elsewhere(report: PassReport) -> list[dict[str, str]]:
+    return [{"environment": environment, "where": where} for environment, where in report.elsewhere]
 
 
 def _deployment(report: DeploymentReport) -> dict[str, Any]:
@@ -40,6 +45,8 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "warnings": list(report.plan.diff.warnings),
         "findings": [_finding(finding) for finding in report.findings],
         "waiting": list(report.plan.diff.waiting),
+        "pauses": [pause_data(pause) for pause in report.observed.pauses],
+        "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
         **({"error": report.error} if report.error else {}),
     }
 
@@ -91,6 +98,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
     return {"name": finding.name, "check": finding.check, "message": finding.message, "since": finding.since or None}
 
 
+def pause_data(pause: Pause) -> dict[str, Any]:
+    """`environment` and `service` are null where it is every one of the site, and all of them."""
+    return {**pause._asdict(), "environment": pause.environment or None, "service": pause.service or None}
+
+
 def problems_data(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [{**problem.origin._asdict(), "message": problem.message, "hint": problem.hint} for problem in problems]
 
@@ -107,10 +119,13 @@ def status_data(report: PassReport) -> dict[str, Any]:
                 "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
                 "warnings": list(deployment.plan.diff.warnings),
                 "findings": [_finding(finding) for finding in deployment.findings],
+                "pauses": [pause_data(pause) for pause in deployment.observed.pauses],
+                "elsewhere": [{"service": one.name, "where": one.where} for one in deployment.desired.elsewhere],
             }
             for deployment in report.deployments
         ],
         "notices": [notice.message for notice in report.notices],
+        "elsewhere": _elsewhere(report),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import ELSEWHERE, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -33,6 +33,7 @@ _WORDS = {
 _HELD = {
     Hold.BUDGET: ("removals are held", ": allow them with policy.max_removals in git."),
     Hold.WINDOW: ("are held by policy.windows", ": `--ignore-windows` does not wait."),
+    Hold.PAUSE: ("are paused", ": `reconcile resume` goes on."),
     Hold.QUEUE: ("wait for their launcher", "."),
 }
 _COLOURS = {
@@ -47,7 +48,7 @@ _COLOURS = {
 
 def pass_text(report: PassReport, style: Style) -> str:
     """A plan, or what a pass did."""
-    blocks = [_notices(report, style), _problems_block(report, style)]
+    blocks = [_notices(report, style), _problems_block(report, style), _misplaced(report, style)]
     blocks += [_deployment(report, deployment, style) for deployment in report.deployments]
     return "\n\n".join("\n".join(block) for block in map(list, blocks) if block) + "\n"
 
@@ -56,6 +57,24 @@ def _notices(report: PassReport, style: Style) -> Iterator[str]:
     for notice in report.notices:
         word = style.paint("error", "red") if notice.failed else style.paint("warning", "yellow")
         yield from style.fold(f"{word}: {notice.message}", indent="    ")
+
+
+def _misplaced(report: PassReport, style: Style) -> Iterator[str]:
+    """Environments that are not for here. That nothing is, is an error: the wrong account, host or agent's file."""
+    for environment, where in report.elsewhere:
+        told = f"{report.site} {environment} runs {where}"
+        if report.is_misplaced:
+            told = f"{style.paint('error', 'red')}: {told}, and this is {report.place}: nothing is done"
+        yield from style.fold(told if report.is_misplaced else style.paint(f"{told}: not here", "dim"), indent="    ")
+
+
+def _elsewhere(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """Services that are another agent's part."""
+    by_place: dict[str, list[str]] = {}
+    for one in deployment.desired.elsewhere:
+        by_place.setdefault(one.where, []).append(one.name)
+    for where, names in by_place.items():
+        yield from style.fold(style.paint(f"  = elsewhere, {where}: {', '.join(names)}", "dim"), indent="      ")
 
 
 def _problems_block(report: PassReport, style: Style) -> Iterator[str]:
@@ -97,7 +116,9 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
             yield from _change_lines(change, width, versions, style)
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
+    yield from _elsewhere(deployment, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
+    yield from _paused(deployment, style)
     yield from _unclear(deployment.plan, style)
     if deployment.error:
         yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
@@ -113,6 +134,19 @@ def _without_gaps(plan: Plan) -> list[Change]:
         return reason.removesuffix(ending) if ending else reason
 
     return [change._replace(reasons=tuple(map(shortened, change.reasons))) for change in plan.diff.changes]
+
+
+def _paused(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """What a person has paused. Told in every report, so that nobody forgets it."""
+    for pause in deployment.observed.pauses:
+        what = pause.service or "all of it"
+        yield from style.fold(f"  {style.paint('paused', 'yellow')}: {what}, {by_whom(pause)}", indent="      ")
+
+
+def by_whom(pause: Pause) -> str:
+    """`by ann on login01 since 2026-11-29 04:00 until 2026-11-29 06:00: the reason`, in this host's time."""
+    since, until = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (pause.since, pause.until))
+    return f"by {pause.account} on {pause.host} since {since} until {until}: {pause.reason}"
 
 
 def _unclear(plan: Plan, style: Style) -> Iterator[str]:
@@ -306,7 +340,7 @@ def _outcome(deployment: DeploymentReport, style: Style) -> str:
 def status_text(report: PassReport, style: Style, now: float | None = None) -> str:
     """What runs: one line for each service, by group."""
     now = time.time() if now is None else now
-    blocks = [list(_notices(report, style))]
+    blocks = [list(_notices(report, style)), list(_misplaced(report, style))]
     blocks += [list(_status(report, deployment, style, now)) for deployment in report.deployments]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -326,9 +360,11 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
         )
         for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
+    yield from _elsewhere(deployment, style)
     for launcher, daemon in deployment.observed.daemons.items():
         if daemon.place:
             yield from style.fold(style.paint(f"  {launcher}: {daemon.place}", "dim"), indent="      ")
+    yield from _paused(deployment, style)
     yield from _unclear(deployment.plan, style)
 
 
