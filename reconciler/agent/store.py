@@ -4,6 +4,7 @@
     SITE/ENV/compiled.json       the compiled form of the last valid commit
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
+    SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/schedule.json           what `reconcile schedule install` has installed
     mirrors/…                    bare clones
 
@@ -103,6 +104,9 @@ class Store:
 
     def _path(self, environment: str, name: str) -> str:
         return os.path.join(self.folder, environment, name)
+
+    def environment_path(self, environment: str) -> str:
+        return os.path.join(self.folder, environment)
 
     def journal_path(self, environment: str) -> str:
         return self._path(environment, "journal.jsonl")

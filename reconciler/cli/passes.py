@@ -71,13 +71,18 @@ def _standing(report: PassReport) -> int:
     """Of what runs: 1 where something is down, wrong or cannot be told, 2 where it is not what git wants."""
     from reconciler.report.data import is_healthy
 
-    changes = [change for deployment in report.deployments for change in deployment.plan.diff.changes]
     if report.problems:
         return 3
     wrong = any(notice.failed for notice in report.notices) or any(d.findings for d in report.deployments)
-    if wrong or not all(is_healthy(c) for c in changes if c.wanted):
+    # what may still become healthy by itself differs, and is not wrong
+    down = any(
+        change.wanted and change.service not in deployment.progressing and not is_healthy(change, deployment.health)
+        for deployment in report.deployments
+        for change in deployment.plan.diff.changes
+    )
+    if wrong or down:
         return 1
-    return 2 if any(deployment.plan.steps or deployment.plan.waits for deployment in report.deployments) else 0
+    return 2 if any(d.plan.steps or d.plan.waits or d.progressing for d in report.deployments) else 0
 
 
 def loop(options: Namespace) -> int:

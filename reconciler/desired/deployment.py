@@ -8,11 +8,25 @@ from typing import NamedTuple
 
 from reconciler import launchers
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Deployment, File, Install, Manager, Note, Origin, Policy, Role, Service
+from reconciler.core.model import (
+    Compiled,
+    Deployment,
+    File,
+    Install,
+    Manager,
+    Note,
+    Origin,
+    Policy,
+    Role,
+    Service,
+    Verify,
+    Watch,
+)
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground, Wanted
+from reconciler.desired.health import of_deployment
 from reconciler.desired.nodes import Entries, Scalar
 from reconciler.desired.problems import Problems
 from reconciler.desired.read import Reader
@@ -65,6 +79,7 @@ class _Parts(NamedTuple):
     spare: tuple[Manager, ...]
     policy: Policy
     others: Mapping[str, Seen]
+    verifies: tuple[Verify, ...]
 
 
 def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
@@ -77,6 +92,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     checks.references(services, wanted.merged.section("files"), others, problems)
     twice = checks.names_on_host(services, problems)
     policy = _policy(ground)._replace(windows=windows(ground))
+    verifies = of_deployment(ground)
     ready = _ready(ground, {name: draft for name, draft in services.items() if name not in twice}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
@@ -86,7 +102,8 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     if len(problems):  # be it of another deployment: with any problem nothing is applied
         return Made(None, uses)
     spare = _spare(ground, folders, runs)
-    return Made(_assemble(wanted, _Parts(folders, files, services, ready, runs, spare, policy, others)), uses)
+    parts = _Parts(folders, files, services, ready, runs, spare, policy, others, verifies)
+    return Made(_assemble(wanted, parts), uses)
 
 
 def _visible(ground: Ground, others: Mapping[str, Seen], services: Mapping[str, Draft]) -> None:
@@ -289,6 +306,8 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         policy=parts.policy,
         notes=tuple(sorted(_notes(folders["run"], enabled, runs))),
         unmanaged=tuple(described(one, wanted.environment, folders) for one in parts.others.values()),
+        watches=tuple(_watches(enabled, rendered)),
+        verifies=tuple(sorted((*parts.verifies, *_verifies(enabled, rendered)), key=lambda one: one.id)),
     )
     salt = wanted.facts.salt
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
@@ -350,10 +369,33 @@ def _notes(run: str, enabled: Mapping[str, _Ready], runs: list[_Run]) -> Iterato
     """Those that starts may leave: of services with `on_start`, and of what launchers start besides."""
     for name, one in enabled.items():
         if one.spec.on_start.strip():
-            private = _has_secret(one.draft) or any(file.secret for file in one.files)
-            yield on_start.note(name, run, private=private)
+            yield on_start.note(name, run, private=_is_private(one))
     for each in runs:
         yield from each.rendering.notes
+
+
+def _watches(enabled: Mapping[str, _Ready], files: tuple[File, ...]) -> Iterator[Watch]:
+    """How services are asked, with what is known of each by now."""
+    variables = _env_files(files)
+    for name, one in enabled.items():
+        if one.draft.asked.watch is not None:
+            yield one.draft.asked.watch._replace(private=_is_private(one), env_file=variables.get(name, ""))
+
+
+def _verifies(enabled: Mapping[str, _Ready], files: tuple[File, ...]) -> Iterator[Verify]:
+    variables = _env_files(files)
+    for name, one in enabled.items():
+        for verify in one.draft.asked.verifies:
+            yield verify._replace(private=_is_private(one), env_file=variables.get(name, ""))
+
+
+def _env_files(files: tuple[File, ...]) -> dict[str, str]:
+    return {name: file.path for file in files if file.role is Role.ENV for name in file.services}
+
+
+def _is_private(one: _Ready) -> bool:
+    """It was given a secret, so what it prints may hold one."""
+    return _has_secret(one.draft) or any(file.secret for file in one.files)
 
 
 def _has_secret(draft: Draft) -> bool:

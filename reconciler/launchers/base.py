@@ -63,6 +63,7 @@ class ServiceSpec(NamedTuple):
     spec: str
     after: tuple[str, ...] = ()  # services that start before it
     on_start: str = ""  # shell lines for when the node is another than at the last start; they may fail
+    says_start: bool = False  # each start leaves a line in its log
 
 
 class Place(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import ELSEWHERE, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Problem, State, Unit, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -98,6 +98,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
             yield from _failure_lines(steps.get(change.service, ()), results, style)
     yield from _kept_lines(kept, width, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
+    yield from _health_lines(deployment, style)
     yield from _unclear(deployment.plan, style)
     if deployment.error:
         yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
@@ -113,6 +114,20 @@ def _without_gaps(plan: Plan) -> list[Change]:
         return reason.removesuffix(ending) if ending else reason
 
     return [change._replace(reasons=tuple(map(shortened, change.reasons))) for change in plan.diff.changes]
+
+
+def _health_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """The services that do not do their work, or not yet."""
+    for name, told in sorted((deployment.ailing | deployment.progressing).items()):
+        yield from style.fold(f"  {_word(told, style)}: {name}{_why(told)}", indent="      ")
+
+
+def _word(told: Verdict, style: Style) -> str:
+    return style.paint(told.word.value, "red" if told.word.is_failure else "yellow")
+
+
+def _why(told: Verdict) -> str:
+    return f": {told.message}" if told.message else ""
 
 
 def _unclear(plan: Plan, style: Style) -> Iterator[str]:
@@ -317,28 +332,33 @@ _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
 def _status(report: PassReport, deployment: DeploymentReport, style: Style, now: float) -> Iterator[str]:
     yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + f" at {report.commit[:8]}"
     changes = sorted(_without_gaps(deployment.plan), key=lambda change: (change.group, change.service))
-    rows = [_row(change, unit_of(change, deployment), now) for change in changes]
+    rows = [_row(change, unit_of(change, deployment), now, deployment.health) for change in changes]
     widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
     yield style.paint("  " + _columns(_HEADINGS, widths), "dim")
     for change, row in zip(changes, rows, strict=True):
         yield "  " + style.paint(
-            _columns(row, widths), "" if is_healthy(change) else "red" if change.managed else "dim"
+            _columns(row, widths), "" if is_healthy(change, deployment.health) else "red" if change.managed else "dim"
         )
         for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
+        told = deployment.health.get(change.service)
+        if told is not None and told.message and change.state is State.RUNNING:
+            yield from style.fold(f"      {_word(told, style)}: {told.message}", indent="      ")
     for launcher, daemon in deployment.observed.daemons.items():
         if daemon.place:
             yield from style.fold(style.paint(f"  {launcher}: {daemon.place}", "dim"), indent="      ")
     yield from _unclear(deployment.plan, style)
 
 
-def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
+def _row(change: Change, unit: Unit | None, now: float, health: Mapping[str, Verdict]) -> tuple[str, ...]:
     since = span(now - unit.since) if unit and unit.since else "-"
     pid = str(unit.pid % ELSEWHERE) if unit and unit.pid else "-"
     name = change.service if len(change.service) <= _WIDEST_NAME else change.service[: _WIDEST_NAME - 1] + "…"
     state = change.state.value
     if change.strays and change.state is State.ABSENT:
         state, pid = "stray", str(change.strays[0].pid)
+    if change.service in health and change.state is State.RUNNING and not change.taken:
+        state = health[change.service].word.value
     wanted = change.wanted or "-" if change.managed else "not managed"
     return (name, state, running_version(change) or "-", wanted, pid, since)
 

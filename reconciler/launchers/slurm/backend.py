@@ -99,7 +99,8 @@ class SlurmBackend:
         warnings, renew = self._renewal(standing, carrier)
         spec = standing.spec if standing.spec == inside.job_spec else f"{standing.spec}+{inside.job_spec}"
         spec, place = f"{spec}.{inside.spec}", _place(carrier)
-        daemon = DaemonState(True, carrier.id, carrier.start, spec, renew=renew, surplus=surplus, place=place)
+        began, host = carrier.start, self._host()
+        daemon = DaemonState(True, carrier.id, began, spec, renew=renew, surplus=surplus, place=place, host=host)
         units = {(NAME, name): unit for name, unit in inside.units.items()}
         return look._replace(daemon=daemon, units=units, processes=inside.processes, warnings=warnings)
 
@@ -185,8 +186,15 @@ class SlurmBackend:
         found = self._contact
         if found is None:
             raise BackendError(f"no job {self._address['job']} runs")
-        host = "127.0.0.1" if found.space == contact.space() else self._address["address"].replace("{node}", found.node)
-        return Programs(NAME, rpc.Endpoint("", host, found.port, USER, found.key), _ANSWER)
+        endpoint = rpc.Endpoint("", self._host() or "127.0.0.1", found.port, USER, found.key)
+        return Programs(NAME, endpoint, _ANSWER)
+
+    def _host(self) -> str:
+        """By what name the job's node is reached from here; empty: it is here."""
+        found = self._contact
+        if found is None or found.space == contact.space():
+            return ""
+        return self._address["address"].replace("{node}", found.node)
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         if self._contact is None:
