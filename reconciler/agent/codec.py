@@ -111,7 +111,7 @@ def _window(row: Iterable[Any]) -> Window:
 
 def _service(row: list[Any]) -> Service:
     service = Service._make(row)
-    return service._replace(after=tuple(service.after))
+    return service._replace(after=tuple(service.after), mounted=tuple(service.mounted))
 
 
 def _unmanaged(row: list[Any]) -> Unmanaged:

@@ -54,6 +54,7 @@ def _watch(service: str, reader: Reader) -> tuple[Watch | None, dict[str, Got]]:
         return None, {}
     inner = _below(reader, node, "health")
     times = {key: _time(inner, key, default) for key, default in _DEFAULTS.items()}
+    _limited(inner, "timeout", times["timeout"])
     retries = inner.number("retries", _RETRIES, 1)
     got = {f"health.{key}": inner.text(key, default) for key, default in _DEFAULTS.items()}
     got["health.retries"] = retries
@@ -91,6 +92,7 @@ def _time(reader: Reader, key: str, default: str) -> float:
 
 
 def _limited(reader: Reader, key: str, seconds: float) -> None:
+    """Tell of a time that no probe, or too long a one, would be given."""
     if key in reader.node.entries and reader.sound and not 0 < seconds <= _LONGEST:
         reader.tell(reader.place(key), f"`{key}` of {reader.label} must be from 1s to {_LONGEST}s")
 

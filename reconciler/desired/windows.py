@@ -127,7 +127,9 @@ def span(reader: Reader, key: str, default: str) -> int:
     """A length of time, in seconds; 0 where it is none."""
     got = reader.text(key, default)
     if not re.fullmatch(SPAN, got.text):
-        message = f"`{key}` must be a length of time, this is text"  # the words for one that is no template
+        node = reader.node.entries.get(key)
+        # in the words of `shape`, which has told of one that is no template
+        message = f"`{key}` must be a length of time, this is {node.kind if node else 'text'}"
         reader.tell(got.origin, message, "write 90s, 30m, 8h or 2d")
         return 0
     seconds = int(got.text[:-1]) * _UNIT[got.text[-1]]
