@@ -91,13 +91,17 @@ class Health:
         before = {s.watch.service: s for s in (_subject(w, changes[w.service], report) for w in self.desired.watches)}
         verdicts, hosts, began = dict(report.health), _hosts(report), time.monotonic()
         while True:
-            begun = [now for now in self._now(before, changes) if not _is_same(now, before[now.watch.service])]
+            now = list(self._now(before, changes))
+            begun = [one for one in now if not _is_same(one, before[one.watch.service])]
             found, _ = self._ask(begun, hosts, ())
             over = time.monotonic() - began
             verdicts |= {s.watch.service: _in_time(s.watch, found[s.watch.service], over) for s in begun}
             on_the_way = any(verdicts[subject.watch.service].word.is_on_its_way for subject in begun)
             if not on_the_way or asked_to_stop():
-                return report._replace(health=verdicts)
+                # what was to be started and was not is told by its step, which may have been put off
+                untold = {s.watch.service for s in now if s not in begun and not s.unit.pid}
+                untold = {name for name in untold if changes[name].acts}
+                return report._replace(health={name: verdicts[name] for name in verdicts if name not in untold})
             waits()
             time.sleep(_PAUSE)
 

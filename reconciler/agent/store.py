@@ -152,6 +152,10 @@ class Store:
             self._path(environment, "compiled.json"),
         ):
             files.remove(path)
+        for kind in ("health", "verify"):
+            with suppress(OSError):
+                for name in os.listdir(self._path(environment, kind)):
+                    files.remove(os.path.join(self._path(environment, kind), name))
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""

@@ -117,8 +117,11 @@ def _without_gaps(plan: Plan) -> list[Change]:
 
 
 def _health_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
-    """The services that do not do their work, or not yet."""
+    """The services that do not do their work, or not yet; of what is blocked its change says why."""
+    blocked = {change.service for change in deployment.plan.diff.changes if change.kind is Kind.BLOCKED}
     for name, told in sorted((deployment.ailing | deployment.progressing).items()):
+        if name in blocked:
+            continue
         yield from style.fold(f"  {_word(told, style)}: {name}{_why(told)}", indent="      ")
 
 

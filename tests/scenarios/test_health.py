@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.backends.beds import a_users_world  # noqa: F401
 from tests.scenarios.world import SLEEP, Done, World, a_world, until  # noqa: F401
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor]
@@ -288,3 +289,39 @@ def test_without_health_nothing_of_it_is_loaded(world: World) -> None:
     assert "reconciler.agent.run" in done.out.split(), done.said
     assert not {"reconciler.core.health", "reconciler.agent.health", "threading"} & set(done.out.split())
     assert not (world.state / world.site / "dev/health").exists()
+
+
+def test_what_ends_after_it_was_started_is_told(world: World) -> None:
+    """Its launcher took it for started; nothing is waited for in vain."""
+    command = "sh -c 'sleep 1; exit 3'"
+    more = ""
+    world.commit(layer("exec: {command: 'false'}, start_period: 120s", command=command, more=more))
+    began = monotonic()
+    done = world.once(code=1)
+    assert monotonic() - began < 60
+    assert "degraded: web: exited" in told(done)
+
+
+def test_an_environment_that_leaves_takes_what_is_remembered_with_it(world: World) -> None:
+    world.commit(layer("exec: {command: 'true'}, settle: 0s"))
+    world.once()
+    kept = world.state / world.site / "dev/health"
+    assert [path.name for path in kept.iterdir()] == ["web.json"]
+    site = f'environments: [prod]\npaths: {{root: "{world.root}-{{{{ environment }}}}"}}\n'
+    world.commit({"desired/environments/prod.yaml": "", f"desired/sites/{world.site}.yaml": site})
+    world.once()
+    assert list(kept.iterdir()) == []
+
+
+@pytest.mark.systemd
+def test_under_systemd(users_world: World) -> None:
+    world = users_world
+    world.boot()
+    good = world.folder / "good"
+    keys = f"component: app, launcher: systemd, command: {SLEEP}, env: {{WORD: two words}}"
+    health = f'exec: {{command: \'test "$WORD" = "two words" && test -e {good}\'}}, start_period: 0s, settle: 0s'
+    world.commit({"desired/environments/dev.yaml": f"services:\n  web: {{{keys}, health: {{{health}}}}}\n"})
+    assert "degraded: web: exec: exit status 1" in told(world.once(code=1))
+    good.touch()
+    until(lambda: world.run("--once").code == 0 or None, 60)
+    world.idle()
