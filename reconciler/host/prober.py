@@ -76,6 +76,9 @@ def _gather(question: Question) -> Found:
         return _late(question)
     except (OSError, ValueError) as error:
         return _bad(question, getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - this Python has no ssl, say: nothing is known of the service then
+        why = shortened(f"{type(error).__name__}: {error}")
+        return {"good": None, "message": f"{question['ask']}: could not be asked: {why}"}
 
 
 def _late(question: Question) -> Found:
@@ -166,11 +169,11 @@ _MATCHES: Mapping[str, Callable[[Question, Found, str], Found]] = {"log": _logge
 
 def _http(question: Question) -> Found:
     """One request. It follows no redirect, and knows no proxy."""
-    from http.client import HTTPConnection, HTTPException, HTTPSConnection
+    from http import client
     from urllib.parse import urlsplit
 
     url = urlsplit(question["target"])
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
+    kind = client.HTTPSConnection if url.scheme == "https" else client.HTTPConnection
     connection = kind(url.hostname or "localhost", url.port, timeout=question["seconds"])
     try:
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
@@ -179,7 +182,7 @@ def _http(question: Question) -> Found:
         text = response.read(_TEXT).decode(errors="replace")
         _check_status(question["status"], response.status, text)
         _check_version(question, response.getheader(question["header"] or "-"), text)
-    except HTTPException as error:
+    except client.HTTPException as error:
         raise _Bad("no answer in HTTP", f"{type(error).__name__} {error}") from error
     finally:
         connection.close()

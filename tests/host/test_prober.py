@@ -203,6 +203,12 @@ def test_nothing_holds_it(tmp_path: Path, listener: socket.socket) -> None:
     until(lambda: not Path(f"/proc/{deaf.read_text().strip()}").exists() or None, 10)
 
 
+def test_what_fails_in_a_way_that_nobody_thought_of_is_unknown() -> None:
+    found = ask([question("one", Probe(Ask.EXEC, 1.0, "true"), env_file=7)])["one"]
+    assert found["good"] is None
+    assert found["message"].startswith("exec: could not be asked: TypeError")
+
+
 def test_nothing_is_left_open() -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
