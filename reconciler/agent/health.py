@@ -78,7 +78,7 @@ class Health:
         """With how every watched service is, and what was found otherwise than it should be. It never raises."""
         changes = {change.service: change for change in report.plan.diff.changes}
         subjects = [_subject(watch, changes[watch.service], report) for watch in self.desired.watches]
-        verdicts, findings = self._ask(subjects, _hosts(report), self.desired.verifies)
+        verdicts, findings = self._ask(subjects, self.desired.verifies)
         diff = report.plan.diff
         diff = diff._replace(findings=tuple(sorted((*diff.findings, *findings))))
         return report._replace(health=verdicts, plan=report.plan._replace(diff=diff))
@@ -89,11 +89,11 @@ class Health:
         """Wait until what this pass has started is healthy, or is not in the time that git gives it."""
         changes = {change.service: change for change in report.plan.diff.changes}
         before = {s.watch.service: s for s in (_subject(w, changes[w.service], report) for w in self.desired.watches)}
-        verdicts, hosts, began = dict(report.health), _hosts(report), time.monotonic()
+        verdicts, began = dict(report.health), time.monotonic()
         while True:
             now = list(self._now(before, changes))
             begun = [one for one in now if not _is_same(one, before[one.watch.service])]
-            found, _ = self._ask(begun, hosts, ())
+            found, _ = self._ask(begun, ())
             over = time.monotonic() - began
             verdicts |= {s.watch.service: _in_time(s.watch, found[s.watch.service], over) for s in begun}
             on_the_way = any(verdicts[subject.watch.service].word.is_on_its_way for subject in begun)
@@ -119,7 +119,7 @@ class Health:
     # ------------------------------------------------------------ one round
 
     def _ask(
-        self, subjects: Sequence[_Subject], hosts: Mapping[str, str], verifies: Sequence[Verify]
+        self, subjects: Sequence[_Subject], verifies: Sequence[Verify]
     ) -> tuple[dict[str, Verdict], list[Finding]]:
         """All that is due, side by side."""
         now = time.time()
@@ -129,7 +129,7 @@ class Health:
         due = [s for s in up if _is_due(s, memories[s.watch.service], histories[s.watch.service], now)]
         known = {verify.id: self._recall("verify", (verify.id, verify)) for verify in verifies}
         again = [v for v in verifies if not (known[v.id].data.get("good") and known[v.id].is_fresh(now, v.interval))]
-        questions = [q for s in due for q in self._questions(s, histories[s.watch.service], hosts)]
+        questions = [q for s in due for q in self._questions(s, histories[s.watch.service])]
         questions += [_question(f"verify {v.id}", v.probe, v.probe.target, env_file=v.env_file) for v in again]
         answers = ask(questions)
         for subject in due:
@@ -141,10 +141,12 @@ class Health:
         verdicts = {s.watch.service: histories[s.watch.service].verdict if s in up else s.base for s in subjects}
         return verdicts, [found for v in verifies for found in _finding(self.desired.id, v, known[v.id])]
 
-    def _questions(self, subject: _Subject, history: History, hosts: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    def _questions(self, subject: _Subject, history: History) -> Iterator[dict[str, Any]]:
         """What can be asked of a service. `localhost` means the node that it runs on."""
+        daemon = self.backends[subject.unit.launcher].daemon
+        host = daemon.reached_at() if daemon is not None else ""
         for number, probe in enumerate(subject.watch.probes):
-            target = _target(probe, subject.unit, hosts.get(subject.unit.launcher, ""))
+            target = target_of(probe, subject.unit, host)
             if not target and probe.ask is not Ask.LOG:
                 continue
             log = Log()
@@ -231,10 +233,6 @@ def _units(backend: Backend | None, names: Sequence[str]) -> Mapping[str, Unit]:
         return {}
 
 
-def _hosts(report: DeploymentReport) -> Mapping[str, str]:
-    return {name: daemon.host for name, daemon in report.observed.daemons.items()}
-
-
 def _is_same(one: _Subject, other: _Subject) -> bool:
     """The same process, or as little of one."""
     return (
@@ -302,7 +300,7 @@ def _question(name: str, probe: Probe, target: str, *, env_file: str, **more: ob
     return {**probe._asdict(), "id": name, "ask": probe.ask.value, "target": target, "env_file": env_file, **more}
 
 
-def _target(probe: Probe, unit: Unit, host: str) -> str:
+def target_of(probe: Probe, unit: Unit, host: str) -> str:
     """What is to be asked, from here; empty where that is not known."""
     if unit.pid < ELSEWHERE or probe.ask not in (Ask.HTTP, Ask.TCP):
         return probe.target

@@ -348,7 +348,6 @@ class DaemonState(NamedTuple):
     renew: str = ""  # why what is to follow it has to be asked for now: its time is nearly over
     surplus: tuple[int, ...] = ()  # further ones of ours that must go, as `pid`
     place: str = ""  # where it runs, and until when: "job 12 on nid001, until 04:20"; empty: here, and for ever
-    host: str = ""  # by what name that place is reached from here; empty: it is here, or that is not known
 
     @property
     def exists(self) -> bool:

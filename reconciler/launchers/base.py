@@ -144,6 +144,9 @@ class DaemonControl(Protocol):
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
 
+    def reached_at(self) -> str:
+        """By what name the place of what it runs is reached from here; empty: it is here, or is not known."""
+
 
 class Closing(Protocol):
     """A question on its way."""

@@ -99,8 +99,7 @@ class SlurmBackend:
         warnings, renew = self._renewal(standing, carrier)
         spec = standing.spec if standing.spec == inside.job_spec else f"{standing.spec}+{inside.job_spec}"
         spec, place = f"{spec}.{inside.spec}", _place(carrier)
-        began, host = carrier.start, self._host()
-        daemon = DaemonState(True, carrier.id, began, spec, renew=renew, surplus=surplus, place=place, host=host)
+        daemon = DaemonState(True, carrier.id, carrier.start, spec, renew=renew, surplus=surplus, place=place)
         units = {(NAME, name): unit for name, unit in inside.units.items()}
         return look._replace(daemon=daemon, units=units, processes=inside.processes, warnings=warnings)
 
@@ -186,11 +185,10 @@ class SlurmBackend:
         found = self._contact
         if found is None:
             raise BackendError(f"no job {self._address['job']} runs")
-        endpoint = rpc.Endpoint("", self._host() or "127.0.0.1", found.port, USER, found.key)
+        endpoint = rpc.Endpoint("", self.reached_at() or "127.0.0.1", found.port, USER, found.key)
         return Programs(NAME, endpoint, _ANSWER)
 
-    def _host(self) -> str:
-        """By what name the job's node is reached from here; empty: it is here."""
+    def reached_at(self) -> str:
         found = self._contact
         if found is None or found.space == contact.space():
             return ""
