@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.model import (
+    Ask,
     Deployment,
     Elsewhere,
     File,
@@ -21,9 +22,12 @@ from reconciler.core.model import (
     Origin,
     Owned,
     Policy,
+    Probe,
     Role,
     Service,
     Unmanaged,
+    Verify,
+    Watch,
     Window,
 )
 
@@ -37,6 +41,8 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         "files": [file._replace(role=file.role.value) for file in deployment.files],  # type: ignore[arg-type]
         "policy": deployment.policy._replace(windows=tuple(map(_plain_window, deployment.policy.windows))),
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
+        "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
+        "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
     }
 
 
@@ -67,7 +73,28 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         notes=tuple(Note(*row) for row in data["notes"]),
         unmanaged=tuple(map(_unmanaged, data["unmanaged"])),
         elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
+        watches=tuple(map(_watch, data["watches"])),
+        verifies=tuple(map(_verify, data["verifies"])),
     )
+
+
+def _plain_probe(probe: Probe) -> Probe:
+    return probe._replace(ask=probe.ask.value)  # type: ignore[arg-type]
+
+
+def _probe(row: Iterable[Any]) -> Probe:
+    probe = Probe(*row)
+    return probe._replace(ask=Ask(probe.ask))
+
+
+def _watch(row: list[Any]) -> Watch:
+    watch = Watch._make(row)
+    return watch._replace(probes=tuple(map(_probe, watch.probes)))
+
+
+def _verify(row: list[Any]) -> Verify:
+    verify = Verify._make(row)
+    return verify._replace(probe=_probe(verify.probe))
 
 
 def _plain_window(window: Window) -> Window:
@@ -86,7 +113,7 @@ def _window(row: Iterable[Any]) -> Window:
 
 def _service(row: list[Any]) -> Service:
     service = Service._make(row)
-    return service._replace(after=tuple(service.after))
+    return service._replace(after=tuple(service.after), mounted=tuple(service.mounted))
 
 
 def _unmanaged(row: list[Any]) -> Unmanaged:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.agent import inventory as book
 from reconciler.agent.observe import Observation, read_notes
@@ -22,6 +22,9 @@ from reconciler.host import files
 from reconciler.host.lock import Holder, Lock
 from reconciler.launchers import on_start
 from reconciler.source import SourceError
+
+if TYPE_CHECKING:
+    from reconciler.agent.health import Health
 
 
 class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
@@ -89,7 +92,14 @@ class Enforcer:
                 plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
             except SourceError as failed:
                 error = str(failed)
-        return DeploymentReport(plan, desired, observed, (), applied=False, error=error)
+        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
+        return self._health(observation).look(report) if desired.watches or desired.verifies else report
+
+    def _health(self, observation: Observation) -> Health:
+        """Only where git says how to ask: without that nothing of it is loaded."""
+        from reconciler.agent.health import Health
+
+        return Health(observation, self.store.environment_path(observation.desired.environment))
 
     def apply(self, planned: DeploymentReport, observation: Observation) -> DeploymentReport:
         """Carry the very plan out that was made from this observation. Raises `Busy`."""
@@ -103,6 +113,8 @@ class Enforcer:
             results, error = self._carry_out(planned, observation)
             seconds = time.monotonic() - began
             done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
+            if observation.desired.watches:
+                done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
             return _noted_since(done) if observation.desired.notes else done
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))

@@ -4,6 +4,7 @@
     SITE/ENV/compiled.json       the compiled form of the last valid commit
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
+    SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     mirrors/…                    bare clones
@@ -147,6 +148,9 @@ class Store:
     def _path(self, environment: str, name: str) -> str:
         return os.path.join(self.folder, environment, name)
 
+    def environment_path(self, environment: str) -> str:
+        return os.path.join(self.folder, environment)
+
     def journal_path(self, environment: str) -> str:
         return self._path(environment, "journal.jsonl")
 
@@ -192,6 +196,10 @@ class Store:
             self._path(environment, "compiled.json"),
         ):
             files.remove(path)
+        for kind in ("health", "verify"):
+            with suppress(OSError):
+                for name in os.listdir(self._path(environment, kind)):
+                    files.remove(os.path.join(self._path(environment, kind), name))
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style
-from reconciler.core.report import PassReport
+from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.log import Log
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from reconciler.core.change import Change
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -69,15 +71,23 @@ def status(options: Namespace) -> int:
 
 def _standing(report: PassReport) -> int:
     """Of what runs: 1 where something is down, wrong or cannot be told, 2 where it is not what git wants."""
-    from reconciler.report.data import is_healthy
-
-    changes = [change for deployment in report.deployments for change in deployment.plan.diff.changes]
     if report.problems or report.is_misplaced:
         return 3
     wrong = any(notice.failed for notice in report.notices) or any(d.findings for d in report.deployments)
-    if wrong or not all(is_healthy(c) for c in changes if c.wanted):
+    changes = [(deployment, change) for deployment in report.deployments for change in deployment.plan.diff.changes]
+    if wrong or any(_is_down(change, deployment) for deployment, change in changes if change.wanted):
         return 1
-    return 2 if any(deployment.plan.steps or deployment.plan.waits for deployment in report.deployments) else 0
+    told = [verdict for deployment in report.deployments for verdict in deployment.health.values()]
+    differs = any(verdict.word.is_on_its_way for verdict in told)
+    return 2 if differs or any(d.plan.steps or d.plan.waits for d in report.deployments) else 0
+
+
+def _is_down(change: Change, deployment: DeploymentReport) -> bool:
+    """What may still become healthy by itself differs, and is not down."""
+    from reconciler.report.data import is_healthy
+
+    told = deployment.health.get(change.service)
+    return not (told and told.word.is_on_its_way) and not is_healthy(change, deployment.health)
 
 
 def loop(options: Namespace) -> int:

@@ -124,6 +124,60 @@ class Note(NamedTuple):
     private: bool  # what it says may hold a secret, and is not told
 
 
+class Ask(Enum):
+    """How a probe asks whether a service does its work, or a verification what something outside is set to."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    EXEC = "exec"
+    LOG = "log"
+    HEARTBEAT = "heartbeat"
+
+
+class Probe(NamedTuple):
+    """One question, of `health` or `verify`. Nothing of it may be a secret: it is kept and shown."""
+
+    ask: Ask
+    seconds: float  # it may take
+    target: str = ""  # a URL; HOST:PORT; a command; the path of a file; empty of a log: the launcher knows where
+    status: int = 0  # http: the one that it must have; 0: any from 200 to 399
+    holds: str = ""  # a pattern that must be found; empty: none
+    lacks: str = ""  # log: a pattern that must not be found
+    json: str = ""  # http: the field of the answer that tells the version, with dots between its parts
+    header: str = ""  # http: the header that does
+    within: float = 0.0  # heartbeat: seconds that the file may be old
+    equals: str | None = None  # exec: what it must print; None: anything
+
+
+class Watch(NamedTuple):
+    """How it is seen that a service does its work, not only runs."""
+
+    service: str
+    probes: tuple[Probe, ...]
+    start_period: float  # seconds that it may take from its start until it does
+    interval: float  # seconds between two questions
+    retries: int  # so many failures in a row of what was healthy are too many
+    settle: float  # seconds that it must have gone well before it counts as healthy
+    private: bool  # it was given a secret: nothing that it says is told
+    env_file: str  # with its variables, which commands get
+
+
+class Verify(NamedTuple):
+    """A setting of something outside, which a command tells. That it is another one is a finding."""
+
+    name: str
+    service: str  # empty: of the deployment
+    probe: Probe
+    interval: float  # seconds for which a good answer stands
+    private: bool
+    env_file: str  # empty: none
+
+    @property
+    def id(self) -> str:
+        """Unlike that of any other of the deployment, and fit for the name of a file."""
+        return f"{self.service}@{self.name}"
+
+
 class Manager(NamedTuple):
     """What keeps a launcher's units on this host, and how it is reached.
 
@@ -190,6 +244,8 @@ class Deployment(NamedTuple):
     notes: tuple[Note, ...] = ()
     unmanaged: tuple[Unmanaged, ...] = ()
     elsewhere: tuple[Elsewhere, ...] = ()
+    watches: tuple[Watch, ...] = ()  # by service
+    verifies: tuple[Verify, ...] = ()  # by id
 
     @property
     def others(self) -> tuple[Unmanaged | Elsewhere, ...]:
@@ -338,7 +394,41 @@ class Finding(NamedTuple):
     name: str  # the service, or what else it is about
     message: str  # of one line or several: what is wrong, then what was printed
     since: float  # seconds since the epoch; 0: not known
-    check: str = ""  # what found it: "on_start"
+    check: str = ""  # what found it: "on_start", "verify"
+
+
+class Word(Enum):
+    """How a service is. Ordered by severity, the best first, as users of Argo CD know them."""
+
+    HEALTHY = "healthy"  # it does its work
+    SUSPENDED = "suspended"  # it does not run, and that is meant: a window or a queue holds it
+    PROGRESSING = "progressing"  # it is on its way to be healthy, and still has time
+    MISSING = "missing"  # git wants it, and there is none
+    DEGRADED = "degraded"  # it does not do its work
+    UNKNOWN = "unknown"  # that cannot be told
+
+    @property
+    def severity(self) -> int:
+        """0 is the best; of several words the one with the highest counts."""
+        return list(Word).index(self)
+
+    @property
+    def is_failure(self) -> bool:
+        """A pass that meets it ends with exit status 1."""
+        return self in (Word.MISSING, Word.DEGRADED, Word.UNKNOWN)
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """It becomes another one by itself."""
+        return self is Word.PROGRESSING
+
+
+class Verdict(NamedTuple):
+    """How a service is, and why."""
+
+    word: Word
+    message: str = ""
+    since: float = 0.0  # seconds since the epoch; 0: not known
 
 
 class Pause(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import Deployment, Finding, Observed, Problem, State
+from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
 
@@ -26,6 +27,7 @@ class DeploymentReport(NamedTuple):
     error: str = ""  # why nothing could be carried out at all
     busy: bool = False  # another pass is at work in it
     seconds: float = 0.0  # that carrying it out took
+    health: Mapping[str, Verdict] = {}  # by service, of those that `health` in git says how to ask
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
@@ -35,6 +37,21 @@ class DeploymentReport(NamedTuple):
     def unhealthy(self) -> tuple[Change, ...]:
         """Services that git wants, that no step was for, and that are not up."""
         return tuple(change for change in self.plan.diff.changes if change.wanted and _unhealthy(change))
+
+    @property
+    def ailing(self) -> dict[str, Verdict]:
+        """Services that do not do their work, and that no step is for which has not been carried out."""
+        return {name: told for name, told in self._judged() if told.word.is_failure}
+
+    @property
+    def progressing(self) -> dict[str, Verdict]:
+        """Services that may still become healthy by themselves."""
+        return {name: told for name, told in self._judged() if told.word.is_on_its_way}
+
+    def _judged(self) -> Iterator[tuple[str, Verdict]]:
+        """What ails a service that a plan is about to change is what the plan may mend."""
+        awaited = {c.service for c in self.plan.diff.changes if c.acts and not self.applied} if self.health else ()
+        return ((name, told) for name, told in sorted(self.health.items()) if name not in awaited)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -52,6 +69,7 @@ class DeploymentReport(NamedTuple):
         quiet = not (
             self.plan.waits or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped
         )
+        quiet = quiet and not (self.ailing or self.progressing)
         return quiet and not (self.plan.diff.gaps or self.findings) and (self.applied or not self.plan.steps)
 
 
@@ -106,11 +124,11 @@ def _is_failure(report: DeploymentReport) -> bool:
     """A gap is one too: nobody can say that desired and observed agree."""
     wrong = report.error and not report.busy
     unclear = report.plan.blocked or report.plan.diff.gaps
-    return bool(report.failed or report.unhealthy or wrong or unclear or report.findings)
+    return bool(report.failed or report.unhealthy or report.ailing or wrong or unclear or report.findings)
 
 
 def _differs(report: DeploymentReport) -> bool:
-    return bool(report.plan.waits or report.skipped or (report.plan.steps and not report.applied))
+    return bool(report.plan.waits or report.skipped or report.progressing or (report.plan.steps and not report.applied))
 
 
 class Comparison(NamedTuple):

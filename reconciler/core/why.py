@@ -39,11 +39,16 @@ def _differences(before: Mapping[str, object], after: Mapping[str, Field], *, bu
     for key in sorted({*before, *after}):
         field = after.get(key)
         old, new = before.get(key), field.value if field else None
-        if key == "version" or (bumped and key in _FOLLOWS_VERSION) or _as_lists(old) == _as_lists(new):
+        if key == "version" or key.startswith(_ASKED_ONLY) or (bumped and key in _FOLLOWS_VERSION):
+            continue
+        if _as_lists(old) == _as_lists(new):
             continue
         reasons.append(_difference(key, old, new, field))
     return reasons
 
+
+# How a service is watched is no part of what it runs from: another way to ask restarts nothing.
+_ASKED_ONLY = ("health.", "verify.")
 
 # These follow from the version in nearly every layer; the version's own line has said it.
 _FOLLOWS_VERSION = frozenset({"requirement", "image", "source"})

@@ -20,11 +20,14 @@ from reconciler.core.model import (
     Policy,
     Role,
     Service,
+    Verify,
+    Watch,
 )
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Facts, Ground, Wanted
+from reconciler.desired.health import of_deployment
 from reconciler.desired.nodes import Entries, Scalar
 from reconciler.desired.part import part_of
 from reconciler.desired.problems import Problems
@@ -79,6 +82,7 @@ class _Parts(NamedTuple):
     policy: Policy
     others: Mapping[str, Seen]
     elsewhere: tuple[Elsewhere, ...]
+    verifies: tuple[Verify, ...]
 
 
 def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
@@ -93,6 +97,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     whole = part_of(ground)
     away = _away(services, wanted.facts)
     policy = _policy(ground)._replace(windows=windows(ground))
+    verifies = of_deployment(ground)
     ready = _ready(ground, {n: draft for n, draft in services.items() if n not in twice and n not in away}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
@@ -107,7 +112,8 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     if not services and wanted.facts.here and not whole.is_here(wanted.facts):
         theirs = (Elsewhere("", whole.told, (), ()),)
     own = _own_files(files, services, away)
-    return Made(_assemble(wanted, _Parts(folders, own, services, ready, runs, spare, policy, others, theirs)), uses)
+    parts = _Parts(folders, own, services, ready, runs, spare, policy, others, theirs, verifies)
+    return Made(_assemble(wanted, parts), uses)
 
 
 def _away(services: Mapping[str, Draft], facts: Facts) -> dict[str, Draft]:
@@ -339,6 +345,8 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         notes=tuple(sorted(_notes(folders["run"], enabled, runs))),
         unmanaged=tuple(described(one, wanted.environment, folders) for one in parts.others.values()),
         elsewhere=parts.elsewhere,
+        watches=tuple(_watches(enabled, rendered)),
+        verifies=tuple(sorted((*parts.verifies, *_verifies(enabled, rendered)), key=lambda one: one.id)),
     )
     salt = wanted.facts.salt
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
@@ -400,10 +408,33 @@ def _notes(run: str, enabled: Mapping[str, _Ready], runs: list[_Run]) -> Iterato
     """Those that starts may leave: of services with `on_start`, and of what launchers start besides."""
     for name, one in enabled.items():
         if one.spec.on_start.strip():
-            private = _has_secret(one.draft) or any(file.secret for file in one.files)
-            yield on_start.note(name, run, private=private)
+            yield on_start.note(name, run, private=_is_private(one))
     for each in runs:
         yield from each.rendering.notes
+
+
+def _watches(enabled: Mapping[str, _Ready], files: tuple[File, ...]) -> Iterator[Watch]:
+    """How services are asked, with what is known of each by now."""
+    variables = _env_files(files)
+    for name, one in enabled.items():
+        if one.draft.asked.watch is not None:
+            yield one.draft.asked.watch._replace(private=_is_private(one), env_file=variables.get(name, ""))
+
+
+def _verifies(enabled: Mapping[str, _Ready], files: tuple[File, ...]) -> Iterator[Verify]:
+    variables = _env_files(files)
+    for name, one in enabled.items():
+        for verify in one.draft.asked.verifies:
+            yield verify._replace(private=_is_private(one), env_file=variables.get(name, ""))
+
+
+def _env_files(files: tuple[File, ...]) -> dict[str, str]:
+    return {name: file.path for file in files if file.role is Role.ENV for name in file.services}
+
+
+def _is_private(one: _Ready) -> bool:
+    """It was given a secret, so what it prints may hold one."""
+    return _has_secret(one.draft) or any(file.secret for file in one.files)
 
 
 def _has_secret(draft: Draft) -> bool:

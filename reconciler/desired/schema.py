@@ -111,6 +111,61 @@ _STOP = _closed(
     grace=Key(Kind.NUMBER, "Seconds until it is killed; default 10"),
 )
 
+_TIMEOUT = Key(Kind.SPAN, "How long it may take; default: that of health, 5s")
+
+_HEALTH = _closed(
+    "How it is seen that the service does its work; all that is said must be so",
+    http=_closed(
+        "An address of HTTP that must answer",
+        url=_text("The whole address, instead of port and path"),
+        port=Key(Kind.NUMBER, "The port, on localhost", minimum=1),
+        path=_text("The path; default /"),
+        status=Key(Kind.NUMBER, "The status that it must answer with; default: any from 200 to 399", minimum=100),
+        body=_text("A regular expression that the answer must hold"),
+        version_json=_text("The field of the answer, a JSON object, that must be the version: build.version"),
+        version_header=_text("The header that must be the version"),
+        timeout=_TIMEOUT,
+    ),
+    tcp=_closed(
+        "A port that must take connections",
+        host=_text("default localhost"),
+        port=Key(Kind.NUMBER, "The port; required", minimum=1),
+        timeout=_TIMEOUT,
+    ),
+    exec=_closed(
+        "A command that must succeed; it gets the env of the service",
+        command=_text("The lines for bash; required"),
+        timeout=_TIMEOUT,
+    ),
+    log=_closed(
+        "What the log says since the service has started",
+        must=_text("A regular expression that must have appeared"),
+        must_not=_text("A regular expression that must not"),
+        file=_text("The file; default: what the service prints"),
+        timeout=_TIMEOUT,
+    ),
+    heartbeat=_closed(
+        "A file that the service must touch time and again",
+        file=_text("Its path; required"),
+        within=Key(Kind.SPAN, "How old it may be: 60s; required"),
+        timeout=_TIMEOUT,
+    ),
+    start_period=Key(Kind.SPAN, "How long it may take from its start until it is so; default 30s"),
+    interval=Key(Kind.SPAN, "How long an answer stands before it is asked again; default 10s"),
+    retries=Key(Kind.NUMBER, "How many bad answers in a row make a healthy service degraded; default 3", minimum=1),
+    settle=Key(Kind.SPAN, "How long all must be well before it counts as healthy; default 5s"),
+    timeout=Key(Kind.SPAN, "How long each probe may take; default 5s"),
+)
+
+_VERIFY = _closed(
+    "A setting of something outside; that it is another is told",
+    command=_text("The lines for bash that print it; required"),
+    equals=Key(Kind.VALUE, "What they must print"),
+    matches=_text("Or a regular expression that it must hold"),
+    interval=Key(Kind.SPAN, "How long a good answer stands; default 1h"),
+    timeout=Key(Kind.SPAN, "How long they may take; default 10s"),
+)
+
 _SERVICE_KEYS = {
     "component": _text("The component it belongs to; default: its own name"),
     "launcher": _text("What keeps it running; default supervisor", choices=launchers.NAMES),
@@ -130,6 +185,8 @@ _SERVICE_KEYS = {
     "host": Key(Kind.WORDS, "Where it runs, as a name or a pattern; default: the deployment's"),
     "ports": Key(Kind.PORTS, "The ports that it listens on", minimum=1),
     "stop": _STOP,
+    "health": _HEALTH,
+    "verify": _open("Settings of something outside that belong to it", _VERIFY),
     "container": _CONTAINER,
     **_options("service"),
 }
@@ -166,6 +223,7 @@ LAYER = Key(
         "components": _open("What is installed", _COMPONENT),
         "files": _open("What is rendered", _FILE),
         "services": _open("What runs", Key(Kind.CLOSED, "A long-running process", keys=_SERVICE_KEYS)),
+        "verify": _open("Settings of something outside, by names of your choice", _VERIFY),
         "policy": _closed(
             "What a pass may do",
             max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"'),

@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from reconciler.core.digest import digest, digest_of
-from reconciler.core.model import Field, Origin
+from reconciler.core.model import Ask, Field, Origin
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground
+from reconciler.desired.health import Asked, asked
 from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
 from reconciler.desired.part import Part, part_of
 from reconciler.desired.problems import ORIGIN_DEFAULT, suggest
@@ -40,6 +41,7 @@ class Draft(NamedTuple):
     options: dict[str, Got]
     container: dict[str, Got]  # by key; a mount as `mounts.NAME`, an option as `options.NUMBER`; empty: none
     unit: str  # its name on the host
+    asked: Asked
     sound: bool
 
     @property
@@ -93,6 +95,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         options=options(launcher, "service", node.get(launcher), reader) if launcher else {},
         container=_container(unit, launcher, component, reader),
         unit=unit,
+        asked=asked(name, reader),
         sound=reader.sound,
     )
 
@@ -283,7 +286,14 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: s
         spec=digest_of(meaning),
         after=tuple(got.text for got in draft.after),
         on_start=draft.got["on_start"].text,
+        says_start=_reads_log(draft),
     )
+
+
+def _reads_log(draft: Draft) -> bool:
+    """Its health depends on what it prints."""
+    probes = draft.asked.watch.probes if draft.asked.watch else ()
+    return any(probe.ask is Ask.LOG and not probe.target for probe in probes)
 
 
 def _container_spec(draft: Draft, component: Component, home: str) -> Container | None:
@@ -331,6 +341,7 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
     values |= {f"env.{name}": got for name, got in draft.env.items()}
     values |= {f"{draft.launcher}.{key}": got for key, got in draft.options.items()}
     values |= {f"container.{key}": got for key, got in draft.container.items() if got.value != ""}
+    values |= draft.asked.got
     if not draft.got["on_start"].value:
         del values["on_start"]
     values["name"] = Got(draft.unit, draft.got["name"].origin)

@@ -92,7 +92,7 @@ def _timed(reader: Reader, window: Window) -> Window:
     _check(reader, cron, parse, "deny and allow take a cron expression")
     if zone.text:
         _check(reader, zone, _check_zone, "such as Europe/Berlin")
-    return window._replace(cron=cron.text, zone=zone.text, seconds=_span(reader, "for", "1h"))
+    return window._replace(cron=cron.text, zone=zone.text, seconds=span(reader, "for", "1h"))
 
 
 def _maintenance(reader: Reader, window: Window) -> Window:
@@ -100,7 +100,7 @@ def _maintenance(reader: Reader, window: Window) -> Window:
     if nodes.text:
         _check(reader, nodes, expand, "such as nid[001-100],login01")
     partition = reader.text("partition").text
-    return window._replace(nodes=nodes.text, partition=partition, seconds=_span(reader, "buffer", _BUFFER))
+    return window._replace(nodes=nodes.text, partition=partition, seconds=span(reader, "buffer", _BUFFER))
 
 
 def _check(reader: Reader, got: Got, understands: Callable[[str], object], hint: str) -> None:
@@ -123,10 +123,13 @@ def _check_zone(zone: str) -> None:
         raise ValueError(f"there is no time zone `{zone[:80]}`") from error
 
 
-def _span(reader: Reader, key: str, default: str) -> int:
+def span(reader: Reader, key: str, default: str) -> int:
+    """A length of time, in seconds; 0 where it is none."""
     got = reader.text(key, default)
     if not re.fullmatch(SPAN, got.text):
-        message = f"`{key}` must be a length of time, this is text"  # the words for one that is no template
+        node = reader.node.entries.get(key)
+        # in the words of `shape`, which has told of one that is no template
+        message = f"`{key}` must be a length of time, this is {node.kind if node else 'text'}"
         reader.tell(got.origin, message, "write 90s, 30m, 8h or 2d")
         return 0
     seconds = int(got.text[:-1]) * _UNIT[got.text[-1]]

@@ -70,11 +70,12 @@ class Child:
         return line + newline
 
     def exactly(self, size: int, deadline: float) -> bytes | None:
-        """The next `size` bytes of output; None when there are not so many."""
+        """The next `size` bytes of output; None when there are not so many, which `finish` gives then."""
         chunks, have = [self._rest], len(self._rest)
         while have < size:
             chunk = self._receive(deadline)
             if not chunk:
+                self._rest = b"".join(chunks)
                 return None
             chunks.append(chunk)
             have += len(chunk)

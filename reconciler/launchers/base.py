@@ -63,6 +63,7 @@ class ServiceSpec(NamedTuple):
     spec: str
     after: tuple[str, ...] = ()  # services that start before it
     on_start: str = ""  # shell lines for when the node is another than at the last start; they may fail
+    says_start: bool = False  # each start leaves a line in its log
 
 
 class Place(NamedTuple):
@@ -142,6 +143,9 @@ class DaemonControl(Protocol):
 
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
+
+    def reached_at(self) -> str:
+        """By what name the place of what it runs is reached from here; empty: it is here, or is not known."""
 
 
 class Closing(Protocol):

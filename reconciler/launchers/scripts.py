@@ -69,6 +69,7 @@ def script(place: Place, service: ServiceSpec, own: Mapping[str, str] | None = N
             on_start=on_start.lines(service.name, service.on_start, on_start.folder(place.paths["run"]))
             if service.on_start.strip()
             else "",
+            says_start=service.says_start,
         )
     )
     return RenderedFile(script_path(place, service), 0o700, encode(text), Role.SHIM, service.name)

@@ -59,6 +59,7 @@ class Shim(NamedTuple):
     pid_file: str = ""  # where an instance notes the pid of its main process; empty: nowhere
     marks: tuple[tuple[str, str], ...] = ()  # that no launcher sets, as it has no description to set them in
     on_start: str = ""  # shell lines that are run before the command, on the host itself; see `on_start.lines`
+    says_start: bool = False  # it leaves a line in the log, so that what comes after it is known to be of this start
 
 
 class Owner(NamedTuple):
@@ -72,6 +73,11 @@ class Owner(NamedTuple):
 def quote(text: str) -> str:
     """One word for a shell (and for `shlex`), whatever it contains."""
     return text if re.fullmatch(_SAFE, text) else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def says_start(service: str) -> str:
+    """How the line begins that a start leaves in the log of a service whose `health` looks there."""
+    return f"reconcile: {service} starts, pid "
 
 
 def header(deployment: str, unit: str, root: str, comment: str = "#") -> str:
@@ -99,6 +105,7 @@ def render_shim(shim: Shim) -> str:
             f"cd {quote(shim.root)} || exit {CONFIG_EXIT}\n",
             shim.on_start,
             _inner_marks(shim),
+            f"printf '%s\\n' {quote(says_start(shim.service))}$$\n" if shim.says_start else "",
             f"exec {_outer_command(shim)}\n",
         )
     )

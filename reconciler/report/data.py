@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change
-from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit, Verdict, Word
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -47,6 +47,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "waiting": list(report.plan.diff.waiting),
         "pauses": [pause_data(pause) for pause in report.observed.pauses],
         "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
+        "health": {name: _verdict(told) for name, told in sorted(report.health.items())},
         **({"error": report.error} if report.error else {}),
     }
 
@@ -103,6 +104,10 @@ def pause_data(pause: Pause) -> dict[str, Any]:
     return {**pause._asdict(), "environment": pause.environment or None, "service": pause.service or None}
 
 
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {"health": verdict.word.value, "health_message": verdict.message}
+
+
 def problems_data(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
     return [{**problem.origin._asdict(), "message": problem.message, "hint": problem.hint} for problem in problems]
 
@@ -114,6 +119,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
         "deployments": [
             {
                 "environment": deployment.plan.environment,
+                "health": _worst(deployment).value,
                 "services": [_service(change, deployment) for change in deployment.plan.diff.changes],
                 "places": {name: one.place for name, one in deployment.observed.daemons.items() if one.place},
                 "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
@@ -140,7 +146,8 @@ def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
         "version": running_version(change),
         "wanted": change.wanted or None,
         "pid": unit.pid % ELSEWHERE if unit and unit.pid else None,
-        "healthy": is_healthy(change),
+        "healthy": is_healthy(change, report.health),
+        **_verdict(verdict(change, report)),
         "since": unit.since if unit and unit.since else None,
         "kind": change.kind.value,
         "reasons": list(change.reasons),
@@ -164,9 +171,27 @@ def running_version(change: Change) -> str | None:
     return (change.version or None) if change.state.alive else None
 
 
-def is_healthy(change: Change) -> bool:
-    """As far as its launcher can tell: it is up, and stays so."""
-    return change.state is State.RUNNING and not change.taken
+def is_healthy(change: Change, health: Mapping[str, Verdict]) -> bool:
+    """It is up, as far as its launcher can tell, and does its work, where git says how that is seen."""
+    told = health.get(change.service)
+    up = change.state is State.RUNNING and not change.taken
+    return up and (told is None or told.word is Word.HEALTHY)
+
+
+def verdict(change: Change, report: DeploymentReport) -> Verdict:
+    """In one of six words, how a service is: where nothing else was asked, as far as its launcher can tell."""
+    from reconciler.core.health import of_state
+
+    unit = unit_of(change, report) or Unit(*change.unit, change.state)
+    told = report.health.get(change.service)
+    return told or of_state(unit._replace(state=change.state), held=bool(change.held), taken=change.taken)
+
+
+def _worst(report: DeploymentReport) -> Word:
+    """Of all services that git wants here."""
+    from reconciler.core.health import worst
+
+    return worst(verdict(change, report).word for change in report.plan.diff.changes if change.wanted)
 
 
 def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:

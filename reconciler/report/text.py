@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit
+from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -119,6 +119,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from _elsewhere(deployment, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
     yield from _paused(deployment, style)
+    yield from _health_lines(deployment, style)
     yield from _unclear(deployment.plan, style)
     if deployment.error:
         yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
@@ -147,6 +148,23 @@ def by_whom(pause: Pause) -> str:
     """`by ann on login01 since 2026-11-29 04:00 until 2026-11-29 06:00: the reason`, in this host's time."""
     since, until = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (pause.since, pause.until))
     return f"by {pause.account} on {pause.host} since {since} until {until}: {pause.reason}"
+
+
+def _health_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """The services that do not do their work, or not yet; of what is blocked its change says why."""
+    blocked = {change.service for change in deployment.plan.diff.changes if change.kind is Kind.BLOCKED}
+    for name, told in sorted((deployment.ailing | deployment.progressing).items()):
+        if name in blocked:
+            continue
+        yield from style.fold(f"  {_word(told, style)}: {name}{_why(told)}", indent="      ")
+
+
+def _word(told: Verdict, style: Style) -> str:
+    return style.paint(told.word.value, "red" if told.word.is_failure else "yellow")
+
+
+def _why(told: Verdict) -> str:
+    return f": {told.message}" if told.message else ""
 
 
 def _unclear(plan: Plan, style: Style) -> Iterator[str]:
@@ -351,15 +369,18 @@ _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
 def _status(report: PassReport, deployment: DeploymentReport, style: Style, now: float) -> Iterator[str]:
     yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + f" at {report.commit[:8]}"
     changes = sorted(_without_gaps(deployment.plan), key=lambda change: (change.group, change.service))
-    rows = [_row(change, unit_of(change, deployment), now) for change in changes]
+    rows = [_row(change, unit_of(change, deployment), now, deployment.health) for change in changes]
     widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
     yield style.paint("  " + _columns(_HEADINGS, widths), "dim")
     for change, row in zip(changes, rows, strict=True):
         yield "  " + style.paint(
-            _columns(row, widths), "" if is_healthy(change) else "red" if change.managed else "dim"
+            _columns(row, widths), "" if is_healthy(change, deployment.health) else "red" if change.managed else "dim"
         )
         for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
+        told = deployment.health.get(change.service)
+        if told is not None and told.message and change.state is State.RUNNING:
+            yield from style.fold(f"      {_word(told, style)}: {told.message}", indent="      ")
     yield from _elsewhere(deployment, style)
     for launcher, daemon in deployment.observed.daemons.items():
         if daemon.place:
@@ -368,13 +389,15 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
     yield from _unclear(deployment.plan, style)
 
 
-def _row(change: Change, unit: Unit | None, now: float) -> tuple[str, ...]:
+def _row(change: Change, unit: Unit | None, now: float, health: Mapping[str, Verdict]) -> tuple[str, ...]:
     since = span(now - unit.since) if unit and unit.since else "-"
     pid = str(unit.pid % ELSEWHERE) if unit and unit.pid else "-"
     name = change.service if len(change.service) <= _WIDEST_NAME else change.service[: _WIDEST_NAME - 1] + "…"
     state = change.state.value
     if change.strays and change.state is State.ABSENT:
         state, pid = "stray", str(change.strays[0].pid)
+    if change.service in health and change.state is State.RUNNING and not change.taken:
+        state = health[change.service].word.value
     wanted = change.wanted or "-" if change.managed else "not managed"
     return (name, state, running_version(change) or "-", wanted, pid, since)
 

@@ -443,6 +443,9 @@ class SimBackend:
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         self._note("renew_daemon", ())
 
+    def reached_at(self) -> str:
+        return ""
+
     def reload(self) -> frozenset[str]:
         self._note("reload", ())
         self.host.act()

@@ -185,8 +185,14 @@ class SlurmBackend:
         found = self._contact
         if found is None:
             raise BackendError(f"no job {self._address['job']} runs")
-        host = "127.0.0.1" if found.space == contact.space() else self._address["address"].replace("{node}", found.node)
-        return Programs(NAME, rpc.Endpoint("", host, found.port, USER, found.key), _ANSWER)
+        endpoint = rpc.Endpoint("", self.reached_at() or "127.0.0.1", found.port, USER, found.key)
+        return Programs(NAME, endpoint, _ANSWER)
+
+    def reached_at(self) -> str:
+        found = self._contact
+        if found is None or found.space == contact.space():
+            return ""
+        return self._address["address"].replace("{node}", found.node)
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         if self._contact is None:

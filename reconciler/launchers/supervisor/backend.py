@@ -255,6 +255,9 @@ class SupervisorBackend:
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """It goes on until somebody ends it."""
 
+    def reached_at(self) -> str:
+        return ""
+
     def _ends(self, daemon: Process, seconds: float) -> bool:
         """Whether it ends in time. It looks at signals once a second, or when somebody asks it something."""
         until = time.monotonic() + seconds
