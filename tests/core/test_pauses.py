@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core import pauses
 from reconciler.core.change import Hold, Kind
+from reconciler.core.diff import diff
 from reconciler.core.model import Pause, Shut
 from reconciler.core.report import DeploymentReport, PassReport
 from tests.core.generate import Commit, Drift, after_push, drifts, pushes, worlds
@@ -167,3 +170,17 @@ def test_a_removal_waits_and_the_other_service_is_bumped() -> None:
     agent.run(build(pushed))
     assert specs(agent)["web"] == before["web"]
     assert specs(agent)["job"] != before["job"]
+
+
+def test_neither_a_second_daemon_nor_a_second_description_goes_under_a_paused_service() -> None:
+    agent, compiled = arrived(TWO)
+    observed = agent.host.observe(compiled.deployment, agent.inventory)
+    daemons = {name: one._replace(surplus=(77,)) for name, one in observed.daemons.items()}
+    observed = observed._replace(daemons=daemons, copies={"/r/x.conf": "supervisor"})
+
+    def found(shut: Mapping[str, Shut | None]) -> tuple[int, int]:
+        one = diff(compiled.deployment, observed._replace(shut=shut), agent.inventory)
+        return len(one.copies), sum(len(daemon.surplus) for daemon in one.daemons)
+
+    assert found({}) == (1, 1)
+    assert found({"": None, "web": PAUSED}) == (0, 0)
