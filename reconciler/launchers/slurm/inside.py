@@ -49,6 +49,7 @@ class Inside:
         events.subscribe(events.SupervisorRunningEvent, self._begin)
         events.subscribe(events.ProcessStateRunningEvent, self._go_on)
         events.subscribe(events.Tick5Event, self._go_on)
+        events.subscribe(events.Tick5Event, self._stay_known)
 
     # ------------------------------------------------------------ what passes ask
 
@@ -94,18 +95,19 @@ class Inside:
         """supervisord listens now."""
         with suppress(OSError, ValueError):
             self._order = json.loads(open(self._order_path, encoding="utf-8").read())  # noqa: SIM115 - read at once
-        own = contact.Contact(
-            int(os.environ.get("SLURM_JOB_ID", "0")),
-            os.uname().nodename,
-            contact.space(),
-            int(os.environ[PORT]),
-            os.environ[KEY],
-        )
         try:
-            contact.write(self._folder, own)
+            contact.write(self._folder, _own_contact())
         except OSError as error:
             self._supervisord.options.logger.critical("reconcile: no pass will find this job: " + str(error))  # noqa: G003 - its own logger
         self._go_on(None)
+
+    def _stay_known(self, _event: object) -> None:
+        """The note may be gone: somebody has emptied the folder, another job of ours has begun beside this one, or
+        the disk was full."""
+        own = _own_contact()
+        if not os.path.exists(contact.path(self._folder, own.job)):
+            with suppress(OSError):
+                contact.keep(self._folder, own)
 
     def _is_booting(self) -> bool:
         if self._driven or time.time() - self._began > _PATIENCE:
@@ -142,6 +144,16 @@ class Inside:
     def _states(self) -> dict[str, int]:
         groups = self._supervisord.process_groups.values()
         return {name: process.get_state() for group in groups for name, process in group.processes.items()}
+
+
+def _own_contact() -> contact.Contact:
+    return contact.Contact(
+        int(os.environ.get("SLURM_JOB_ID", "0")),
+        os.uname().nodename,
+        contact.space(),
+        int(os.environ[PORT]),
+        os.environ[KEY],
+    )
 
 
 def _process(pid: int) -> list[object] | None:

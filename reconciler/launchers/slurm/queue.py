@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
+WHICH = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which Slurm is meant
 _MARK = "reconcile/1"  # what our comments begin with
 _SEPARATOR = "\x1f"  # no name or comment has it
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%V", "%N", "%k", "%j")
@@ -97,12 +98,6 @@ def _time(text: str) -> float:
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """What a command of Slurm's is called with. A pass that itself runs in a job would hand on that job's
     variables, and a person's settings would change what is printed."""
-    mine = ("SLURM_CONF", "SLURM_CLUSTERS")
     foreign = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SALLOC_", "SRUN_")
-    kept = {key: value for key, value in own.items() if key in mine or not key.startswith(foreign)}
+    kept = {key: value for key, value in own.items() if key in WHICH or not key.startswith(foreign)}
     return {**kept, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}  # seconds: the words are local time
-
-
-def named(jobs: Iterable[Job], name: str) -> tuple[Job, ...]:
-    """Those of this name that have not ended."""
-    return tuple(job for job in jobs if job.name == name and not job.finished)
