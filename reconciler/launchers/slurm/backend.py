@@ -80,10 +80,11 @@ class SlurmBackend:
         if standing.strangers:
             return self._gap(look, self._strange(standing.strangers[0]))
         surplus = tuple(one.id for one in standing.surplus)
-        if standing.job is not None:
+        if standing.job is not None and not standing.job.sleeps:
             return self._carried(look, standing, standing.job, surplus)
         waits = self._why_it_waits(standing)
-        pid = standing.next.id if standing.next else 0
+        there = standing.job or standing.next
+        pid = there.id if there else 0
         return look._replace(daemon=DaemonState(running=False, pid=pid, waits=waits, surplus=surplus))
 
     def _carried(self, look: Look, standing: Standing, carrier: Job, surplus: tuple[int, ...]) -> Look:
@@ -121,6 +122,8 @@ class SlurmBackend:
 
     def _why_it_waits(self, standing: Standing) -> str:
         """No job runs: what the one that waits is waiting for, or why none is submitted. Empty: it can be."""
+        if standing.job is not None:
+            return f"job {standing.job.id} on {standing.job.node} is {standing.job.state.lower()}"
         if standing.next is not None:
             return _waiting(standing.next)
         try:
@@ -401,9 +404,10 @@ def _absent(name: str) -> Unit:
 
 def _last_words(path: str) -> str:
     try:
-        return "\n".join(files.tail(path, 4096).decode(errors="replace").splitlines()[-_WORDS:])
+        printed = "\n".join(files.tail(path, 4096).decode(errors="replace").splitlines()[-_WORDS:])
     except OSError:
         return f"see {path}"
+    return printed if printed.strip() else f"nothing is in {path}"
 
 
 # ---------------------------------------------------------------- reading answers

@@ -15,6 +15,7 @@ _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%V", "%N", "%k", "%j")
 _ENDED_WELL = ("COMPLETED", "CANCELLED", "PREEMPTED", "REVOKED")
 _FINISHED = frozenset((*_ENDED_WELL, "BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"))
 _ENDING = frozenset(("COMPLETING", "STAGE_OUT"))
+_ASLEEP = frozenset(("SUSPENDED", "STOPPED"))
 _QUEUED = frozenset(("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"))
 
 
@@ -44,6 +45,11 @@ class Job(NamedTuple):
     def ending(self) -> bool:
         """Its programs are being ended."""
         return self.state in _ENDING
+
+    @property
+    def sleeps(self) -> bool:
+        """Somebody, or Slurm itself for another job, has stopped its programs where they are."""
+        return self.state in _ASLEEP
 
     @property
     def alive(self) -> bool:
