@@ -159,6 +159,13 @@ class SlurmBackend:
         return f"no job is submitted before {_clock(slot.held_until)}, the end of the maintenance {slot.because}"
 
     def _strange(self, stranger: Job) -> str:
+        mark = queue.mark_of(stranger)
+        if mark is not None and mark.deployment == self._wanted.mark.deployment:
+            root = self._address["root"]
+            return (
+                f"job {stranger.id} carries this deployment below another root than {root}: end it (scancel "
+                f"{stranger.id}), and the next pass submits ours"
+            )
         return (
             f"job {stranger.id} has the name {stranger.name} and not our mark: end it (scancel {stranger.id}), or give "
             "ours another name with `slurm: {job: ...}`"
@@ -297,11 +304,12 @@ class SlurmBackend:
         if found.alive:
             self._stop_services(found, seconds)
         _run(["scancel", str(pid)])
-        until = time.monotonic() + _END
+        until, pause = time.monotonic() + _END, _POLL
         while not _is_over(pid):
             if time.monotonic() > until:
                 raise BackendError(f"job {pid} was cancelled, and has not ended after {_END:g} s")
-            time.sleep(_POLL)
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_POLL)
         if self._contact is not None and self._contact.job == pid:
             self._contact = None
 
