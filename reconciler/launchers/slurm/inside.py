@@ -102,10 +102,12 @@ class Inside:
         self._go_on(None)
 
     def _stay_known(self, _event: object) -> None:
-        """The note may be gone: somebody has emptied the folder, another job of ours has begun beside this one, or
-        the disk was full."""
-        own = _own_contact()
-        if not os.path.exists(contact.path(self._folder, own.job)):
+        """The note may be gone, or spoilt: somebody has emptied the folder, another job of ours has begun beside this
+        one, or the disk was full."""
+        own, found = _own_contact(), None
+        with suppress(OSError):
+            found = contact.read(self._folder, own.job)
+        if found != own:
             with suppress(OSError):
                 contact.keep(self._folder, own)
 
