@@ -291,6 +291,7 @@ class DaemonState(NamedTuple):
     waits: str = ""  # why it does not run yet, and will by itself: it has been asked for, or it is not the time
     renew: str = ""  # why what is to follow it has to be asked for now: its time is nearly over
     surplus: tuple[int, ...] = ()  # further ones of ours that must go, as `pid`
+    place: str = ""  # where it runs, and until when: "job 12 on nid001, until 04:20"; empty: here, and for ever
 
     @property
     def exists(self) -> bool:

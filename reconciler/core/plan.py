@@ -118,6 +118,7 @@ class _Planner:
         self.loading = {change.unit.launcher for change in diff.changes if change.act.loads}
         self.loading |= {unit.launcher for change in diff.changes for unit in change.replaces}
         self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act in _BEGINS}
+        self.waiting = {daemon.launcher for daemon in diff.daemons if daemon.waits}
         # What is held and started as it was, is started from files that stand: for that, nothing is made ready.
         self.starting = tuple(change.service for change in diff.changes if change.act.starts and not change.held)
         self._starting_names = frozenset(self.starting)
@@ -283,7 +284,7 @@ class _Planner:
             for name in change.file.services
         }
         units |= set(self.diff.copies.values())
-        return (units | (self.loading & self.diff.describing)) - self.restarted - {""}
+        return (units | (self.loading & self.diff.describing)) - self.restarted - self.waiting - {""}
 
     def _service_steps(self, change: Change) -> Iterator[Step]:
         if not change.acts:
@@ -292,7 +293,7 @@ class _Planner:
         for stray in change.strays:
             step = self._step(f"stop:pid-{stray.pid}", Action.STOP, change, f"pid {stray.pid}", Phase.STRAYS)
             stops.append(step.id)
-            yield step._replace(running=stray, needs=self._ready(change.service))
+            yield step._replace(running=stray, needs=self._gives_way_to(change))
         for old in change.gone:
             step = self._step(f"remove:{old.launcher}/{old.name}", Action.REMOVE, change, old.name, Phase.STOP)
             stops.append(step.id)
@@ -301,12 +302,17 @@ class _Planner:
                 unit=old.unit,
                 running=old.running,
                 launcher=old.launcher,
-                needs=self._ready(change.service),
+                needs=self._gives_way_to(change),
             )
         if change.act.starts:
             yield self._start_step(change, tuple(stops))
         if change.act is Act.LOAD:
             yield self._load_step(change)
+
+    def _gives_way_to(self, change: Change) -> tuple[str, ...]:
+        """What must have gone well before anything else of a service ends: what it starts from, and its launcher."""
+        daemon = self._daemon_needs(change.unit.launcher) if change.act.starts else ()
+        return (*self._ready(change.service), *daemon)
 
     def _start_step(self, change: Change, stops: tuple[str, ...]) -> Step:
         action = Action.RESTART if change.act.stops else Action.START

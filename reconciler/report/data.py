@@ -103,6 +103,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
             {
                 "environment": deployment.plan.environment,
                 "services": [_service(change, deployment) for change in deployment.plan.diff.changes],
+                "places": {name: one.place for name, one in deployment.observed.daemons.items() if one.place},
                 "gaps": [_gap(gap) for gap in deployment.plan.diff.gaps],
                 "warnings": list(deployment.plan.diff.warnings),
                 "findings": [_finding(finding) for finding in deployment.findings],

@@ -326,6 +326,9 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
         )
         for reason in change.reasons if change.kind is not Kind.KEEP else filter(None, (change.detail,)):
             yield from style.fold(f"      {reason}", indent="      ")
+    for launcher, daemon in deployment.observed.daemons.items():
+        if daemon.place:
+            yield from style.fold(style.paint(f"  {launcher}: {daemon.place}", "dim"), indent="      ")
     yield from _unclear(deployment.plan, style)
 
 

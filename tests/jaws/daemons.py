@@ -51,7 +51,7 @@ _PROGRAM = """\
 for daemon; do :; done
 case $daemon in
 rpc-server | run-daemon | transfer-daemon | perf-metrics-daemon | task-log*) ;;
-*) echo "Error: No such command '$daemon'." >&2; exit 2 ;;
+*) echo "Error: No such command '$daemon'." >&2; sleep 0.3; exit 2 ;; # journald asks later whose line it was
 esac
 JAWS_PORT=$(sed -n 's/^port = //p' "$2") exec sleep 86399
 """

@@ -53,6 +53,7 @@ def test_a_job_on_another_node(version: int, decks: Decks) -> None:
     assert deck.job().node == "n2"
     before, rows = deck.running(), deck.status()
     assert all(row["healthy"] and row["pid"] < 1 << 22 for row in rows.values()), rows
+    assert f"slurm: job {deck.job().id} on n2, until " in deck.world.run("status").out
     deck.commit(app="2.0")
     deck.converge()
     after = deck.running()
@@ -119,8 +120,11 @@ def test_nothing_is_wanted_any_more(deck: Deck) -> None:
 
 def test_a_job_begins_while_nobody_looks(deck: Deck) -> None:
     """Its services start in their order, and the next pass finds nothing to do."""
-    deck.cluster.drain()
     deck.commit()
+    deck.converge()
+    deck.cluster.drain()
+    deck.cluster.run("scancel", deck.job().id)
+    until(lambda: not deck.jobs())
     deck.converge(code=2)
     assert deck.job().state == "PENDING"
     deck.cluster.resume()
@@ -130,8 +134,11 @@ def test_a_job_begins_while_nobody_looks(deck: Deck) -> None:
 
 def test_a_bump_of_what_waits(deck: Deck) -> None:
     """What was rendered when the job begins is what starts."""
-    deck.cluster.drain()
     deck.commit()
+    deck.converge()
+    deck.cluster.drain()
+    deck.cluster.run("scancel", deck.job().id)
+    until(lambda: not deck.jobs())
     deck.converge(code=2)
     job = deck.job()
     deck.commit(app="2.0")

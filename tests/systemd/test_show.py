@@ -153,3 +153,10 @@ def test_how_it_ended(changes: dict[str, str], state: State, detail: str) -> Non
 def test_one_that_was_never_started() -> None:
     never = dict.fromkeys(("ExecMainStartTimestampMonotonic", "StateChangeTimestampMonotonic", "MainPID"), "0")
     assert read(ActiveState="inactive", SubState="dead", **never) == (State.STOPPED, 0, 0.0, "not started yet")
+
+
+@pytest.mark.parametrize("active", ["inactive", "failed"])
+def test_a_start_that_systemd_has_queued(active: str) -> None:
+    """Right after it was asked for, the unit is as it was before: that is no start that has failed."""
+    assert read(ActiveState=active, SubState="dead", MainPID="0", Job="55")[0] is State.STARTING
+    assert read(ActiveState=active, SubState="dead", MainPID="0", Job="0")[0].down

@@ -105,7 +105,8 @@ class SlurmBackend:
             return look._replace(daemon=daemon)
         warnings, renew = self._renewal(standing, carrier)
         spec = standing.spec if standing.spec == inside.job_spec else f"{standing.spec}+{inside.job_spec}"
-        daemon = DaemonState(True, carrier.id, carrier.start, f"{spec}.{inside.spec}", renew=renew, surplus=surplus)
+        spec, place = f"{spec}.{inside.spec}", _place(carrier)
+        daemon = DaemonState(True, carrier.id, carrier.start, spec, renew=renew, surplus=surplus, place=place)
         units = {(NAME, name): unit for name, unit in inside.units.items()}
         return look._replace(daemon=daemon, units=units, processes=inside.processes, warnings=warnings)
 
@@ -391,6 +392,11 @@ def _run(argv: list[str], stdin: str = "", env: Mapping[str, str] | None = None)
 
 def _is_young(carrier: Job) -> bool:
     return carrier.start == 0 or time.time() - carrier.start < _BEGINS
+
+
+def _place(carrier: Job) -> str:
+    until = f", until {_clock(carrier.end)}" if carrier.end else ""
+    return f"job {carrier.id} on {carrier.node}{until}"
 
 
 def _waiting(waiting: Job) -> str:

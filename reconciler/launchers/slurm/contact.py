@@ -58,3 +58,17 @@ def read(folder: str, job: int) -> Contact | None:
         case {"job": int(number), "node": str(node), "space": str(where), "port": int(port), "key": str(key)}:
             return Contact(number, node, where, port, key)
     raise OSError(5, "is no note of a job", path(folder, job))
+
+
+def started(folder: str) -> set[str]:
+    """The programs that have run in a job of this deployment, and were not taken away since."""
+    try:
+        return set(files.read(f"{folder}/started").decode(errors="replace").split("\n")) - {""}
+    except OSError:
+        return set()
+
+
+def note_started(folder: str, names: set[str]) -> None:
+    """Raises `OSError`."""
+    files.make_folder(folder, 0o700)
+    files.write(f"{folder}/started", "\n".join([*sorted(names), ""]).encode(), 0o600)

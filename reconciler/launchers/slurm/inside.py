@@ -2,7 +2,8 @@
 
 supervisord loads it as one more interface for XML-RPC (`[rpcinterface:reconcile]`). Nobody but a process of the node
 can read there what a service was started from, so this reads it. And a job may begin at any hour of the night:
-its services start at once, in the order of `after`, unless the pass that has submitted it is there to do so.
+its services start at once, in the order of `after`, unless the pass that has submitted it is there to do so. Only
+those do that have run in a job before: one that moves here may still run where it was, and a pass has to end it first.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Inside:
         self._began = time.time()
         self._busy = False
         events.subscribe(events.SupervisorRunningEvent, self._begin)
-        events.subscribe(events.ProcessStateRunningEvent, self._go_on)
+        events.subscribe(events.ProcessStateRunningEvent, self._is_up)
+        events.subscribe(events.ProcessGroupRemovedEvent, self._is_gone)
         events.subscribe(events.Tick5Event, self._go_on)
         events.subscribe(events.Tick5Event, self._stay_known)
 
@@ -93,8 +95,8 @@ class Inside:
 
     def _begin(self, _event: object) -> None:
         """supervisord listens now."""
-        with suppress(OSError, ValueError):
-            self._order = json.loads(open(self._order_path, encoding="utf-8").read())  # noqa: SIM115 - read at once
+        self._order = _read_order(self._order_path)
+        self._note(contact.started(self._folder) & self._states().keys())  # others were taken away between two jobs
         try:
             contact.write(self._folder, _own_contact())
         except OSError as error:
@@ -111,6 +113,18 @@ class Inside:
             with suppress(OSError):
                 contact.keep(self._folder, own)
 
+    def _is_up(self, event: Any) -> None:
+        self._note(contact.started(self._folder) | {event.process.config.name})
+        self._go_on(event)
+
+    def _is_gone(self, event: Any) -> None:
+        self._note(contact.started(self._folder) - {event.group})
+
+    def _note(self, names: set[str]) -> None:
+        if names != contact.started(self._folder):
+            with suppress(OSError):  # then the next pass starts what this job does not start by itself
+                contact.note_started(self._folder, names)
+
     def _is_booting(self) -> bool:
         if self._driven or time.time() - self._began > _PATIENCE:
             return False
@@ -123,7 +137,7 @@ class Inside:
         if time.time() - self._began > _PATIENCE:
             return
         if self._left is None:
-            self._left = sorted(self._states())
+            self._left = sorted(self._states().keys() & contact.started(self._folder))
         self._busy = True
         try:
             for name in self._due():
@@ -146,6 +160,17 @@ class Inside:
     def _states(self) -> dict[str, int]:
         groups = self._supervisord.process_groups.values()
         return {name: process.get_state() for group in groups for name, process in group.processes.items()}
+
+
+def _read_order(path: str) -> dict[str, list[str]]:
+    """After which others each program starts. Somebody may have edited it: what is wrong here would end the job."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {name: list(map(str, others)) for name, others in known if isinstance(others, list)}
 
 
 def _own_contact() -> contact.Contact:

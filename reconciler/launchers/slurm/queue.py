@@ -80,14 +80,14 @@ def argv(account: int) -> list[str]:
 
 
 def parse(printed: str) -> tuple[Job, ...]:
-    """In the order of their ids. Raises ValueError for what cannot be understood: that is not "none".
+    """Raises ValueError for what cannot be understood: that is not "none".
 
     A job whose own name or comment has a line break in it is not ours, and makes lines that are none.
     """
     if printed and not printed.endswith("\n"):
         raise ValueError("squeue's answer broke off")
     rows = (line.split(_SEPARATOR) for line in printed.splitlines())
-    return tuple(sorted(_job(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdecimal()))
+    return tuple(_job(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdecimal())
 
 
 def _job(row: list[str]) -> Job:

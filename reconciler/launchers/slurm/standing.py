@@ -44,7 +44,7 @@ class Standing(NamedTuple):
 
 def stand(jobs: Iterable[Job], wanted: Wanted, now: float) -> Standing:
     """Of several that run, the one that has run longest is kept; of several that wait, the first."""
-    every = [job for job in jobs if not job.finished]
+    every = sorted(job for job in jobs if not job.finished)  # in the order in which they were submitted
     ours = [job for job in every if _is_ours(job, wanted.mark)]
     alive = sorted((job for job in ours if job.alive), key=lambda job: (job.start or now, job.id))
     queued = [job for job in ours if job.queued]

@@ -22,6 +22,7 @@ PROPERTIES = (
     "ActiveState",
     "SubState",
     "Result",
+    "Job",
     "MainPID",
     "ExecMainCode",
     "ExecMainStatus",
@@ -142,6 +143,8 @@ def unit(block: Block, now: Now) -> Unit:
 
 def _state(block: Block) -> State:
     active, sub, load = block.get("ActiveState"), block.get("SubState", ""), block.get("LoadState")
+    if active in ("inactive", "failed") and number(block, "Job"):
+        return State.STARTING  # what was asked for is in systemd's queue, and has not begun
     if active == "active" and sub == "exited":
         return State.EXITED
     if active == "activating" and sub.startswith("auto-restart"):
