@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.change import Change, FileChange, Kind
+from reconciler.core.change import Change, FileChange, Hold, Kind
 from reconciler.core.model import File, FileState, Manager, Role
 from reconciler.core.view import View
 
@@ -75,11 +75,17 @@ def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Ma
         # Which of them the blocked services still read is not known, but for the descriptions of units that go.
         # Those would be taken for units of ours again in every pass.
         going = {old.unit for change in changes if change.kind is not Kind.BLOCKED for old in change.gone}
+        going |= {change.unit for change in changes if _would_start(view, change)}
         return tuple(sorted(path for path in claimed.keys() - wanted if claimed[path] in going and _stands(view, path)))
     kept = {path for daemon in kept_daemons for path in dict(daemon.address).values()}
     ours = {path for path, written in view.inventory.files.items() if written and _stands(view, path) == written}
     ours |= {path for path in (*claimed, *view.observed.remains) if _stands(view, path)}
     return tuple(sorted(ours - wanted - kept - view.others_files() - view.observed.copies.keys()))
+
+
+def _would_start(view: View, change: Change) -> bool:
+    """Its removal waits for its launcher, which would start it first by the description that is there."""
+    return change.held is Hold.QUEUE and change.service not in view.services
 
 
 def _stands(view: View, path: str) -> str:

@@ -23,8 +23,9 @@ def hold_changes(view: View, changes: Sequence[Change], daemons: Sequence[Daemon
 
 
 def _held(view: View, change: Change, beginning: set[str]) -> Change:
+    """What waits for its launcher only would be made ready, and started by that: it waits for the window too."""
     shut = view.shut(change.service)
-    if shut is None or change.kind in (Kind.KEEP, Kind.BLOCKED):
+    if shut is None or change.kind is Kind.KEEP or (change.kind is Kind.BLOCKED and change.held is not Hold.QUEUE):
         return change
     if not shut.holds_all and not _is_brought(view, change):
         return change
