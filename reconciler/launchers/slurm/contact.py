@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from reconciler.host import files, proc
 
+ANY = "0.0.0.0"  # noqa: S104 - who connects is asked for the key
+
 
 class Contact(NamedTuple):
     """Where the supervisord of a job listens. The key opens its port, so the note is the account's own (0600)."""
@@ -31,12 +33,17 @@ def path(folder: str, job: int) -> str:
 
 def write(folder: str, contact: Contact) -> None:
     """Leave the note, and take away those of jobs that were before. Raises `OSError`."""
-    files.make_folder(folder, 0o700)
-    files.write(path(folder, contact.job), json.dumps(contact._asdict()).encode(), 0o600)
+    keep(folder, contact)
     for name in os.listdir(folder):
         if name.endswith(".json") and name != f"{contact.job}.json":
             with suppress(OSError):
                 os.unlink(f"{folder}/{name}")
+
+
+def keep(folder: str, contact: Contact) -> None:
+    """Leave the note. Raises `OSError`."""
+    files.make_folder(folder, 0o700)
+    files.write(path(folder, contact.job), json.dumps(contact._asdict()).encode(), 0o600)
 
 
 def read(folder: str, job: int) -> Contact | None:
@@ -56,7 +63,7 @@ def read(folder: str, job: int) -> Contact | None:
 def started(folder: str) -> set[str]:
     """The programs that have run in a job of this deployment, and were not taken away since."""
     try:
-        return set(files.read(f"{folder}/started").decode().split("\n")) - {""}
+        return set(files.read(f"{folder}/started").decode(errors="replace").split("\n")) - {""}
     except OSError:
         return set()
 

@@ -51,6 +51,7 @@ class Inside:
         events.subscribe(events.ProcessStateRunningEvent, self._is_up)
         events.subscribe(events.ProcessGroupRemovedEvent, self._is_gone)
         events.subscribe(events.Tick5Event, self._go_on)
+        events.subscribe(events.Tick5Event, self._stay_known)
 
     # ------------------------------------------------------------ what passes ask
 
@@ -94,20 +95,23 @@ class Inside:
 
     def _begin(self, _event: object) -> None:
         """supervisord listens now."""
-        with suppress(OSError, ValueError):
-            self._order = json.loads(open(self._order_path, encoding="utf-8").read())  # noqa: SIM115 - read at once
-        own = contact.Contact(
-            int(os.environ.get("SLURM_JOB_ID", "0")),
-            os.uname().nodename,
-            contact.space(),
-            int(os.environ[PORT]),
-            os.environ[KEY],
-        )
+        self._order = _read_order(self._order_path)
+        self._note(contact.started(self._folder) & self._states().keys())  # others were taken away between two jobs
         try:
-            contact.write(self._folder, own)
+            contact.write(self._folder, _own_contact())
         except OSError as error:
             self._supervisord.options.logger.critical("reconcile: no pass will find this job: " + str(error))  # noqa: G003 - its own logger
         self._go_on(None)
+
+    def _stay_known(self, _event: object) -> None:
+        """The note may be gone, or spoilt: somebody has emptied the folder, another job of ours has begun beside this
+        one, or the disk was full."""
+        own, found = _own_contact(), None
+        with suppress(OSError):
+            found = contact.read(self._folder, own.job)
+        if found != own:
+            with suppress(OSError):
+                contact.keep(self._folder, own)
 
     def _is_up(self, event: Any) -> None:
         self._note(contact.started(self._folder) | {event.process.config.name})
@@ -156,6 +160,27 @@ class Inside:
     def _states(self) -> dict[str, int]:
         groups = self._supervisord.process_groups.values()
         return {name: process.get_state() for group in groups for name, process in group.processes.items()}
+
+
+def _read_order(path: str) -> dict[str, list[str]]:
+    """After which others each program starts. Somebody may have edited it: what is wrong here would end the job."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {name: list(map(str, others)) for name, others in known if isinstance(others, list)}
+
+
+def _own_contact() -> contact.Contact:
+    return contact.Contact(
+        int(os.environ.get("SLURM_JOB_ID", "0")),
+        os.uname().nodename,
+        contact.space(),
+        int(os.environ[PORT]),
+        os.environ[KEY],
+    )
 
 
 def _process(pid: int) -> list[object] | None:
