@@ -18,13 +18,14 @@ from reconciler.core.digest import digest_of
 from reconciler.core.model import Manager, Role
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
-from reconciler.launchers.slurm import job, limits
+from reconciler.launchers.slurm import contact, job, limits
 from reconciler.launchers.supervisor import program, stanza
 
 NAME = "slurm"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-_HOST = r"[A-Za-z0-9._{}-]+"
+_HOST = r"[A-Za-z0-9._-]+"
+_ADDRESS = r"([A-Za-z0-9._-]|\{node\})+"
 _RPC = "supervisor.rpcinterface:make_main_rpcinterface"
 _INSIDE = "reconciler.launchers.slurm.inside:make"
 USER = "reconcile"  # of the port; the key to it is the job's own
@@ -100,7 +101,7 @@ class Slurm:
 
 
 def _check_words(place: Place) -> str:
-    for key, pattern in (("job", _NAME), ("partition", _NAME), ("host", _HOST), ("address", _HOST)):
+    for key, pattern in (("job", _NAME), ("partition", _NAME), ("host", _HOST), ("address", _ADDRESS)):
         value = _text(place, key)
         if value and not re.fullmatch(pattern, value):
             return f"{key} {value!r} has a letter that it cannot have"
@@ -152,6 +153,10 @@ def _port(place: Place) -> int:
     return int(_text(place, "port") or 0)
 
 
+def _host(place: Place) -> str:
+    return _text(place, "host") or contact.ANY
+
+
 def _umask(place: Place) -> str:
     return _text(place, "umask") or "022"
 
@@ -193,7 +198,7 @@ def _sections(place: Place) -> list[tuple[str, program.Options]]:
             "inet_http_server",
             (
                 # An address: without one supervisord does not begin where the node's own name is not known.
-                ("port", f"{_text(place, 'host') or '0.0.0.0'}:%(ENV_{job.PORT})s"),  # noqa: S104 - the key is asked for
+                ("port", f"{_host(place)}:%(ENV_{job.PORT})s"),
                 ("username", USER),
                 ("password", f"%(ENV_{job.KEY})s"),
             ),
@@ -285,6 +290,7 @@ def _manager(place: Place, services: Sequence[ServiceSpec]) -> Manager:
         "buffer": str(_minutes(place, "buffer", 120)),
         "renew": str(_minutes(place, "renew", 60)),
         "stop_seconds": str(wanted.stop_seconds),
+        "host": _host(place),
         "address": _text(place, "address") or "{node}",
     }
     return Manager(NAME, f"{job.spec_of(wanted, where)}.{_conf_spec(place)}", tuple(address.items()))

@@ -31,6 +31,10 @@ _POLL, _LONGEST_POLL = 0.1, 1.0
 _WORDS = 15  # lines of a log that are told
 
 
+class Ending(BackendError):  # noqa: N818 - it says what happens
+    """The supervisord of a job stops its programs: it ends, or begins anew."""
+
+
 class Inside(NamedTuple):
     """What the supervisord of a job says."""
 
@@ -76,10 +80,11 @@ class SlurmBackend:
         if standing.strangers:
             return self._gap(look, self._strange(standing.strangers[0]))
         surplus = tuple(one.id for one in standing.surplus)
-        if standing.job is not None:
+        if standing.job is not None and not standing.job.sleeps:
             return self._carried(look, standing, standing.job, surplus)
         waits = self._why_it_waits(standing)
-        pid = standing.next.id if standing.next else 0
+        there = standing.job or standing.next
+        pid = there.id if there else 0
         return look._replace(daemon=DaemonState(running=False, pid=pid, waits=waits, surplus=surplus))
 
     def _carried(self, look: Look, standing: Standing, carrier: Job, surplus: tuple[int, ...]) -> Look:
@@ -89,6 +94,8 @@ class SlurmBackend:
             inside = self._inside(carrier)
             if inside.booting:
                 waits = f"job {carrier.id} has begun on {carrier.node} and starts its services itself"
+        except Ending as ending:
+            waits = f"job {carrier.id} on {carrier.node}: {ending}"
         except BackendError as error:
             if not _is_young(carrier):
                 return self._gap(look, f"job {carrier.id} runs on {carrier.node}: {error}")
@@ -116,6 +123,8 @@ class SlurmBackend:
 
     def _why_it_waits(self, standing: Standing) -> str:
         """No job runs: what the one that waits is waiting for, or why none is submitted. Empty: it can be."""
+        if standing.job is not None:
+            return f"job {standing.job.id} on {standing.job.node} is {standing.job.state.lower()}"
         if standing.next is not None:
             return _waiting(standing.next)
         try:
@@ -151,6 +160,13 @@ class SlurmBackend:
         return f"no job is submitted before {_clock(slot.held_until)}, the end of the maintenance {slot.because}"
 
     def _strange(self, stranger: Job) -> str:
+        mark = queue.mark_of(stranger)
+        if mark is not None and mark.deployment == self._wanted.mark.deployment:
+            root = self._address["root"]
+            return (
+                f"job {stranger.id} carries this deployment below another root than {root}: end it (scancel "
+                f"{stranger.id}), and the next pass submits ours"
+            )
         return (
             f"job {stranger.id} has the name {stranger.name} and not our mark: end it (scancel {stranger.id}), or give "
             "ours another name with `slurm: {job: ...}`"
@@ -173,7 +189,7 @@ class SlurmBackend:
         return self._look()
 
     def _look(self) -> Inside:
-        answer = self._programs().call("reconcile.look")
+        answer = self._call("reconcile.look")
         try:
             inside = _read(json.loads(str(answer)))
         except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -181,12 +197,26 @@ class SlurmBackend:
         self._processes = inside.processes
         return inside
 
+    def _call(self, method: str, *params: object) -> object:
+        try:
+            return self._programs().call(method, *params)
+        except rpc.Fault as fault:
+            if fault.code == rpc.SHUTDOWN_STATE:
+                raise Ending("its supervisord stops all that it runs") from None
+            raise BackendError(f"its supervisord refused {method}: {fault.text}") from fault
+
     def _programs(self) -> Programs:
         found = self._contact
         if found is None:
             raise BackendError(f"no job {self._address['job']} runs")
-        host = "127.0.0.1" if found.space == contact.space() else self._address["address"].replace("{node}", found.node)
-        return Programs(NAME, rpc.Endpoint("", host, found.port, USER, found.key), _ANSWER)
+        return Programs(NAME, rpc.Endpoint("", self._host(found), found.port, USER, found.key), _ANSWER)
+
+    def _host(self, found: Contact) -> str:
+        """Where its node is reached from here. On that node itself no name has to be known."""
+        if found.space != contact.space():
+            return self._address["address"].replace("{node}", found.node)
+        bound = self._address["host"]
+        return "127.0.0.1" if bound == contact.ANY else bound
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         if self._contact is None:
@@ -225,12 +255,13 @@ class SlurmBackend:
     def start_daemon(self, progress: Callable[[str], None]) -> None:
         standing = self._standing()
         if standing.job is None and standing.next is None:
-            self._submit(progress)
+            self._submit(standing, progress)
         self._await(progress)
 
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
-        if self._standing().renew:
-            self._submit(progress)
+        standing = self._standing()
+        if standing.renew:
+            self._submit(standing, progress)
 
     def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
         """Another supervisord in the same job where that is enough; else another job. That one is in the queue before
@@ -241,7 +272,7 @@ class SlurmBackend:
             self._begin_anew(seconds, progress)
             return
         if standing.next is None:
-            self._submit(progress)
+            self._submit(standing, progress)
         if carrier is not None and carrier.id == pid:
             self.stop_daemon(pid, seconds)
         self._await(progress)
@@ -249,11 +280,11 @@ class SlurmBackend:
     def _begin_anew(self, seconds: float, progress: Callable[[str], None]) -> None:
         progress("supervisord begins anew")
         until = time.monotonic() + seconds + _PATIENCE
-        self._programs().call("reconcile.restart", int(time.time() + seconds + _PATIENCE))
+        self._call("reconcile.restart", int(time.time() + seconds + _PATIENCE))
         while True:
             try:
                 inside = self._look()
-            except (BackendError, rpc.Fault):
+            except BackendError:
                 inside = None
             if inside is not None and inside.spec == self._conf_spec:
                 break
@@ -274,11 +305,12 @@ class SlurmBackend:
         if found.alive:
             self._stop_services(found, seconds)
         _run(["scancel", str(pid)])
-        until = time.monotonic() + _END
+        until, pause = time.monotonic() + _END, _POLL
         while not _is_over(pid):
             if time.monotonic() > until:
                 raise BackendError(f"job {pid} was cancelled, and has not ended after {_END:g} s")
-            time.sleep(_POLL)
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_POLL)
         if self._contact is not None and self._contact.job == pid:
             self._contact = None
 
@@ -293,12 +325,13 @@ class SlurmBackend:
         except BackendError:
             return
 
-    def _submit(self, progress: Callable[[str], None]) -> None:
+    def _submit(self, standing: Standing, progress: Callable[[str], None]) -> None:
         """Two passes on two hosts may do so at one time: each then takes all but the first away."""
         slot = self._slot()
         if slot.held:
             raise NotYet(self._held(slot))
-        argv = job.submission(self._address, self._spec, slot.time, slot.least)
+        after = standing.others(self._wanted.name)
+        argv = job.submission(self._address, self._spec, slot.time, slot.least, after)
         stamp = int(time.time() + _PATIENCE)
         printed = _run(argv, stdin=job.script(self._address, sys.executable), env={job.UNTIL: str(stamp)})
         progress(f"submitted job {printed.partition(';')[0]}")
@@ -330,7 +363,7 @@ class SlurmBackend:
         return True
 
     def _drive(self) -> None:
-        if self._programs().call("reconcile.drive") is not True:
+        if self._call("reconcile.drive") is not True:
             raise NotYet("the job has begun, and starts its services itself")
 
 
@@ -349,8 +382,7 @@ def _run(argv: list[str], stdin: str = "", env: Mapping[str, str] | None = None)
     from reconciler.host.run import CommandFailed, run
 
     # A job inherits what sbatch is called with: the same from cron and from a login.
-    own = queue.environment(os.environ)
-    kept = {key: value for key, value in own.items() if key.startswith("SLURM_") or key == "PATH"}
+    kept = {key: value for key, value in os.environ.items() if key in (*queue.WHICH, "PATH")}
     try:
         done = run(argv, timeout=30.0, env={**environment(), **kept, **(env or {})}, stdin=stdin.encode())
     except CommandFailed as failed:
@@ -386,9 +418,10 @@ def _absent(name: str) -> Unit:
 
 def _last_words(path: str) -> str:
     try:
-        return "\n".join(files.tail(path, 4096).decode(errors="replace").splitlines()[-_WORDS:])
+        printed = "\n".join(files.tail(path, 4096).decode(errors="replace").splitlines()[-_WORDS:])
     except OSError:
         return f"see {path}"
+    return printed if printed.strip() else f"nothing is in {path}"
 
 
 # ---------------------------------------------------------------- reading answers

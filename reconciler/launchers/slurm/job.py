@@ -8,7 +8,7 @@ with a port, and a key to it that nobody else has.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.core.digest import digest_of
@@ -23,7 +23,7 @@ _KILL_WAIT = 30  # seconds that Slurm leaves between SIGTERM and SIGKILL unless 
 _OWN = ("job-name", "dependency", "comment", "time", "time-min", "parsable", "signal", "chdir", "output", "open-mode")
 _NOT_OURS = ("wrap", "wait", "array", "begin")  # would make it another kind of job
 _SHORT = ("-J", "-d", "-t", "-D", "-o", "-W", "-a", "-b")
-_RESERVED = frozenset((*(f"--{word}" for word in (*_OWN, *_NOT_OURS)), *_SHORT))
+_LONG = tuple(f"--{word}" for word in (*_OWN, *_NOT_OURS))
 
 
 class Job(NamedTuple):
@@ -66,15 +66,23 @@ def check_options(text: str) -> str:
     except ValueError as error:
         return f"options {text!r}: {str(error)[:1].lower()}{str(error)[1:]}"
     for word in words:
-        if word.partition("=")[0] in _RESERVED:
+        if _is_reserved(word):
             return f"options: {word.partition('=')[0]} is set by reconcile itself, see `job` and `time`"
         if "\n" in word or "\0" in word:
             return "options: a word has a line break"
     return ""
 
 
-def submission(address: Mapping[str, str], spec: str, time: int | None, least: int | None) -> list[str]:
-    """The command that submits the job; its script is `script`. Times in seconds."""
+def _is_reserved(word: str) -> bool:
+    """sbatch takes a long option by its first letters too, and the value of a short one right behind it."""
+    name = word.partition("=")[0]
+    return word[:2] in _SHORT or (len(name) > len("--") and any(option.startswith(name) for option in _LONG))
+
+
+def submission(
+    address: Mapping[str, str], spec: str, time: int | None, least: int | None, after: Sequence[int] = ()
+) -> list[str]:
+    """The command that submits the job; its script is `script`. Times in seconds. `after`: jobs that end first."""
     own = mark(address["deployment"], address["root"], spec)
     ahead = int(address["stop_seconds"]) + _KILL_WAIT
     return [
@@ -82,7 +90,7 @@ def submission(address: Mapping[str, str], spec: str, time: int | None, least: i
         "--parsable",
         f"--job-name={address['job']}",
         f"--comment={own}",
-        "--dependency=singleton",
+        "--dependency=" + ",".join(("singleton", *(f"afterany:{job}" for job in after))),
         "--requeue",
         f"--time={limits.write(time)}",
         *([f"--time-min={limits.write(least)}"] if least is not None else []),

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
+WHICH = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which Slurm is meant
 _MARK = "reconcile/1"  # what our comments begin with
 _SEPARATOR = "\x1f"  # no name or comment has it
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%V", "%N", "%k", "%j")
 _ENDED_WELL = ("COMPLETED", "CANCELLED", "PREEMPTED", "REVOKED")
 _FINISHED = frozenset((*_ENDED_WELL, "BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"))
 _ENDING = frozenset(("COMPLETING", "STAGE_OUT"))
+_ASLEEP = frozenset(("SUSPENDED", "STOPPED"))
 _QUEUED = frozenset(("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"))
 
 
@@ -43,6 +45,11 @@ class Job(NamedTuple):
     def ending(self) -> bool:
         """Its programs are being ended."""
         return self.state in _ENDING
+
+    @property
+    def sleeps(self) -> bool:
+        """Somebody, or Slurm itself for another job, has stopped its programs where they are."""
+        return self.state in _ASLEEP
 
     @property
     def alive(self) -> bool:
@@ -97,12 +104,6 @@ def _time(text: str) -> float:
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """What a command of Slurm's is called with. A pass that itself runs in a job would hand on that job's
     variables, and a person's settings would change what is printed."""
-    mine = ("SLURM_CONF", "SLURM_CLUSTERS")
     foreign = ("SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SALLOC_", "SRUN_")
-    kept = {key: value for key, value in own.items() if key in mine or not key.startswith(foreign)}
+    kept = {key: value for key, value in own.items() if key in WHICH or not key.startswith(foreign)}
     return {**kept, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}  # seconds: the words are local time
-
-
-def named(jobs: Iterable[Job], name: str) -> tuple[Job, ...]:
-    """Those of this name that have not ended, in the order in which they were submitted."""
-    return tuple(sorted(job for job in jobs if job.name == name and not job.finished))

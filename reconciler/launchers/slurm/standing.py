@@ -1,8 +1,8 @@
-"""What the jobs of one name are to each other: which carries the services, which follows it, which must go. Pure.
+"""What the jobs of one deployment are to each other: which carries the services, which follows it, which must go. Pure.
 
 There is to be one job. Slurm lets no two of a name run at once (`--dependency=singleton`), but any number wait. A job
 that waits beside one that runs is wanted only where it is to follow it: the running one's time is nearly over, or it
-was submitted with other resources.
+was submitted with other resources. A job of ours is known by its mark, whatever it is called.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reconciler.launchers.slurm.queue import Job, Mark, mark_of, named
+from reconciler.launchers.slurm.queue import Job, Mark, mark_of
 
 
 class Wanted(NamedTuple):
@@ -22,7 +22,7 @@ class Wanted(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How the jobs of one name stand."""
+    """How the jobs of one deployment stand."""
 
     job: Job | None = None  # that carries the services
     next: Job | None = None  # that waits for its turn, as git wants it
@@ -37,10 +37,14 @@ class Standing(NamedTuple):
         mark = mark_of(self.job) if self.job else None
         return mark.spec if mark else ""
 
+    def others(self, name: str) -> tuple[int, ...]:
+        """Those that still run under another name, so that Slurm would start one of this name beside them."""
+        return tuple(job.id for job in (self.job, self.ending) if job is not None and job.name != name)
+
 
 def stand(jobs: Iterable[Job], wanted: Wanted, now: float) -> Standing:
     """Of several that run, the one that has run longest is kept; of several that wait, the first."""
-    every = named(jobs, wanted.name)
+    every = sorted(job for job in jobs if not job.finished)  # in the order in which they were submitted
     ours = [job for job in every if _is_ours(job, wanted.mark)]
     alive = sorted((job for job in ours if job.alive), key=lambda job: (job.start or now, job.id))
     queued = [job for job in ours if job.queued]
@@ -53,7 +57,7 @@ def stand(jobs: Iterable[Job], wanted: Wanted, now: float) -> Standing:
         next=following,
         ending=next((each for each in ours if each.ending), None),
         surplus=(*alive[1:], *(each for each in queued if each is not following)),
-        strangers=tuple(each for each in every if each not in ours),
+        strangers=tuple(each for each in every if each.name == wanted.name and each not in ours),
         renew=job is not None and following is None and mark_of(job) == wanted.mark and wants_next,
     )
 
