@@ -18,7 +18,7 @@ from _pytest.mark import ParameterSet
 
 from tests.backends.beds import a_users_world  # noqa: F401
 from tests.launchers.witness import Witnessed, files_of, launcher_of, makes_instances
-from tests.scenarios.test_kill import _VICTIM
+from tests.scenarios.test_kill import VICTIM
 from tests.scenarios.world import Done, World, until
 
 pytestmark = [pytest.mark.scenario, pytest.mark.git]
@@ -264,7 +264,7 @@ def test_the_image_cannot_be_built(site: Witnessed) -> None:
 
 def killed_at(world: World, boundary: int) -> tuple[bool, str]:
     """A pass that ends itself at its n-th boundary; whether it came so far, and where that was."""
-    argv = [world.python, "-c", _VICTIM, world.url, world.site, str(world.state), str(boundary)]
+    argv = [world.python, "-c", VICTIM, world.url, world.site, str(world.state), str(boundary)]
     done = subprocess.run(
         argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=60, check=False,
         **world.account.become,

@@ -19,7 +19,7 @@ from tests.scenarios.world import SLEEP, Done, World, a_world, everything_below,
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git, pytest.mark.slow]
 
-_VICTIM = """
+VICTIM = """
 import os, signal, sys
 from reconciler.agent.config import Options, load_agent
 from reconciler.agent.run import Pass
@@ -50,7 +50,7 @@ AFTER = {"three": f"component: tool, command: {SLEEP}, after: [one]"}
 
 def killed_at(world: World, boundary: int) -> tuple[bool, str]:
     """A pass that ends itself at its n-th boundary; whether it came so far, and where that was."""
-    argv = [sys.executable, "-c", _VICTIM, world.url, world.site, str(world.state), str(boundary)]
+    argv = [sys.executable, "-c", VICTIM, world.url, world.site, str(world.state), str(boundary)]
     done = subprocess.run(
         argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=60, check=False
     )

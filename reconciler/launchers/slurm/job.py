@@ -82,7 +82,7 @@ def _is_reserved(word: str) -> bool:
 def submission(
     address: Mapping[str, str], spec: str, time: int | None, least: int | None, after: Sequence[int] = ()
 ) -> list[str]:
-    """The command that submits the job; its script is `script`. Times in seconds. `after`: jobs that must have ended."""
+    """The command that submits the job; its script is `script`. Times in seconds. `after`: jobs that end first."""
     own = mark(address["deployment"], address["root"], spec)
     ahead = int(address["stop_seconds"]) + _KILL_WAIT
     return [

@@ -2,7 +2,7 @@
 
 There is to be one job. Slurm lets no two of a name run at once (`--dependency=singleton`), but any number wait. A job
 that waits beside one that runs is wanted only where it is to follow it: the running one's time is nearly over, or it
-was submitted with other resources. Ours are known by their marks: a job that git called otherwise before is one of them.
+was submitted with other resources. A job of ours is known by its mark, whatever it is called.
 """
 
 from __future__ import annotations
