@@ -114,7 +114,8 @@ def flag(key: str) -> str:
 
 def _missing(key: str, path: str) -> Problem:
     where = path or "the command line"
-    hint = f"add `{key}: ...` to {path}" if path else f"give {flag(key)}, or an agent's file with --config"
+    usual = "~/.config/reconcile/agent.yaml"
+    hint = f"add `{key}: ...` to {path}" if path else f"write {usual}, or give {flag(key)}, or --config FILE"
     return Problem(Origin(where, 0, 0), f"no {key} is given", hint)
 
 

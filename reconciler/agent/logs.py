@@ -194,12 +194,13 @@ class _Search:
         if self._strange:
             return Problem(Origin("SERVICE", 0, 0), f"nobody can tell where {service} logs", "; ".join(self.warnings()))
         if not names:
-            why = "; ".join(self.warnings()) or "no pass has run with this state directory"
+            why = "; ".join(self.warnings()) or "no launcher is in use, or no pass has run with this state directory"
             message = f"no service of {self._agent.site} is known here: {why}"
             return Problem(
                 Origin("SERVICE", 0, 0),
                 message,
-                f"`reconcile --once`, or another --state-dir than {self._agent.state_dir}",
+                "what was written before is below ROOT/logs; else `reconcile --once`, or another --state-dir than "
+                f"{self._agent.state_dir}",
             )
         elsewhere = [environment for environment, units in everywhere.items() if service in units]
         hint = f"it is in {', '.join(elsewhere)}" if elsewhere else suggest(service, names)

@@ -61,7 +61,7 @@ def compile_site(tree: Tree, site: str, environments: Sequence[str] | None, fact
     known = layers.environments(site)
     for name in wanted:
         if name not in known:
-            hint = suggest(name, known, otherwise="give it an environment")
+            hint = suggest(name, known, otherwise=f"it has {', '.join(known) or 'none'}")
             problems.add(Origin(site_file(site), 0, 0), f"site `{site}` has no environment `{name[:80]}`", hint)
     found = {name: one.compiled for name, one in made.items() if name in wanted and one.compiled is not None}
     return Result({} if len(problems) else found, problems.told(len(made)))

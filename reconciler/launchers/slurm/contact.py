@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reconciler.host import files, proc
 
+_KEPT = 10  # notes of jobs
 ANY = "0.0.0.0"  # noqa: S104 - who connects is asked for the key
 
 
@@ -32,12 +33,15 @@ def path(folder: str, job: int) -> str:
 
 
 def write(folder: str, contact: Contact) -> None:
-    """Leave the note, and take away those of jobs that were before. Raises `OSError`."""
+    """Leave the note, and take away those of jobs that are long over. Raises `OSError`.
+
+    The last few may be of a job that still runs: somebody has submitted another one beside it.
+    """
     keep(folder, contact)
-    for name in os.listdir(folder):
-        if name.endswith(".json") and name != f"{contact.job}.json":
-            with suppress(OSError):
-                os.unlink(f"{folder}/{name}")
+    notes = [f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".json")]
+    with suppress(OSError):
+        for old in sorted(notes, key=os.path.getmtime)[:-_KEPT]:
+            os.unlink(old)
 
 
 def keep(folder: str, contact: Contact) -> None:
