@@ -19,16 +19,14 @@ from reconciler.core.model import Manager, Role
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
 from reconciler.launchers.slurm import contact, job, limits
+from reconciler.launchers.slurm.job import NAME, USER
 from reconciler.launchers.supervisor import program, stanza
-
-NAME = "slurm"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 _HOST = r"[A-Za-z0-9._-]+"
 _ADDRESS = r"([A-Za-z0-9._-]|\{node\})+"
 _RPC = "supervisor.rpcinterface:make_main_rpcinterface"
 _INSIDE = "reconciler.launchers.slurm.inside:make"
-USER = "reconcile"  # of the port; the key to it is the job's own
 
 _SETTINGS = {
     "job": Option(str, "the job's name (reconcile-SITE-ENV)"),

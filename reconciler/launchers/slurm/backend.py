@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from reconciler.core.model import DaemonState, Gap, Manager, Process, State, Unit
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome, Shared
 from reconciler.launchers.slurm import job, words
-from reconciler.launchers.slurm.carrier import NAME, Carrier, Ending
+from reconciler.launchers.slurm.carrier import Carrier, Ending
+from reconciler.launchers.slurm.job import NAME
 from reconciler.launchers.slurm.jobs import JobControl
 from reconciler.launchers.slurm.queue import Job
 from reconciler.launchers.slurm.scheduler import Queue, Scheduler, ask_queue

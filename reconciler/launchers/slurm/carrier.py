@@ -10,12 +10,11 @@ from reconciler.core.model import ELSEWHERE, Mark, Process, Unit
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.slurm import contact
 from reconciler.launchers.slurm.contact import Contact
+from reconciler.launchers.slurm.job import NAME, USER
 from reconciler.launchers.slurm.queue import Job
 from reconciler.launchers.supervisor import rpc
 from reconciler.launchers.supervisor.programs import Programs, unit_of
 
-NAME = "slurm"
-USER = "reconcile"  # of the port; the key to it is the job's own
 _ANSWER = 10.0  # seconds that supervisord has for an answer
 
 

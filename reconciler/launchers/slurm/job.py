@@ -18,6 +18,8 @@ from reconciler.launchers import shim
 from reconciler.launchers.slurm import limits
 from reconciler.launchers.slurm.queue import Mark
 
+NAME = "slurm"  # the launcher's
+USER = "reconcile"  # of the port; the key to it is the job's own
 KEY, PORT, UNTIL = "RECONCILE_JOB_KEY", "RECONCILE_JOB_PORT", "RECONCILE_JOB_UNTIL"
 _KILL_WAIT = 30  # seconds that Slurm leaves between SIGTERM and SIGKILL unless a site says otherwise
 _OWN = ("job-name", "dependency", "comment", "time", "time-min", "parsable", "signal", "chdir", "output", "open-mode")
