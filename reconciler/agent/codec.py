@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.core.model import (
     Ask,
     Deployment,
+    Drain,
     Elsewhere,
     File,
     Install,
@@ -23,6 +24,7 @@ from reconciler.core.model import (
     Owned,
     Policy,
     Probe,
+    ReplicaSet,
     Role,
     Service,
     Unmanaged,
@@ -75,6 +77,9 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
         watches=tuple(map(_watch, data["watches"])),
         verifies=tuple(map(_verify, data["verifies"])),
+        rollbacks=dict(data.get("rollbacks", {})),
+        drains=tuple(Drain(*row) for row in data.get("drains", ())),
+        sets=tuple(map(_set, data.get("sets", ()))),
     )
 
 
@@ -95,6 +100,11 @@ def _watch(row: list[Any]) -> Watch:
 def _verify(row: list[Any]) -> Verify:
     verify = Verify._make(row)
     return verify._replace(probe=_probe(verify.probe))
+
+
+def _set(row: list[Any]) -> ReplicaSet:
+    one = ReplicaSet._make(row)
+    return one._replace(services=tuple(one.services))
 
 
 def _plain_window(window: Window) -> Window:

@@ -178,6 +178,24 @@ class Verify(NamedTuple):
         return f"{self.service}@{self.name}"
 
 
+class Drain(NamedTuple):
+    """A command that is waited for before a service is stopped, so that it can end its work."""
+
+    service: str
+    command: str  # lines for bash; they get the service's variables, and its pid as MAINPID
+    seconds: float  # it may take; then the stop goes on without it
+    env_file: str  # with its variables; empty: none
+
+
+class ReplicaSet(NamedTuple):
+    """One entry under `services:` that stands for several services, which are changed one after the other."""
+
+    name: str  # its key under `services:`
+    services: tuple[str, ...]  # NAME-1, NAME-2 and so on, in that order
+    canary: bool  # one is changed first, and has to prove healthy before the others
+    max_unavailable: int  # so many of them at once
+
+
 class Manager(NamedTuple):
     """What keeps a launcher's units on this host, and how it is reached.
 
@@ -246,6 +264,15 @@ class Deployment(NamedTuple):
     elsewhere: tuple[Elsewhere, ...] = ()
     watches: tuple[Watch, ...] = ()  # by service
     verifies: tuple[Verify, ...] = ()  # by id
+    rollbacks: Mapping[str, bool] = {}  # by service, whether one that fails goes back, where git says so
+    drains: tuple[Drain, ...] = ()  # by service
+    sets: tuple[ReplicaSet, ...] = ()  # by name
+
+    @property
+    def guarded(self) -> frozenset[str]:
+        """Services of which a new specification has to prove healthy, or goes back to the last that did."""
+        watched = {watch.service for watch in self.watches if self.rollbacks.get(watch.service, True)}
+        return frozenset(watched | {name for name, wanted in self.rollbacks.items() if wanted})
 
     @property
     def others(self) -> tuple[Unmanaged | Elsewhere, ...]:

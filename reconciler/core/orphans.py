@@ -71,8 +71,21 @@ def unseen(view: View, service: str, units: Sequence[OldUnit]) -> str:
 
 
 def _why_removed(view: View, service: str) -> str:
-    disabled = view.desired.disabled.get(service)
+    disabled, whose = view.desired.disabled.get(service), _scaled_down(view, service)
+    if whose:
+        return f"git wants fewer replicas of {whose}"
     return f"disabled in {disabled}" if disabled else "git no longer has it"
+
+
+def _scaled_down(view: View, service: str) -> str:
+    """Of which replicas it was one, where git still has them, and fewer by now."""
+    whose, _, number = service.rpartition("-")
+    return whose if number.isdecimal() and any(one.name == whose for one in view.desired.sets) else ""
+
+
+def _is_meant(view: View, service: str) -> bool:
+    """Git names what goes: by `enabled: false`, or by how many replicas there are to be."""
+    return service in view.desired.disabled or bool(_scaled_down(view, service))
 
 
 # ---------------------------------------------------------------- renames
@@ -113,7 +126,7 @@ def _gone_by_likeness(view: View, changes: Sequence[Change]) -> Mapping[str, lis
     found: dict[str, list[Change]] = {}
     for change in changes:
         owned = view.inventory.services.get(change.service)
-        if change.kind is Kind.REMOVE and change.service not in view.desired.disabled and owned and owned.fields:
+        if change.kind is Kind.REMOVE and not _is_meant(view, change.service) and owned and owned.fields:
             found.setdefault(_likeness(owned.fields, change.service, owned.unit), []).append(change)
     return found
 
@@ -165,7 +178,7 @@ def hold_removals(view: View, changes: Sequence[Change]) -> list[Change]:
     removals = {
         change.service
         for change in changes
-        if change.kind is Kind.REMOVE and change.service not in view.desired.disabled and _counts(change)
+        if change.kind is Kind.REMOVE and not _is_meant(view, change.service) and _counts(change)
     }
     if removals and view.forgetful:
         why = f"{view.forgetful}: nothing is removed in this pass"

@@ -47,8 +47,8 @@ def _differences(before: Mapping[str, object], after: Mapping[str, Field], *, bu
     return reasons
 
 
-# How a service is watched is no part of what it runs from: another way to ask restarts nothing.
-_ASKED_ONLY = ("health.", "verify.")
+# How a service is watched, rolled out and drained is no part of what it runs from: another way restarts nothing.
+_ASKED_ONLY = ("health.", "verify.", "strategy.", "drain.")
 
 # These follow from the version in nearly every layer; the version's own line has said it.
 _FOLLOWS_VERSION = frozenset({"requirement", "image", "source"})

@@ -11,6 +11,7 @@ from reconciler.core.digest import digest
 from reconciler.core.model import (
     Compiled,
     Deployment,
+    Drain,
     Elsewhere,
     File,
     Install,
@@ -18,6 +19,7 @@ from reconciler.core.model import (
     Note,
     Origin,
     Policy,
+    ReplicaSet,
     Role,
     Service,
     Verify,
@@ -32,6 +34,7 @@ from reconciler.desired.nodes import Entries, Scalar
 from reconciler.desired.part import part_of
 from reconciler.desired.problems import Problems
 from reconciler.desired.read import Reader
+from reconciler.desired.rollout import Rollout
 from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
@@ -83,6 +86,7 @@ class _Parts(NamedTuple):
     others: Mapping[str, Seen]
     elsewhere: tuple[Elsewhere, ...]
     verifies: tuple[Verify, ...]
+    sets: Mapping[str, tuple[str, ...]]  # replicas, by what they are replicas of
 
 
 def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems) -> Made:
@@ -112,7 +116,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     if not services and wanted.facts.here and not whole.is_here(wanted.facts):
         theirs = (Elsewhere("", whole.told, (), ()),)
     own = _own_files(files, services, away)
-    parts = _Parts(folders, own, services, ready, runs, spare, policy, others, theirs, verifies)
+    parts = _Parts(folders, own, services, ready, runs, spare, policy, others, theirs, verifies, ground.sets.members)
     return Made(_assemble(wanted, parts), uses)
 
 
@@ -347,6 +351,9 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         elsewhere=parts.elsewhere,
         watches=tuple(_watches(enabled, rendered)),
         verifies=tuple(sorted((*parts.verifies, *_verifies(enabled, rendered)), key=lambda one: one.id)),
+        rollbacks=_rollbacks(enabled),
+        drains=tuple(_drains(enabled, rendered)),
+        sets=tuple(_sets(enabled, parts.sets)),
     )
     salt = wanted.facts.salt
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
@@ -426,6 +433,26 @@ def _verifies(enabled: Mapping[str, _Ready], files: tuple[File, ...]) -> Iterato
     for name, one in enabled.items():
         for verify in one.draft.asked.verifies:
             yield verify._replace(private=_is_private(one), env_file=variables.get(name, ""))
+
+
+def _rollbacks(enabled: Mapping[str, _Ready]) -> dict[str, bool]:
+    said = {name: one.draft.rollout.rollback for name, one in enabled.items()}
+    return {name: wanted for name, wanted in said.items() if wanted is not None}
+
+
+def _drains(enabled: Mapping[str, _Ready], files: tuple[File, ...]) -> Iterator[Drain]:
+    variables = _env_files(files)
+    for name, one in enabled.items():
+        if one.draft.rollout.drain is not None:
+            yield one.draft.rollout.drain._replace(env_file=variables.get(name, ""))
+
+
+def _sets(enabled: Mapping[str, _Ready], sets: Mapping[str, tuple[str, ...]]) -> Iterator[ReplicaSet]:
+    """Also of those of which there is none: what is gone of it was meant to go."""
+    for name, services in sorted(sets.items()):
+        own = tuple(service for service in services if service in enabled)
+        said = enabled[own[0]].draft.rollout if own else Rollout()
+        yield said.replica_set(name, own)
 
 
 def _env_files(files: tuple[File, ...]) -> dict[str, str]:

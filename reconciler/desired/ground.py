@@ -12,7 +12,9 @@ from reconciler.core.model import Origin
 from reconciler.desired.layers import site_file
 from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.problems import Failed, Problems, suggest
+from reconciler.desired.read import Reader
 from reconciler.desired.rendering import FOLDER
+from reconciler.desired.replicas import MOST, expanded
 from reconciler.desired.schema import FOLDERS, MODE, NAME, VERSION
 from reconciler.desired.scope import Evaluator, Lazy, Scope, Table
 from reconciler.desired.shape import is_template
@@ -72,6 +74,22 @@ class Ground:
         self._contents = {name: self._content(name, node) for name, node in merged.section("files").items()}
         self._files = Table(self.evaluator, self._contents, self._file)
         self.scope = self._scope()
+        self.sets = expanded(merged, self._replicas, problems)
+        self.merged = self.sets.merged
+
+    def _replicas(self, name: str, node: Entries) -> int | None:
+        """How many of a service there are to be; None where it does not say, or others run it."""
+        if "replicas" not in node.entries:
+            return None
+        scope = self.scope.within({"service": name})
+        reader = Reader(node, f"service {name}", scope, self.evaluator, self.problems)
+        if not reader.flag("managed", default=True).value:
+            return None
+        got = reader.number("replicas", 1)
+        count = got.value if isinstance(got.value, int) else 1
+        if count > MOST:
+            reader.tell(got.origin, f"`replicas` of {reader.label} cannot be more than {MOST}")
+        return min(count, MOST)
 
     def _scope(self) -> Scope:
         variables = self.merged.get("vars")

@@ -111,6 +111,19 @@ _STOP = _closed(
     grace=Key(Kind.NUMBER, "Seconds until it is killed; default 10"),
 )
 
+_DRAIN = _closed(
+    "A command that is waited for before each stop; it gets the env of the service, and its pid as MAINPID",
+    command=_text("The lines for bash; required"),
+    timeout=Key(Kind.SPAN, "How long it may take before the stop goes on without it; default 30s"),
+)
+
+_STRATEGY = _closed(
+    "How a new specification is rolled out, and what becomes of one that fails",
+    rollback=Key(Kind.FLAG, "Whether it goes back to the last that was healthy; default: where it has `health`"),
+    canary=Key(Kind.FLAG, "replicas: one is changed first, and must prove healthy; default false"),
+    max_unavailable=Key(Kind.LIMIT, 'replicas: how many are changed at once: a number, or a percentage; default "25%"'),
+)
+
 _TIMEOUT = Key(Kind.SPAN, "How long it may take; default: that of health, 5s")
 
 _HEALTH = _closed(
@@ -185,6 +198,9 @@ _SERVICE_KEYS = {
     "host": Key(Kind.WORDS, "Where it runs, as a name or a pattern; default: the deployment's"),
     "ports": Key(Kind.PORTS, "The ports that it listens on", minimum=1),
     "stop": _STOP,
+    "drain": _DRAIN,
+    "replicas": Key(Kind.NUMBER, "How many of it run, as NAME-1, NAME-2, ...; `replica` in its strings is the number"),
+    "strategy": _STRATEGY,
     "health": _HEALTH,
     "verify": _open("Settings of something outside that belong to it", _VERIFY),
     "container": _CONTAINER,

@@ -15,6 +15,8 @@ from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
 from reconciler.desired.part import Part, part_of
 from reconciler.desired.problems import ORIGIN_DEFAULT, suggest
 from reconciler.desired.read import Reader, parts
+from reconciler.desired.replicas import Replica, number_of
+from reconciler.desired.rollout import Rollout, rollout
 from reconciler.desired.schema import LAYER, NAME, Key, launcher_options
 from reconciler.desired.scope import Got
 from reconciler.desired.shape import is_secret_name
@@ -42,6 +44,7 @@ class Draft(NamedTuple):
     container: dict[str, Got]  # by key; a mount as `mounts.NAME`, an option as `options.NUMBER`; empty: none
     unit: str  # its name on the host
     asked: Asked
+    rollout: Rollout
     sound: bool
 
     @property
@@ -69,11 +72,13 @@ def drafts(ground: Ground, components: Components, without: Collection[str] = ()
 
 
 def _draft(name: str, node: Entries, ground: Ground, components: Components) -> Draft:
-    outer = Reader(node, f"service {name}", ground.scope.within({"service": name}), ground.evaluator, ground.problems)
-    belongs = outer.name("component", NAME, name)
-    component = _component(name, belongs, outer, components)
-    own = {"service": name, "component": belongs.text, "version": components.version(belongs.text, node.origin)}
-    reader = Reader(node, f"service {name}", ground.scope.within(own), ground.evaluator, ground.problems)
+    said = node.whose if isinstance(node, Replica) else name  # of replicas, what is wrong with all is told once
+    known: dict[str, object] = {"service": name, **({"replica": number_of(node)} if number_of(node) else {})}
+    outer = Reader(node, f"service {said}", ground.scope.within(known), ground.evaluator, ground.problems)
+    belongs = outer.name("component", NAME, said)
+    component = _component(said, belongs, outer, components)
+    own = {**known, "component": belongs.text, "version": components.version(belongs.text, node.origin)}
+    reader = Reader(node, f"service {said}", ground.scope.within(own), ground.evaluator, ground.problems)
     named = re.match(NAME, name) is not None  # if not, its shape has been told to be wrong
     reader.sound = named and outer.sound and component is not None and component.sound
     _told_apart(name, reader)
@@ -88,7 +93,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         part=part_of(ground, reader),
         env=reader.env("env"),
         files=reader.names("files"),
-        after=reader.names("after"),
+        after=[one for got in reader.names("after") for one in ground.sets.named(got)],
         ports=_ports(reader, ground),
         named_ports=isinstance(node.get("ports"), Entries),
         lists={key: reader.origin(key) for key in ("files", "after", "ports")},
@@ -96,6 +101,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         container=_container(unit, launcher, component, reader),
         unit=unit,
         asked=asked(name, reader),
+        rollout=rollout(name, reader),
         sound=reader.sound,
     )
 
@@ -341,7 +347,7 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
     values |= {f"env.{name}": got for name, got in draft.env.items()}
     values |= {f"{draft.launcher}.{key}": got for key, got in draft.options.items()}
     values |= {f"container.{key}": got for key, got in draft.container.items() if got.value != ""}
-    values |= draft.asked.got
+    values |= {**draft.asked.got, **draft.rollout.got}
     if not draft.got["on_start"].value:
         del values["on_start"]
     values["name"] = Got(draft.unit, draft.got["name"].origin)

@@ -51,7 +51,8 @@ def _window(ground: Ground, name: str, node: Entries) -> Window | None:
             what = "a maintenance of Slurm" if opens is Opens.MAINTENANCE else f"a window that opens by `{opens.value}`"
             reader.tell(node.places[key], f"`{key}` means nothing to {what}", "take it out")
     holds = reader.word("holds", _key().keys["holds"], "changes")
-    services = tuple(got.text for got in reader.names("services") if _is_service(reader, ground, got))
+    named = (one for got in reader.names("services") for one in ground.sets.named(got))
+    services = tuple(got.text for got in named if _is_service(reader, ground, got))
     window = Window(name, opens, 0, holds_all=holds.text == "all", services=services)
     window = _maintenance(reader, window) if opens is Opens.MAINTENANCE else _timed(reader, window)
     return window if reader.sound else None
