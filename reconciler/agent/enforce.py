@@ -25,6 +25,7 @@ from reconciler.source import SourceError
 
 if TYPE_CHECKING:
     from reconciler.agent.health import Health
+    from reconciler.agent.rollouts import Rollouts
 
 
 class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
@@ -80,6 +81,19 @@ class Enforcer:
         self.workspace = workspace
         self.observer = observer
         self.asked_to_stop = asked_to_stop
+        self._rollouts: dict[str, Rollouts] = {}  # by environment
+
+    def hold_back(self, wanted: Deployment) -> Deployment:
+        """What git wants, but for specifications that failed: in their place, what was healthy before."""
+        name = wanted.environment
+        path, _ = self.store.rollouts_paths(name, wanted.root)
+        if not (wanted.watches or wanted.rollbacks or os.path.exists(path)):
+            self._rollouts.pop(name, None)
+            return wanted
+        from reconciler.agent.rollouts import Rollouts
+
+        self._rollouts[name] = Rollouts(wanted, self.store, self.workspace)
+        return self._rollouts[name].held.deployment
 
     def plan(self, observation: Observation) -> DeploymentReport:
         """The plan for one deployment. Reasons need all that was written; it is read where there is one to tell."""
@@ -93,7 +107,9 @@ class Enforcer:
             except SourceError as failed:
                 error = str(failed)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
-        return self._health(observation).look(report) if desired.watches or desired.verifies else report
+        report = self._health(observation).look(report) if desired.watches or desired.verifies else report
+        rollouts = self._rollouts.get(desired.environment)
+        return rollouts.told(report) if rollouts else report
 
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
@@ -105,25 +121,47 @@ class Enforcer:
         """Carry the very plan out that was made from this observation. Raises `Busy`."""
         if planned.error:
             return planned
+        rollouts = self._rollouts.get(observation.desired.environment)
         try:
-            if not planned.plan.steps:
-                self._adopt(planned, observation)
-                return planned._replace(applied=True)
-            began = time.monotonic()
-            results, error = self._carry_out(planned, observation)
-            seconds = time.monotonic() - began
-            done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
-            if observation.desired.watches:
-                done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
-            return _noted_since(done) if observation.desired.notes else done
+            if rollouts is None:
+                return self._apply(planned, observation)
+            rollouts.begin(planned)
+            done = self._apply(planned, observation)
+            return rollouts.follow(done, observation, self._go_back, stop=self.asked_to_stop())
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))
+
+    def _apply(self, planned: DeploymentReport, observation: Observation) -> DeploymentReport:
+        if not planned.plan.steps:
+            self._adopt(planned, observation)
+            return planned._replace(applied=True)
+        began = time.monotonic()
+        results, error = self._carry_out(planned, observation)
+        seconds = time.monotonic() - began
+        done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
+        if observation.desired.watches:
+            done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
+        return _noted_since(done) if observation.desired.notes else done
+
+    def _go_back(self, desired: Deployment, first: Observation) -> DeploymentReport:
+        """In the same pass, to what was healthy before: a plan of its own, made from another look."""
+        recalled = self.store.inventory(desired.environment, desired.root)
+        observation = Observation(desired, recalled.inventory, recalled.damage, first.windows)
+        try:
+            planned = self.plan(observation)
+            return planned if planned.error else self._apply(planned, observation)
+        except Busy as busy:
+            return planned._replace(error=f"another pass is at work: {busy.holder} ({busy.path})")
+        finally:
+            observation.close()
 
     def _full(self, desired: Deployment) -> Compiled:
         """With contents and effective values; a deployment that git no longer has, has none."""
         if not desired.services and not desired.files:
             return Compiled(desired, {}, {})
-        return self.workspace.compile(desired.commit).compiled[desired.environment]
+        compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
+        rollouts = self._rollouts.get(desired.environment)
+        return rollouts.full(compiled) if rollouts else compiled
 
     def _adopt(self, planned: DeploymentReport, observation: Observation) -> None:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
@@ -171,6 +209,7 @@ class Enforcer:
             "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
             "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
             **({"findings": plan.diff.findings} if plan.diff.findings else {}),
+            **(self._rollouts[plan.environment].entry() if plan.environment in self._rollouts else {}),
         }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(plan.environment), entry)

@@ -195,7 +195,7 @@ class Pass:
         """One deployment after the other. What was seen before another one's steps is looked at again."""
         reports: dict[str, DeploymentReport] = {}
         for name, first in list(begun.items()):
-            stale = name not in planned and any(report.results for report in reports.values())
+            stale = name not in planned and any(report.results or report.rollback for report in reports.values())
             observation = begun[name] = first.again() if stale else first
             report = planned.get(name) or self.enforcer.plan(observation)
             reports[name] = self._apply(report, observation, alone=len(begun) == 1) if apply else report
@@ -238,7 +238,8 @@ class Pass:
             if deployment.is_elsewhere:
                 continue
             recalled = self.store.inventory(name, deployment.root)
-            found[name] = Observation(deployment, recalled.inventory, recalled.damage, self.windows, shared)
+            held = self.enforcer.hold_back(deployment)
+            found[name] = Observation(held, recalled.inventory, recalled.damage, self.windows, shared)
         # An agent that is told its environments knows nothing of the others.
         left = () if self.agent.environments else self.store.environments()
         for name in left:

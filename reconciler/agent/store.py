@@ -4,6 +4,7 @@
     SITE/ENV/compiled.json       the compiled form of the last valid commit
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
+    SITE/ENV/rollouts.json       which specifications were healthy, and which failed; a copy lies below the root
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
@@ -32,6 +33,7 @@ from reconciler.host import files
 
 _FORMAT = 3
 _PAUSES = 1  # the format of pauses: they outlast another version of reconcile
+_ROLLOUTS = 1  # the format of rollouts, which do so too
 
 
 class DamagedError(Exception):
@@ -192,6 +194,7 @@ class Store:
         for path in (
             _copy_path(root),
             _accepted_path(root),
+            *self.rollouts_paths(environment, root),
             self._path(environment, "inventory.json"),
             self._path(environment, "compiled.json"),
         ):
@@ -200,6 +203,34 @@ class Store:
             with suppress(OSError):
                 for name in os.listdir(self._path(environment, kind)):
                     files.remove(os.path.join(self._path(environment, kind), name))
+
+    def rollouts_paths(self, environment: str, root: str) -> tuple[str, str]:
+        return self._path(environment, "rollouts.json"), os.path.join(root, ".reconcile", "rollouts.json")
+
+    def rollouts(self, environment: str, root: str) -> tuple[Mapping[str, Any], str]:
+        """What is remembered of rollouts by service, and why that is nothing although there may have been something."""
+        damage = ""
+        for path in self.rollouts_paths(environment, root):
+            try:
+                data = _unseal(path, _ROLLOUTS)
+            except DamagedError as error:
+                damage = damage or str(error)
+                continue
+            if data is not None:
+                return data["services"], ""
+        return {}, damage
+
+    def save_rollouts(self, environment: str, root: str, services: Mapping[str, Any]) -> None:
+        """Raises `OSError`: what is about to be tried must be known to the next pass."""
+        first, copy = self.rollouts_paths(environment, root)
+        if not services:
+            files.remove(first)
+            files.remove(copy)
+            return
+        sealed = _seal({"services": services}, _ROLLOUTS)
+        self._put(first, sealed)
+        if os.path.isdir(os.path.dirname(copy)):
+            self._put(copy, sealed)
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""

@@ -73,7 +73,8 @@ def _standing(report: PassReport) -> int:
     """Of what runs: 1 where something is down, wrong or cannot be told, 2 where it is not what git wants."""
     if report.problems or report.is_misplaced:
         return 3
-    wrong = any(notice.failed for notice in report.notices) or any(d.findings for d in report.deployments)
+    wrong = any(notice.failed for notice in report.notices)
+    wrong = wrong or any(d.findings or d.rolled_back for d in report.deployments)
     changes = [(deployment, change) for deployment in report.deployments for change in deployment.plan.diff.changes]
     if wrong or any(_is_down(change, deployment) for deployment, change in changes if change.wanted):
         return 1

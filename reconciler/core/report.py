@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+
+if TYPE_CHECKING:
+    from reconciler.core.rollback import Rollout
 
 
 class Notice(NamedTuple):
@@ -28,6 +31,8 @@ class DeploymentReport(NamedTuple):
     busy: bool = False  # another pass is at work in it
     seconds: float = 0.0  # that carrying it out took
     health: Mapping[str, Verdict] = {}  # by service, of those that `health` in git says how to ask
+    rollouts: Mapping[str, Rollout] = {}  # by service, of those whose new specification has to prove healthy
+    rollback: DeploymentReport | None = None  # what was done in the same pass for what failed in it
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
@@ -47,6 +52,11 @@ class DeploymentReport(NamedTuple):
     def progressing(self) -> dict[str, Verdict]:
         """Services that may still become healthy by themselves."""
         return {name: told for name, told in self._judged() if told.word.is_on_its_way}
+
+    @property
+    def rolled_back(self) -> dict[str, Rollout]:
+        """Services that do not run what git wants, because that failed; and those that failed and do run it."""
+        return {name: told for name, told in sorted(self.rollouts.items()) if told.stage.is_failure}
 
     def _judged(self) -> Iterator[tuple[str, Verdict]]:
         """What ails a service that a plan is about to change is what the plan may mend."""
@@ -69,7 +79,7 @@ class DeploymentReport(NamedTuple):
         quiet = not (
             self.plan.waits or self.plan.blocked or self.failed or self.unhealthy or self.error or self.skipped
         )
-        quiet = quiet and not (self.ailing or self.progressing)
+        quiet = quiet and not (self.ailing or self.progressing or self.rolled_back)
         return quiet and not (self.plan.diff.gaps or self.findings) and (self.applied or not self.plan.steps)
 
 
@@ -124,7 +134,8 @@ def _is_failure(report: DeploymentReport) -> bool:
     """A gap is one too: nobody can say that desired and observed agree."""
     wrong = report.error and not report.busy
     unclear = report.plan.blocked or report.plan.diff.gaps
-    return bool(report.failed or report.unhealthy or report.ailing or wrong or unclear or report.findings)
+    ill = report.unhealthy or report.ailing or report.rolled_back
+    return bool(report.failed or ill or wrong or unclear or report.findings)
 
 
 def _differs(report: DeploymentReport) -> bool:

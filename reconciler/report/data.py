@@ -39,7 +39,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "environment": report.plan.environment,
         "converged": report.converged,
         "counts": report.plan.diff.counts(),
-        "changes": [_change(change) for change in report.plan.diff.changes],
+        "changes": [_change(change) | _rollout(change.service, report) for change in report.plan.diff.changes],
         "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
         "warnings": list(report.plan.diff.warnings),
@@ -48,8 +48,32 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "pauses": [pause_data(pause) for pause in report.observed.pauses],
         "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
         "health": {name: _verdict(told) for name, told in sorted(report.health.items())},
+        **({"rollback": _back(report.rollback)} if report.rollback is not None else {}),
         **({"error": report.error} if report.error else {}),
     }
+
+
+def _back(report: DeploymentReport) -> dict[str, Any]:
+    """What was done in the same pass for what failed in it."""
+    data = _deployment(report)
+    return {key: data[key] for key in ("changes", "steps", "health", "error") if key in data}
+
+
+def _rollout(service: str, report: DeploymentReport) -> dict[str, Any]:
+    """Where a service stands whose new specification has to prove healthy."""
+    told = report.rollouts.get(service)
+    if told is None:
+        return {}
+    failed = {"failed_version": told.wanted, "failed_since": told.since, "failed_commit": told.commit}
+    failed |= {"why": told.why, **({"beside": told.beside} if told.beside else {})}
+    failed |= {"stuck": told.stuck} if told.stuck else {}
+    return {"rollout": told.stage.value, **(failed if told.stage.is_failure else {})}
+
+
+def wanted_version(change: Change, report: DeploymentReport) -> str:
+    """The version that git wants, be it one that failed and is held back."""
+    told = report.rollouts.get(change.service)
+    return told.wanted if told is not None and told.stage.is_failure else change.wanted
 
 
 def _change(change: Change) -> dict[str, Any]:
@@ -144,7 +168,7 @@ def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
         "state": change.state.value,
         "detail": change.detail,
         "version": running_version(change),
-        "wanted": change.wanted or None,
+        "wanted": wanted_version(change, report) or None,
         "pid": unit.pid % ELSEWHERE if unit and unit.pid else None,
         "healthy": is_healthy(change, report.health),
         **_verdict(verdict(change, report)),
@@ -152,6 +176,7 @@ def _service(change: Change, report: DeploymentReport) -> dict[str, Any]:
         "kind": change.kind.value,
         "reasons": list(change.reasons),
         **({} if change.managed else {"managed": False}),
+        **_rollout(change.service, report),
     }
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit, Verdict
+from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
-from reconciler.report.data import is_healthy, running_version, unit_of
+from reconciler.report.data import is_healthy, running_version, unit_of, wanted_version
 from reconciler.report.style import Style
+
+if TYPE_CHECKING:
+    from reconciler.core.rollback import Rollout
 
 _SILENT = StepResult("", Status.DONE)
 _SHOWN_ALIKE = 12  # services with one and the same reason that get a line each; more are told together
@@ -119,6 +122,9 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from _elsewhere(deployment, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
     yield from _paused(deployment, style)
+    if deployment.rollback is not None:
+        yield from _rolled_back_now(deployment.rollback, style)
+    yield from _rollout_lines(deployment, style)
     yield from _health_lines(deployment, style)
     yield from _unclear(deployment.plan, style)
     if deployment.error:
@@ -148,6 +154,35 @@ def by_whom(pause: Pause) -> str:
     """`by ann on login01 since 2026-11-29 04:00 until 2026-11-29 06:00: the reason`, in this host's time."""
     since, until = (time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) for at in (pause.since, pause.until))
     return f"by {pause.account} on {pause.host} since {since} until {until}: {pause.reason}"
+
+
+def _rolled_back_now(back: DeploymentReport, style: Style) -> Iterator[str]:
+    """What was done in the same pass for what failed in it."""
+    acting = [change for change in back.plan.diff.changes if change.kind is not Kind.KEEP]
+    steps, results = _by_service(back.plan.steps), {result.id: result for result in back.results}
+    width = max((len(change.service) for change in acting), default=0)
+    versions = max((len(_versions(change)) for change in acting), default=0)
+    for change in acting:
+        yield from _change_lines(change, width, versions, style)
+        yield from _failure_lines(steps.get(change.service, ()), results, style)
+    yield from _shared_lines(steps.get("", ()), results, back.desired.root, style)
+
+
+def _rollout_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """What failed, what runs in its place, and what to do."""
+    for name, told in deployment.rolled_back.items():
+        yield from style.fold(f"  {style.paint(told.stage.value, 'red')}: {name}: {_rollout_words(told)}", "      ")
+
+
+def _rollout_words(told: Rollout) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(told.since))
+    if told.beside:
+        runs = f"{told.runs} is kept" if told.runs else "is not started"
+        return f"{runs} with {told.beside}, of which {told.wanted} shares what changed"
+    failed = f"{told.wanted} of {told.commit[:8]} failed at {since}: {told.why}"
+    if told.stuck:
+        return f"{failed}; it cannot go back: {told.stuck}"
+    return f"{failed}; {told.runs} is kept until a commit changes it"
 
 
 def _health_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
@@ -369,7 +404,7 @@ _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
 def _status(report: PassReport, deployment: DeploymentReport, style: Style, now: float) -> Iterator[str]:
     yield style.paint(f"{report.site} {deployment.plan.environment}", "bold") + f" at {report.commit[:8]}"
     changes = sorted(_without_gaps(deployment.plan), key=lambda change: (change.group, change.service))
-    rows = [_row(change, unit_of(change, deployment), now, deployment.health) for change in changes]
+    rows = [_row(change, deployment, now) for change in changes]
     widths = [max(len(row[i]) for row in (_HEADINGS, *rows)) for i in range(len(_HEADINGS))]
     yield style.paint("  " + _columns(_HEADINGS, widths), "dim")
     for change, row in zip(changes, rows, strict=True):
@@ -386,10 +421,12 @@ def _status(report: PassReport, deployment: DeploymentReport, style: Style, now:
         if daemon.place:
             yield from style.fold(style.paint(f"  {launcher}: {daemon.place}", "dim"), indent="      ")
     yield from _paused(deployment, style)
+    yield from _rollout_lines(deployment, style)
     yield from _unclear(deployment.plan, style)
 
 
-def _row(change: Change, unit: Unit | None, now: float, health: Mapping[str, Verdict]) -> tuple[str, ...]:
+def _row(change: Change, deployment: DeploymentReport, now: float) -> tuple[str, ...]:
+    unit, health = unit_of(change, deployment), deployment.health
     since = span(now - unit.since) if unit and unit.since else "-"
     pid = str(unit.pid % ELSEWHERE) if unit and unit.pid else "-"
     name = change.service if len(change.service) <= _WIDEST_NAME else change.service[: _WIDEST_NAME - 1] + "…"
@@ -398,7 +435,7 @@ def _row(change: Change, unit: Unit | None, now: float, health: Mapping[str, Ver
         state, pid = "stray", str(change.strays[0].pid)
     if change.service in health and change.state is State.RUNNING and not change.taken:
         state = health[change.service].word.value
-    wanted = change.wanted or "-" if change.managed else "not managed"
+    wanted = wanted_version(change, deployment) or "-" if change.managed else "not managed"
     return (name, state, running_version(change) or "-", wanted, pid, since)
 
 

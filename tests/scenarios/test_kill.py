@@ -48,8 +48,9 @@ NAMES = ("one", "two", "three")
 AFTER = {"three": f"component: tool, command: {SLEEP}, after: [one]"}
 
 
-def killed_at(world: World, boundary: int) -> tuple[bool, str]:
-    """A pass that ends itself at its n-th boundary; whether it came so far, and where that was."""
+def killed_at(world: World, boundary: int, code: int = 0) -> tuple[bool, str]:
+    """A pass that ends itself at its n-th boundary; whether it came so far, and where that was. `code`: of one that
+    comes to its end."""
     argv = [sys.executable, "-c", VICTIM, world.url, world.site, str(world.state), str(boundary)]
     done = subprocess.run(
         argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=60, check=False
@@ -57,7 +58,7 @@ def killed_at(world: World, boundary: int) -> tuple[bool, str]:
     where = (done.stdout.splitlines() or ["no boundary"])[-1]
     if done.returncode == -signal.SIGKILL:
         return True, where
-    assert done.returncode == 0, (where, done.stderr)
+    assert done.returncode == code, (where, done.stderr)
     return False, where
 
 

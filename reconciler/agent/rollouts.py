@@ -1,0 +1,194 @@
+"""Follows a deployment's new specifications until they are healthy, and holds those back that fail.
+
+What is known of them is noted before anything is done, and again when it is more: a pass that is killed leaves the
+next one able to tell what was being tried. Each commit at which something was healthy is kept in the mirror.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from reconciler.core import rollback
+from reconciler.core.change import Act, Change, Kind
+from reconciler.core.digest import digest
+from reconciler.core.health import of_state
+from reconciler.core.model import Compiled, Deployment, Unit, Verdict, Word
+from reconciler.core.outcome import Status, StepResult
+from reconciler.core.report import DeploymentReport
+from reconciler.core.rollback import Record, Spec, Stage, State
+from reconciler.launchers.base import BackendError
+from reconciler.report.data import unit_of
+from reconciler.source import SourceError
+
+if TYPE_CHECKING:
+    from reconciler.agent.observe import Observation
+    from reconciler.agent.store import Store
+    from reconciler.agent.workspace import Workspace
+
+_DID_NOT_START = "did not start: "  # how a step ends whose service came to nothing
+_STILL_STARTING = f"{_DID_NOT_START}STARTING"
+_LATER = "the pass was asked to stop; the next one goes back"
+
+Again = Callable[[Deployment, "Observation"], DeploymentReport]  # carries out another deployment in the same pass
+
+
+class Rollouts:
+    """The rollouts of one deployment in one pass."""
+
+    def __init__(self, wanted: Deployment, store: Store, workspace: Workspace) -> None:
+        """`wanted`: as git says it."""
+        self.wanted = wanted
+        self.store = store
+        self.workspace = workspace
+        self.state, self.damage = self._recall()
+        self.held = self._hold_back()
+
+    def full(self, compiled: Compiled) -> Compiled:
+        """What git wants with its contents, with that laid over it which is held back."""
+        for unit in self.held.overlays:
+            before = self.workspace.compile(unit.commit).compiled[self.wanted.environment]
+            compiled = rollback.overlay_compiled(compiled, before, unit.names)
+        return compiled
+
+    def told(self, report: DeploymentReport) -> DeploymentReport:
+        """With where each service stands."""
+        found = rollback.told(self.wanted, self.held, self.state, time.time())
+        if not self.damage:
+            return report._replace(rollouts=found)
+        why = f"{self.damage}: what failed before is tried once more, and nothing older than that is gone back to"
+        diff = report.plan.diff
+        diff = diff._replace(warnings=(*diff.warnings, why))
+        return report._replace(rollouts=found, plan=report.plan._replace(diff=diff))
+
+    def begin(self, report: DeploymentReport) -> None:
+        """Note what is about to be tried. Raises `OSError`."""
+        names = {change.service for change in report.plan.diff.changes if change.kind is not Kind.BLOCKED}
+        self._become(rollback.begun(self.state, self._specs(), names - self.held.names))
+
+    def follow(self, done: DeploymentReport, observation: Observation, again: Again, *, stop: bool) -> DeploymentReport:
+        """What became of the specifications that were tried; those that failed go back now. Raises `OSError`.
+
+        `stop`: nothing more is to be begun.
+        """
+        self._judge(done, observation)
+        if self.held.names >= rollback.failing(self.state, self._specs()).keys():
+            return self.told(done)
+        if stop:
+            failed = rollback.failing(self.state, self._specs()).keys() - self.held.names
+            self.held = self.held._replace(stuck={**self.held.stuck, **dict.fromkeys(failed, _LATER)})
+            return self.told(done)
+        before, self.held = self.held, self._hold_back()
+        if self.held.overlays == before.overlays:
+            return self.told(done)
+        back = again(self.held.deployment, observation)
+        if back.applied and not back.error:
+            self._judge(back, observation)
+        health = {**done.health, **back.health}
+        return self.told(done._replace(rollback=back, health=health, error=done.error or back.error))
+
+    def entry(self) -> dict[str, Any]:
+        """For the journal: what is held back."""
+        stages = rollback.told(self.wanted, self.held, self.state, 0.0)
+        held = {name: one for name, one in stages.items() if one.stage is Stage.ROLLED_BACK}
+        told = {name: [one.wanted, one.runs, one.why, one.beside] for name, one in sorted(held.items())}
+        return {"rolled_back": told} if told else {}
+
+    # ------------------------------------------------------------ deciding
+
+    def _specs(self) -> dict[str, Spec]:
+        return rollback.specs(self.wanted, time.time())
+
+    def _hold_back(self) -> rollback.Held:
+        return rollback.hold_back(self.wanted, self.state, time.time(), self._former)
+
+    def _former(self, commit: str) -> Deployment | None:
+        with suppress(SourceError):
+            compiled = self.workspace.compile(commit).compiled.get(self.wanted.environment)
+            return compiled.deployment if compiled is not None else None
+        return None
+
+    def _judge(self, report: DeploymentReport, observation: Observation) -> None:
+        verdicts = dict(self._verdicts(report, observation))
+        together = rollback.sharing(self.wanted)
+        held = self.held.names
+        together = {name: others - held for name, others in together.items()}
+        self._become(rollback.judged(self.state, self._specs(), verdicts, together, time.time()))
+
+    def _verdicts(self, report: DeploymentReport, observation: Observation) -> Iterator[tuple[str, Verdict]]:
+        """Of those that run what git wants, or could not be started with it."""
+        results = {result.id: result for result in report.results}
+        changes = {change.service: change for change in report.plan.diff.changes}
+        for name in self._specs().keys() - self.held.names:
+            change = changes.get(name)
+            if change is None or change.kind is Kind.BLOCKED or change.held:
+                continue
+            verdict = _verdict(change, report, results, observation)
+            if verdict is not None:
+                yield name, verdict
+
+    # ------------------------------------------------------------ remembering
+
+    def _recall(self) -> tuple[State, str]:
+        data, damage = self.store.rollouts(self.wanted.environment, self.wanted.root)
+        try:
+            return {name: _record(row) for name, row in data.items()}, damage
+        except (TypeError, AttributeError):
+            path, _ = self.store.rollouts_paths(self.wanted.environment, self.wanted.root)
+            return {}, f"{path} is damaged"
+
+    def _become(self, state: State) -> None:
+        """Note it where it is another one. What was healthy is kept in the mirror first."""
+        state = {name: record for name, record in state.items() if record != Record()}
+        if state == self.state:
+            return
+        for name, record in state.items():
+            before = self.state.get(name, Record()).proved
+            if record.proved is not None and (before is None or before.commit != record.proved.commit):
+                with suppress(SourceError):  # it is in the mirror, and mostly stays there anyway
+                    self.workspace.mirror.pin(self._pin(name), record.proved.commit)
+        plain = {name: _plain(record) for name, record in sorted(state.items())}
+        self.store.save_rollouts(self.wanted.environment, self.wanted.root, plain)
+        self.state, self.damage = state, ""
+
+    def _pin(self, service: str) -> str:
+        """One for each service, in letters that git takes in the name of a ref."""
+        name = f"{self.wanted.id}/{service}".encode("utf-8", "surrogateescape")
+        return f"healthy-{self.wanted.site}-{digest(name)[:16]}"
+
+
+def _verdict(
+    change: Change, report: DeploymentReport, results: Mapping[str, StepResult], observation: Observation
+) -> Verdict | None:
+    """How the specification does that git wants of a service; None where it was not come to, or cannot be told."""
+    told = report.health.get(change.service)
+    if not change.act.starts:
+        return told or of_state(unit_of(change, report)) if change.act in (Act.NONE, Act.LOAD) else None
+    result = results.get(f"start:{change.service}") or results.get(f"restart:{change.service}")
+    if result is None or not (result.is_so or result.status is Status.FAILED):
+        return None
+    if result.is_so:
+        return told or of_state(_now(change, observation))
+    if told is not None and told.word is Word.DEGRADED:
+        return told
+    if result.message.startswith(_DID_NOT_START) and not result.message.startswith(_STILL_STARTING):
+        return Verdict(Word.DEGRADED, result.message.partition("\n")[0])
+    return None
+
+
+def _now(change: Change, observation: Observation) -> Unit | None:
+    try:
+        return observation.backends[change.unit.launcher].units([change.unit.name]).get(change.unit.name)
+    except (BackendError, KeyError):
+        return None
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    return {key: spec._asdict() for key, spec in record._asdict().items() if spec is not None}
+
+
+def _record(row: Mapping[str, Any]) -> Record:
+    """Raises `TypeError` or `AttributeError` for anything but what `_plain` gave."""
+    return Record(**{key: Spec(**spec) for key, spec in row.items()})

@@ -1,0 +1,417 @@
+"""A specification that failed is held back: its service is wanted as it last was when it was healthy. Pure.
+
+Nothing else knows of rollbacks: the former specification is laid over what git wants, the diff finds what differs
+from it, and the next pass finds nothing. What cannot be had apart goes back together: services that read a file, or
+run an install, that is not the same in both commits. As long as git wants the specification that failed, it is held
+back; another one is tried at once, whatever made it another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler.core.digest import digest_of
+from reconciler.core.model import Compiled, Deployment, File, Install, Service, Verdict, Word
+
+
+class Spec(NamedTuple):
+    """One specification of a service, and since when something is known of it."""
+
+    identity: str  # of all that is tried with it: what it is started from, how it is kept, how it is watched
+    spec: str
+    launch: str
+    version: str
+    commit: str
+    since: float  # seconds since the epoch
+    why: str = ""  # it failed
+
+
+class Record(NamedTuple):
+    """What is remembered of a service."""
+
+    proved: Spec | None = None  # the last that was healthy
+    tried: Spec | None = None  # that has been begun, and is not known to be healthy yet
+    failed: Spec | None = None  # that git wants, and that is not tried again
+
+
+State = Mapping[str, Record]  # by service
+
+
+class Stage(Enum):
+    """How far a specification has come that git wants."""
+
+    PROGRESSING = "progressing"  # it has not proved healthy yet
+    APPLIED = "applied"
+    ROLLED_BACK = "rolled-back"  # it failed; what was healthy before is wanted in its place
+    FAILED = "failed"  # it failed, and there is nothing that could take its place
+
+    @property
+    def is_failure(self) -> bool:
+        """A pass that meets it ends with exit status 1."""
+        return self in (Stage.ROLLED_BACK, Stage.FAILED)
+
+
+class Rollout(NamedTuple):
+    """Where a service stands."""
+
+    stage: Stage
+    wanted: str = ""  # the version that git wants
+    runs: str = ""  # the version that is wanted in its place
+    commit: str = ""  # that brought what failed
+    since: float = 0.0  # seconds since the epoch: when it failed
+    why: str = ""  # it failed
+    stuck: str = ""  # why nothing takes its place
+    beside: str = ""  # it did not fail itself: it goes back with this one
+
+
+class Overlay(NamedTuple):
+    """Which services are wanted as they were at which commit."""
+
+    commit: str
+    names: frozenset[str]
+
+
+class Held(NamedTuple):
+    """What is wanted while specifications that failed are held back."""
+
+    deployment: Deployment
+    overlays: tuple[Overlay, ...] = ()
+    stuck: Mapping[str, str] = {}  # by service, why it cannot go back
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset().union(*(overlay.names for overlay in self.overlays))
+
+
+Former = Callable[[str], Deployment | None]  # what git wanted at a commit; None where that cannot be had any more
+
+
+# ---------------------------------------------------------------- what is remembered
+
+
+def specs(desired: Deployment, now: float) -> dict[str, Spec]:
+    """The specification that git wants of each service that is to prove healthy."""
+    guarded = desired.guarded
+    watches = {watch.service: watch for watch in desired.watches}
+    return {
+        service.name: _spec(service, str(watches.get(service.name, "")), desired.commit, now)
+        for service in desired.services
+        if service.name in guarded
+    }
+
+
+def _spec(service: Service, watch: str, commit: str, now: float) -> Spec:
+    identity = digest_of([service.spec, service.launch, service.launcher, service.unit, watch])
+    return Spec(identity, service.spec, service.launch, service.version, commit, now)
+
+
+def begun(state: State, wanted: Mapping[str, Spec], names: Iterable[str]) -> State:
+    """Before anything is done: which specifications are about to be tried. A killed pass leaves them known."""
+    found = dict(state)
+    for name in names:
+        record = found.get(name, Record())
+        if name in wanted and not _is(record.proved, wanted[name]) and not _is(record.tried, wanted[name]):
+            found[name] = record._replace(tried=wanted[name])
+    return found
+
+
+def judged(
+    state: State,
+    wanted: Mapping[str, Spec],
+    verdicts: Mapping[str, Verdict],
+    together: Mapping[str, frozenset[str]],
+    now: float,
+) -> State:
+    """What is known once services were looked at. `verdicts`: of those that run what is wanted, or could not be
+    started with it; `together`: by service, those that must all be healthy for one of them to count."""
+    found: dict[str, Record] = {}
+    # One that still counts as healthy although it has just answered badly proves nothing.
+    healthy = {name for name, told in verdicts.items() if told.word is Word.HEALTHY and not told.message}
+    for name, record in state.items():
+        if name in wanted:
+            found[name] = _current(record, wanted[name])
+    unproved = {name for name, spec in wanted.items() if not _is(found.get(name, Record()).proved, spec)}
+    for name, told in verdicts.items():
+        if name not in unproved:
+            continue
+        record, spec = found.get(name, Record()), wanted[name]
+        others = together.get(name, frozenset()) & unproved
+        if name in healthy and others <= healthy:
+            found[name] = Record(proved=spec._replace(since=now))
+        elif told.word is Word.DEGRADED and _is(record.tried, spec) and record.proved is not None:
+            found[name] = record._replace(tried=None, failed=spec._replace(since=now, why=told.message))
+    return found
+
+
+def _current(record: Record, wanted: Spec) -> Record:
+    """Without what was tried, or failed, and is not wanted any more."""
+    if _is(record.proved, wanted):
+        return Record(proved=record.proved)
+    tried = record.tried if _is(record.tried, wanted) else None
+    failed = record.failed if _is(record.failed, wanted) else None
+    return Record(record.proved, tried, failed)
+
+
+def _is(one: Spec | None, other: Spec) -> bool:
+    return one is not None and one.identity == other.identity
+
+
+def failing(state: State, wanted: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Services of which git wants a specification that failed, and how it did."""
+    found = {name: state.get(name, Record()).failed for name in wanted}
+    return {name: failed for name, failed in found.items() if failed is not None and _is(failed, wanted[name])}
+
+
+# ---------------------------------------------------------------- who goes back with whom
+
+
+def hold_back(wanted: Deployment, state: State, now: float, former: Former) -> Held:
+    """What is wanted while the specifications that failed are held back, for each service where that can be."""
+    failed = failing(state, specs(wanted, now))
+    units: list[Overlay] = []
+    stuck: dict[str, str] = {}
+    for name in sorted(failed):
+        if any(name in unit.names for unit in units):
+            continue
+        found = _unit(wanted, frozenset({name}), state, former)
+        if isinstance(found, Overlay):
+            units.append(found)
+        else:
+            stuck[name] = found
+    units, refused = _disjoint(wanted, units, state, former)
+    stuck |= {name: why for name, why in refused.items() if name in failed}
+    deployment = wanted
+    for unit in units:
+        before = former(unit.commit)
+        assert before is not None  # noqa: S101 - a unit was made from it
+        deployment = overlay(deployment, before, unit.names)
+    return Held(deployment, tuple(units), stuck)
+
+
+def _disjoint(
+    wanted: Deployment, units: Sequence[Overlay], state: State, former: Former
+) -> tuple[list[Overlay], dict[str, str]]:
+    """Units that have a service in common go back as one, to a commit that suits them all."""
+    found: list[Overlay] = []
+    refused: dict[str, str] = {}
+    for unit in units:
+        met = [other for other in found if other.names & unit.names]
+        found = [other for other in found if other not in met]
+        names = unit.names.union(*(other.names for other in met))
+        joined = _unit(wanted, names, state, former) if met else unit
+        if isinstance(joined, Overlay):
+            found.append(joined)
+        else:
+            refused |= dict.fromkeys(names, joined)
+    return found, refused
+
+
+def _unit(wanted: Deployment, names: frozenset[str], state: State, former: Former) -> Overlay | str:
+    """Some services and all that have to go back with them, at the newest commit that suits; or why there is none."""
+    commits = _candidates(wanted, names, state, former)
+    if not commits:
+        return "nothing of it has been healthy before"
+    why = ""
+    for commit in commits:
+        before = former(commit)
+        if before is None:
+            why = why or f"what git wanted at {commit[:8]} cannot be had any more"
+            continue
+        group = together(wanted, before, names)
+        problem = _against(wanted, before, group, state)
+        if not problem:
+            return Overlay(commit, group)
+        why = why or problem
+    return why
+
+
+def _candidates(wanted: Deployment, names: frozenset[str], state: State, former: Former) -> list[str]:
+    """Commits at which some of them, or of those that go back with them, were healthy; the newest first."""
+    since: dict[str, float] = {}
+    left = [names]
+    while left:
+        proved = [record.proved for name in left.pop() if (record := state.get(name)) is not None]
+        for spec in proved:
+            if spec is not None and spec.commit not in since:
+                before = former(spec.commit)
+                left += [together(wanted, before, names)] if before is not None else []
+            if spec is not None:
+                since[spec.commit] = max(spec.since, since.get(spec.commit, 0.0))
+    return sorted(since, key=lambda commit: (-since[commit], commit))
+
+
+def _against(wanted: Deployment, before: Deployment, names: frozenset[str], state: State) -> str:
+    """What keeps some services from being wanted as they were at a commit."""
+    if before.root != wanted.root:
+        return f"it was below {before.root} then"
+    services = {service.name: service for service in before.services}
+    managers = {manager.launcher for manager in wanted.managers}
+    replicas = {name for one in wanted.sets for name in one.services}
+    for name in sorted(names):
+        was, record = services.get(name), state.get(name, Record())
+        if was is None and name in replicas and record.proved is None:
+            continue  # there were fewer of them
+        if was is None:
+            return f"{name}, which shares what changed, was not there at {before.commit[:8]}"
+        if was.launcher not in managers:
+            return f"{name} had launcher {was.launcher} at {before.commit[:8]}, which nothing has any more"
+        if record.proved is not None and (was.spec, was.launch) != (record.proved.spec, record.proved.launch):
+            return (
+                f"{name} is not what was healthy at {before.commit[:8]} any more: a secret, this host or reconcile "
+                "itself is another one since"
+            )
+    return ""
+
+
+def together(wanted: Deployment, before: Deployment, names: frozenset[str]) -> frozenset[str]:
+    """Some services, the other replicas of each, and all that read a file or run an install of theirs that is not
+    the same in both commits."""
+    here = {service.name for service in wanted.services}
+    bonds = [users & here for users in (*_changed_files(wanted, before), *_changed_installs(wanted, before))]
+    bonds += [frozenset(one.services) for one in wanted.sets]
+    group = set(names)
+    while more := [users for users in bonds if users & group and not users <= group]:
+        group.update(*more)
+    return frozenset(group)
+
+
+def _changed_files(wanted: Deployment, before: Deployment) -> list[frozenset[str]]:
+    old = {file.path: file for file in before.files}
+    return [
+        frozenset((*file.services, *old[file.path].services))
+        for file in wanted.files
+        if file.path in old and not _same_file(file, old[file.path])
+    ]
+
+
+def _same_file(one: File, other: File) -> bool:
+    return (one.digest, one.mode) == (other.digest, other.mode)
+
+
+def _changed_installs(wanted: Deployment, before: Deployment) -> list[frozenset[str]]:
+    """A version is in one place only: another build of the very same one cannot be beside it."""
+    old = {install.id: install for install in before.installs}
+    changed = {one.id for one in wanted.installs if one.id in old and one.digest != old[one.id].digest}
+    services = (*wanted.services, *before.services)
+    return [frozenset(service.name for service in services if service.install == name) for name in sorted(changed)]
+
+
+def sharing(desired: Deployment) -> dict[str, frozenset[str]]:
+    """By service, all that it proves healthy together with: those of its set, and those that share a file with it."""
+    bonds = [frozenset(file.services) for file in desired.files if len(file.services) > 1]
+    bonds += [frozenset(one.services) for one in desired.sets]
+    found: dict[str, frozenset[str]] = {}
+    for bond in bonds:
+        joined = bond.union(*(found.get(name, frozenset()) for name in bond))
+        found |= dict.fromkeys(joined, joined)
+    return found
+
+
+# ---------------------------------------------------------------- one commit laid over another
+
+
+def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> Deployment:
+    """`wanted`, with some services and all that is theirs as they were `before`. Their order stays that of `wanted`:
+    only there is it known to have no circle. Replicas that were not there before are not there again."""
+    was = {service.name: service for service in before.services}
+    services = tuple(
+        was[one.name]._replace(after=one.after) if one.name in names else one
+        for one in wanted.services
+        if one.name not in names or one.name in was
+    )
+    kept = tuple(service.install for service in services if service.name not in names)
+    old = tuple(service.install for service in services if service.name in names)
+    return wanted._replace(
+        folders=tuple(sorted({**dict(before.folders), **dict(wanted.folders)}.items())),
+        services=services,
+        files=_files(wanted, before, names),
+        installs=_installs(wanted.installs, kept, before.installs, old),
+        notes=tuple(
+            sorted(
+                (
+                    *(one for one in wanted.notes if one.name not in names),
+                    *(one for one in before.notes if one.name in names),
+                )
+            )
+        ),
+        watches=(
+            *(one for one in wanted.watches if one.service not in names),
+            *(one for one in before.watches if one.service in names),
+        ),
+        verifies=(
+            *(one for one in wanted.verifies if one.service not in names),
+            *(one for one in before.verifies if one.service in names),
+        ),
+        drains=(
+            *(one for one in wanted.drains if one.service not in names),
+            *(one for one in before.drains if one.service in names),
+        ),
+    )
+
+
+def _files(wanted: Deployment, before: Deployment, names: frozenset[str]) -> tuple[File, ...]:
+    """Those of the other services, and those of these as they were. What nobody reads is git's as it is now."""
+    found = {file.path: kept for file in wanted.files if (kept := _without(file, names)) is not None}
+    for file in before.files:
+        users = names.intersection(file.services)
+        if users:
+            others = found[file.path].services if file.path in found else ()
+            found[file.path] = file._replace(services=tuple(sorted({*others, *users})))
+    return tuple(found[path] for path in sorted(found))
+
+
+def _without(file: File, names: frozenset[str]) -> File | None:
+    """A file without some of its readers; None where nobody else reads it."""
+    left = tuple(name for name in file.services if name not in names)
+    return file._replace(services=left) if left or not file.services else None
+
+
+def _installs(
+    now: Sequence[Install], kept: Sequence[str], before: Sequence[Install], old: Sequence[str]
+) -> tuple[Install, ...]:
+    """Both commits may have one and the same; where it was built otherwise, all that run it go back."""
+    found = {one.id: one for one in now if one.id in kept} | {one.id: one for one in before if one.id in old}
+    return tuple(sorted(found.values()))
+
+
+def overlay_compiled(wanted: Compiled, before: Compiled, names: frozenset[str]) -> Compiled:
+    """The same, with the contents of files and the effective values."""
+    deployment = overlay(wanted.deployment, before.deployment, names)
+    theirs = {file.path for file in before.deployment.files if names.intersection(file.services)}
+    contents = {
+        file.path: (before if file.path in theirs else wanted).contents[file.path] for file in deployment.files
+    }
+    fields = {name: (before if name in names else wanted).fields.get(name, {}) for name in wanted.fields}
+    return Compiled(deployment, contents, fields)
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def told(wanted: Deployment, held: Held, state: State, now: float) -> dict[str, Rollout]:
+    """Where each service stands that is to prove healthy, and those that went back beside one of them."""
+    spec_of = specs(wanted, now)
+    failed = failing(state, spec_of)
+    found = {name: _told(name, spec, state.get(name, Record()), failed, held) for name, spec in spec_of.items()}
+    runs = {service.name: service.version for service in held.deployment.services}
+    versions = {service.name: service.version for service in wanted.services}
+    for unit in held.overlays:
+        first = next(name for name in sorted(unit.names) if name in failed)
+        for name in sorted(unit.names):
+            why = failed.get(name, failed[first])
+            beside = "" if name in failed else first
+            found[name] = Rollout(
+                Stage.ROLLED_BACK, versions[name], runs.get(name, ""), why.commit, why.since, why.why, beside=beside
+            )
+    return found
+
+
+def _told(name: str, spec: Spec, record: Record, failed: Mapping[str, Spec], held: Held) -> Rollout:
+    if name in failed:
+        why = failed[name]
+        stuck = held.stuck.get(name, "")
+        return Rollout(Stage.FAILED, spec.version, "", why.commit, why.since, why.why, stuck)
+    stage = Stage.APPLIED if _is(record.proved, spec) else Stage.PROGRESSING
+    return Rollout(stage, spec.version, spec.version if stage is Stage.APPLIED else "")
