@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +26,9 @@ from reconciler.source import SourceError
 if TYPE_CHECKING:
     from reconciler.agent.health import Health
     from reconciler.agent.rollouts import Rollouts
+
+
+Proves = Callable[[Sequence[Step]], Mapping[str, StepResult]]
 
 
 class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
@@ -183,7 +186,9 @@ class Enforcer:
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
-            executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
+            proves = self._prover(planned, observation)
+            backends, stop = observation.backends, self.asked_to_stop
+            executor = Executor(plan, compiled, backends, self.observer, stop, proves=proves)
             results = executor.run()
             self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}
@@ -192,6 +197,15 @@ class Enforcer:
             except OSError as error:  # what was noted before still holds: the next pass notes the rest
                 return results, _said(error, self.store.folder)
             return results, ""
+
+    def _prover(self, planned: DeploymentReport, observation: Observation) -> Proves:
+        """What tells whether replicas are healthy for which others wait."""
+        if not observation.desired.sets:
+            return lambda _steps: {}
+        from reconciler.agent.proving import Prover
+
+        health = self._health(observation) if observation.desired.watches else None
+        return Prover(planned, observation.backends, health)
 
     def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
         if not (desired.services or desired.others or new.services or new.files or new.managers):

@@ -95,7 +95,7 @@ class Health:
             begun = [one for one in now if not _is_same(one, before[one.watch.service])]
             found, _ = self._ask(begun, ())
             over = time.monotonic() - began
-            verdicts |= {s.watch.service: _in_time(s.watch, found[s.watch.service], over) for s in begun}
+            verdicts |= {s.watch.service: in_time(s.watch, found[s.watch.service], over) for s in begun}
             on_the_way = any(verdicts[subject.watch.service].word.is_on_its_way for subject in begun)
             if not on_the_way or asked_to_stop():
                 # what was to be started and was not is told by its step, which may have been put off
@@ -104,6 +104,12 @@ class Health:
                 return report._replace(health={name: verdicts[name] for name in verdicts if name not in untold})
             waits()
             time.sleep(_PAUSE)
+
+    def now(self, report: DeploymentReport, names: frozenset[str]) -> dict[str, Verdict]:
+        """How some services are by now, of those that are watched."""
+        changes = {change.service: change for change in report.plan.diff.changes}
+        subjects = [_subject(w, changes[w.service], report) for w in self.desired.watches if w.service in names]
+        return self._ask(list(self._now({one.watch.service: one for one in subjects}, changes)), ())[0]
 
     def _now(self, before: Mapping[str, _Subject], changes: Mapping[str, Change]) -> Iterator[_Subject]:
         """All watched services as their launchers know them by now."""
@@ -242,7 +248,7 @@ def _is_same(one: _Subject, other: _Subject) -> bool:
     )
 
 
-def _in_time(watch: Watch, verdict: Verdict, seconds: float) -> Verdict:
+def in_time(watch: Watch, verdict: Verdict, seconds: float) -> Verdict:
     """What goes on becoming healthy for longer than it may is not. `seconds`: since the wait began."""
     limit = watch.start_period + watch.settle + max(probe.seconds for probe in watch.probes) + _PAUSE
     if verdict.word.is_on_its_way and seconds > limit:

@@ -34,7 +34,7 @@ class SavedPlan(NamedTuple):
 
 def fingerprint(plan: Plan) -> str:
     """Identity of a plan and of all that it was made from: commit, steps, processes, files."""
-    steps = [[step.id, step.needs, step.before, _pid(step.running), step.act.value] for step in plan.steps]
+    steps = [[s.id, (*s.needs, *s.gates), s.before, _pid(s.running), s.act.value] for s in plan.steps]
     changes = [[c.service, c.kind.value, c.reasons, c.state.value, _pid(c.running)] for c in plan.diff.changes]
     return digest_of([plan.site, plan.environment, plan.commit, steps, changes, plan.diff.gaps, plan.diff.waiting])
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from reconciler.core.change import Act, UnitName
 from reconciler.core.model import Service, State, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
-from reconciler.core.plan import Step
+from reconciler.core.plan import Action, Step
 from reconciler.launchers.base import Backend, BackendError, Log, Outcome
 
 # Seconds that a unit may take beyond what it declares before its step counts as failed. A launcher
@@ -25,6 +25,7 @@ START_PATIENCE = 20.0
 STOP_PATIENCE = 8.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1  # seconds between two looks
+_PROVING = 1.0  # seconds between two questions to what has to prove healthy
 
 
 class Clock(Protocol):
@@ -45,6 +46,7 @@ class Stage(Enum):
     STOPPING = "stopping"
     WAITS_TO_START = "waits to start"
     STARTING = "starting"
+    PROVING = "proving"  # it runs, and others wait until it is healthy
     OVER = "over"
 
 
@@ -68,6 +70,22 @@ class _Job:
     def failed(self) -> bool:
         return self.result is not None and self.result.status in (Status.FAILED, Status.BLOCKED)
 
+    @property
+    def looks(self) -> bool:
+        """It only looks whether a service is healthy."""
+        return self.step.action is Action.CHECK
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """What is to be there after it is not. A replica whose turn did not come goes on as it was."""
+        untouched = self.step.gates and self.step.act.stops and self.result and self.result.status is Status.BLOCKED
+        return self.failed and not untouched
+
+
+def _all_healthy(steps: Sequence[Step]) -> Mapping[str, StepResult]:
+    """Where nobody knows how to ask: what runs is healthy."""
+    return {step.id: StepResult(step.id, Status.DONE) for step in steps}
+
 
 class Convoy:
     """Drives the steps that stop and start units to their ends."""
@@ -87,6 +105,7 @@ class Convoy:
         wrong: Callable[[Service, Unit], str] = lambda _service, _unit: "",
         last_words: Callable[[str, Log], str] = lambda _service, _log: "",
         refused: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
+        proves: Callable[[Sequence[Step]], Mapping[str, StepResult]] = _all_healthy,
     ) -> None:
         self.clock = clock or SystemClock()
         self.backends = backends
@@ -95,6 +114,8 @@ class Convoy:
         self.told = told
         self.begins = begins
         self.waits = waits
+        self.proves = proves  # by step, of those whose services are healthy by now, or will not be
+        self.next_proof = 0.0
         self.refused = refused  # by step, those that no longer stand on the ground that they were planned on
         self.last_words = last_words  # what a service that did not start has written, of its name and log
         self.wrong = wrong  # what stands against a unit that is up being the one that was to be started
@@ -110,6 +131,7 @@ class Convoy:
             moved = self._send(open_jobs)
             began = self.clock.now()
             moved |= self._look(open_jobs)
+            moved |= self._prove(open_jobs)
             pause = _FIRST_PAUSE if moved else min(pause * 2, _LONGEST_PAUSE)
             if not moved:
                 self.waits()
@@ -123,6 +145,10 @@ class Convoy:
         held_up = [job for job in jobs if self._settle_unmet(job)]
         stops = [job for job in jobs if job.stage is Stage.WAITS_TO_STOP and self._may_stop(job)]
         starts = [job for job in jobs if job.stage is Stage.WAITS_TO_START and self._may_start(job)]
+        looks, starts = [job for job in starts if job.looks], [job for job in starts if not job.looks]
+        for job in looks:
+            self.begins(job.step)
+            job.stage = Stage.PROVING
         held_up += self._refuse([job for job in (*stops, *starts) if self._not_begun(job)])
         stops = [job for job in stops if job.stage is not Stage.OVER]
         self._request(stops, lambda backend, names: backend.stop(names), Stage.STOPPING)
@@ -134,7 +160,7 @@ class Convoy:
                 self._end(job, Status.DONE)
         starts = [job for job in starts if job.stage is Stage.WAITS_TO_START]
         self._request(starts, lambda backend, names: backend.start(names), Stage.STARTING)
-        return bool(held_up or stops or starts)
+        return bool(held_up or stops or starts or looks)
 
     def _refuse(self, beginning: Sequence[_Job]) -> list[_Job]:
         """What has changed since the plan was made is looked at just before each step, however long it had to wait."""
@@ -162,7 +188,7 @@ class Convoy:
         return job.stage is Stage.WAITS_TO_STOP or not job.step.act.stops
 
     def _unmet(self, job: _Job) -> str:
-        for need in job.step.needs:
+        for need in (*job.step.needs, *job.step.gates):
             result = self.earlier.get(need) or (self.jobs[need].result if need in self.jobs else None)
             if result is not None and result.status in (Status.FAILED, Status.BLOCKED):
                 return f"{need} {result.status.value}"
@@ -175,13 +201,15 @@ class Convoy:
         """Its start failed here, or was held up before it came here."""
         job = self.starts.get(service)
         earlier = (self.earlier.get(f"{verb}:{service}") for verb in ("start", "restart"))
-        return (job is not None and job.failed) or any(result and not result.is_so for result in earlier)
+        return (job is not None and job.came_to_nothing) or any(result and not result.is_so for result in earlier)
 
     def _needs_over(self, job: _Job) -> bool:
-        return all(self.jobs[need].stage is Stage.OVER for need in job.step.needs if need in self.jobs)
+        needs = (*job.step.needs, *job.step.gates)
+        return all(self.jobs[need].stage is Stage.OVER for need in needs if need in self.jobs)
 
     def _may_stop(self, job: _Job) -> bool:
-        return all(
+        through = all(self.jobs[gate].stage is Stage.OVER for gate in job.step.gates if gate in self.jobs)
+        return through and all(
             other.stage is not Stage.WAITS_TO_STOP and other.stage is not Stage.STOPPING for other in self._before(job)
         )
 
@@ -200,7 +228,7 @@ class Convoy:
         found: dict[str, list[str]] = {}
         for job in stopping.values():
             for name in job.service.after if job.service else ():
-                if name in stopping:
+                if name in stopping and stopping[name].step.id not in job.step.gates:
                     found.setdefault(stopping[name].step.id, []).append(job.step.id)
         return {step: tuple(others) for step, others in found.items()}
 
@@ -252,6 +280,22 @@ class Convoy:
             for job, unit in starting:
                 moved |= self._started(job, unit)
         return moved
+
+    def _prove(self, jobs: Sequence[_Job]) -> bool:
+        """Ask those that others wait for, now and then: to be asked costs them something too."""
+        proving = [job for job in jobs if job.stage is Stage.PROVING]
+        if proving and self.asked_to_stop():
+            for job in proving:
+                self._end(job, Status.SKIPPED, ASKED_TO_STOP)
+            return True
+        if not proving or self.clock.now() < self.next_proof:
+            return False
+        results = self.proves([job.step for job in proving])
+        self.next_proof = self.clock.now() + _PROVING
+        for job in proving:
+            if result := results.get(job.step.id):
+                self._end(job, result.status, result.message, result.hint)
+        return bool(results)
 
     def _unseen(self, jobs: Sequence[_Job], error: str) -> bool:
         """One question that was not answered leaves units on their way; they fail when their time is over."""

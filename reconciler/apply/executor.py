@@ -61,7 +61,11 @@ class Executor:
         backends: Mapping[str, Backend],
         watcher: Watcher,
         asked_to_stop: Callable[[], bool],
+        *,
+        proves: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
     ) -> None:
+        """`proves`: of steps that look at replicas, what became of those that are decided by now."""
+        self.proves = proves
         self.plan = plan
         self.desired = compiled.deployment
         self.contents = compiled.contents
@@ -263,6 +267,7 @@ class Executor:
             wrong=self._wrong,
             refused=self._refused,
             last_words=self._last_words,
+            proves=self.proves,
         )
         convoy.drive()
         for service, unit in convoy.up.items():

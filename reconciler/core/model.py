@@ -194,6 +194,7 @@ class ReplicaSet(NamedTuple):
     services: tuple[str, ...]  # NAME-1, NAME-2 and so on, in that order
     canary: bool  # one is changed first, and has to prove healthy before the others
     max_unavailable: int  # so many of them at once
+    proved: bool = False  # what they are to run has been healthy before: it is gone back to
 
 
 class Manager(NamedTuple):

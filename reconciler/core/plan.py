@@ -67,6 +67,8 @@ class Step(NamedTuple):
     running: Running | None = None
     launcher: str = ""
     restarts: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()  # ids, of the same convoy: nothing of the step begins, a stop neither, before these
+    batch: int = 0  # of replicas that are changed one after the other
 
 
 class Plan(NamedTuple):
@@ -95,13 +97,18 @@ class Plan(NamedTuple):
 def make_plan(desired: Deployment, diff: Diff) -> Plan:
     """The steps for a diff; the same diff always gives the same steps."""
     planner = _Planner(desired, diff)
-    steps = sorted(planner.steps(), key=_order)
+    made = list(planner.steps())
+    if desired.sets:
+        from reconciler.core.batches import in_batches
+
+        made = in_batches(desired, diff, made)
+    steps = sorted(made, key=_order)
     return Plan(desired.site, desired.environment, desired.commit, diff, tuple(steps))
 
 
-def _order(step: Step) -> tuple[int, int, str]:
+def _order(step: Step) -> tuple[int, int, int, str]:
     wave = -step.wave if step.phase is Phase.STOP else step.wave
-    return (step.phase.value, wave, step.id)
+    return (step.phase.value, wave, step.batch, step.id)
 
 
 def _daemon_step(action: Action, launcher: str) -> str:

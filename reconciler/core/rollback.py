@@ -344,6 +344,9 @@ def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> De
             *(one for one in wanted.verifies if one.service not in names),
             *(one for one in before.verifies if one.service in names),
         ),
+        sets=tuple(
+            one._replace(canary=False, proved=True) if names.intersection(one.services) else one for one in wanted.sets
+        ),
         drains=(
             *(one for one in wanted.drains if one.service not in names),
             *(one for one in before.drains if one.service in names),

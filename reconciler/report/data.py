@@ -102,7 +102,7 @@ def _step(step: Step, result: StepResult | None) -> dict[str, Any]:
         "action": step.action.value,
         "service": step.service or None,
         "target": step.target,
-        "needs": list(step.needs),
+        "needs": [*step.needs, *step.gates],
         "restarts": list(step.restarts),
     }
     if result is not None:

@@ -1,0 +1,109 @@
+"""Replicas of one service are changed in batches, so that the others serve meanwhile. Pure.
+
+Each batch begins, stops of the old among it, once the one before it is healthy: a step of the plan looks at that, and
+where it fails the rest stays as it is. What comes `after` the replicas and restarts too does so when all of them are
+through. Nothing else of a plan changes, and without replicas nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler.core.change import Act, Change, Diff, Kind
+from reconciler.core.model import Deployment, ReplicaSet, State
+from reconciler.core.plan import Action, Phase, Step
+
+
+class _Batches(NamedTuple):
+    """How one set is changed."""
+
+    kept: tuple[str, ...]  # run what git wants already, and are to be healthy before any other is changed
+    batches: tuple[tuple[str, ...], ...]
+    begun: tuple[str, ...]  # serve nobody yet, and begin once the first batch is healthy
+
+    def gates(self, number: int) -> tuple[str, ...]:
+        """What a batch waits for."""
+        return tuple(map(check_of, self.batches[number - 1] if number else self.kept))
+
+
+def check_of(service: str) -> str:
+    """The id of the step that looks whether a service is healthy; a name has no colon."""
+    return f"check:{service}:healthy"
+
+
+def in_batches(desired: Deployment, diff: Diff, steps: Sequence[Step]) -> list[Step]:
+    """The steps of a plan, with those that look at replicas, and with what each of them waits for."""
+    changes = {change.service: change for change in diff.changes}
+    found = {one.name: batches for one in desired.sets if (batches := _batches(one, desired, changes)) is not None}
+    made = list(steps)
+    for batches in found.values():
+        made = [*_gated(made, batches), *_checks(made, batches, changes)]
+    return _followed(desired, made, found)
+
+
+def _batches(one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change]) -> _Batches | None:
+    """None where there is nothing to do one after the other."""
+    own = [changes[name] for name in one.services if name in changes]
+    pending = [change for change in own if change.act.starts and (change.act.stops or change.replaces)]
+    if not pending or _goes_down_anyway(one, desired, changes):
+        return None
+    pending.sort(key=lambda change: change.state.alive)  # what is down already serves nobody
+    names, most = [change.service for change in pending], one.max_unavailable
+    first = 1 if one.canary else most
+    batches = [names[:first], *(names[at : at + most] for at in range(first, len(names), most))]
+    other = any(change.kind is Kind.UPDATE for change in pending) and not one.proved
+    kept = [change.service for change in own if other and change.act is Act.NONE and change.state is State.RUNNING]
+    begun = [change.service for change in own if one.canary and change.act.starts and change not in pending]
+    if len(batches) == 1 and not kept and not begun:
+        return None
+    return _Batches(tuple(kept), tuple(map(tuple, batches)), tuple(begun))
+
+
+def _goes_down_anyway(one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change]) -> bool:
+    """What they come after is stopped, and they before it, all of them."""
+    before = {name for service in desired.services if service.name in one.services for name in service.after}
+    return any(changes[name].act.stops for name in before if name in changes)
+
+
+def _gated(steps: Sequence[Step], batches: _Batches) -> Iterator[Step]:
+    number = {name: at for at, names in enumerate(batches.batches) for name in names}
+    for step in steps:
+        if step.phase not in (Phase.STOP, Phase.START):
+            yield step
+        elif step.service in number:
+            at = number[step.service]
+            yield step._replace(gates=(*step.gates, *batches.gates(at)), batch=2 * at + 1)
+        elif step.service in batches.begun:
+            yield step._replace(gates=(*step.gates, *map(check_of, batches.batches[0])), batch=3)
+        else:
+            yield step
+
+
+def _checks(steps: Sequence[Step], batches: _Batches, changes: Mapping[str, Change]) -> Iterator[Step]:
+    """A look at each batch but the last, which nothing waits for."""
+    begins = {step.service: step for step in steps if step.phase is Phase.START and step.act.starts}
+    for name in batches.kept:
+        yield _check(changes[name], (), 0, 0)
+    looked_at = batches.batches[:-1] if not batches.begun else batches.batches[: max(len(batches.batches) - 1, 1)]
+    for at, names in enumerate(looked_at):
+        for name in names:
+            yield _check(changes[name], (begins[name].id,), begins[name].wave, 2 * at + 2)
+
+
+def _check(change: Change, needs: tuple[str, ...], wave: int, batch: int) -> Step:
+    step = Step(check_of(change.service), Action.CHECK, change.service, "healthy", Phase.START, wave=wave, needs=needs)
+    return step._replace(unit=change.unit, launcher=change.unit.launcher, batch=batch)
+
+
+def _followed(desired: Deployment, steps: Sequence[Step], found: Mapping[str, _Batches]) -> list[Step]:
+    """What comes after replicas, and restarts too, is left as it is until all of them are through."""
+    batched = {name for batches in found.values() for names in batches.batches for name in names}
+    begins = {step.service: step.id for step in steps if step.service in batched and step.act.starts}
+    after = {service.name: service.after for service in desired.services}
+    return [
+        step._replace(gates=(*step.gates, *(begins[name] for name in after[step.service] if name in begins)))
+        if step.act.starts and step.service in after
+        else step
+        for step in steps
+    ]
