@@ -177,6 +177,7 @@ class Enforcer:
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
         """What became of each step, and what went wrong apart from them."""
         from reconciler.apply.executor import Executor
+        from reconciler.core.drains import drains
 
         desired, plan = observation.desired, planned.plan
         compiled = self._full(desired)
@@ -188,7 +189,8 @@ class Enforcer:
             self.observer.deployment(plan, self.run)
             proves = self._prover(planned, observation)
             backends, stop = observation.backends, self.asked_to_stop
-            executor = Executor(plan, compiled, backends, self.observer, stop, proves=proves)
+            draining = drains(desired, observation.inventory)
+            executor = Executor(plan, compiled, backends, self.observer, stop, proves=proves, drains=draining)
             results = executor.run()
             self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}

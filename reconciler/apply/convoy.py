@@ -8,12 +8,12 @@ and is stopped before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import Enum
 from time import monotonic, sleep
 from typing import Protocol
 
-from reconciler.core.change import Act, UnitName
+from reconciler.core.change import Act, Running, UnitName
 from reconciler.core.model import Service, State, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Action, Step
@@ -43,11 +43,17 @@ class SystemClock:
 
 class Stage(Enum):
     WAITS_TO_STOP = "waits to stop"
+    DRAINING = "draining"
     STOPPING = "stopping"
     WAITS_TO_START = "waits to start"
     STARTING = "starting"
     PROVING = "proving"  # it runs, and others wait until it is healthy
     OVER = "over"
+
+    @property
+    def before_down(self) -> bool:
+        """What is to be stopped is not down yet."""
+        return self in (Stage.WAITS_TO_STOP, Stage.DRAINING, Stage.STOPPING)
 
 
 class _Job:
@@ -59,6 +65,8 @@ class _Job:
         self.unit: UnitName = step.unit or UnitName("", step.target)
         self.stage = Stage.WAITS_TO_STOP if step.act.stops else Stage.WAITS_TO_START
         self.began = now
+        self.drained = False
+        self.note = ""  # what went wrong on the way, and keeps nothing from going on
         self.deadline = 0.0
         self.result: StepResult | None = None
 
@@ -87,6 +95,20 @@ def _all_healthy(steps: Sequence[Step]) -> Mapping[str, StepResult]:
     return {step.id: StepResult(step.id, Status.DONE) for step in steps}
 
 
+def _nothing_left(steps: Sequence[Step]) -> Container[str]:
+    return {step.id for step in steps}
+
+
+class Drainer(Protocol):
+    """Runs what is waited for before a service is stopped."""
+
+    def begin(self, service: str, running: Running | None) -> bool:
+        """Whether there is something to wait for. Raises `OSError`."""
+
+    def ended(self, service: str) -> str | None:
+        """None while it goes on; then what went wrong, or nothing."""
+
+
 class Convoy:
     """Drives the steps that stop and start units to their ends."""
 
@@ -106,6 +128,8 @@ class Convoy:
         last_words: Callable[[str, Log], str] = lambda _service, _log: "",
         refused: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
         proves: Callable[[Sequence[Step]], Mapping[str, StepResult]] = _all_healthy,
+        drains: Drainer | None = None,
+        leaves_nothing: Callable[[Sequence[Step]], Container[str]] = _nothing_left,
     ) -> None:
         self.clock = clock or SystemClock()
         self.backends = backends
@@ -114,6 +138,8 @@ class Convoy:
         self.told = told
         self.begins = begins
         self.waits = waits
+        self.drains = drains
+        self.leaves_nothing = leaves_nothing  # ids of those steps of stopped units of which nothing runs any more
         self.proves = proves  # by step, of those whose services are healthy by now, or will not be
         self.next_proof = 0.0
         self.refused = refused  # by step, those that no longer stand on the ground that they were planned on
@@ -131,7 +157,7 @@ class Convoy:
             moved = self._send(open_jobs)
             began = self.clock.now()
             moved |= self._look(open_jobs)
-            moved |= self._prove(open_jobs)
+            moved |= self._prove(open_jobs) | self._drained(open_jobs)
             pause = _FIRST_PAUSE if moved else min(pause * 2, _LONGEST_PAUSE)
             if not moved:
                 self.waits()
@@ -151,6 +177,8 @@ class Convoy:
             job.stage = Stage.PROVING
         held_up += self._refuse([job for job in (*stops, *starts) if self._not_begun(job)])
         stops = [job for job in stops if job.stage is not Stage.OVER]
+        draining = [job for job in stops if self._drains(job)]
+        stops = [job for job in stops if job not in draining]
         self._request(stops, lambda backend, names: backend.stop(names), Stage.STOPPING)
         starts = [job for job in starts if job.stage is not Stage.OVER]
         taken_up = [job for job in starts if job.step.act.loads]
@@ -160,7 +188,30 @@ class Convoy:
                 self._end(job, Status.DONE)
         starts = [job for job in starts if job.stage is Stage.WAITS_TO_START]
         self._request(starts, lambda backend, names: backend.start(names), Stage.STARTING)
-        return bool(held_up or stops or starts or looks)
+        return bool(held_up or draining or stops or starts or looks)
+
+    def _drains(self, job: _Job) -> bool:
+        """Whether its drain has begun now. A start that follows in the same step needs none."""
+        if self.drains is None or job.drained or not job.step.act.stops:
+            return False
+        try:
+            begun = self.drains.begin(job.step.service, job.step.running)
+        except OSError as error:
+            job.note = f"its drain could not be started: {error.strerror or error}"
+            return False
+        if begun:
+            self.begins(job.step)
+            job.stage = Stage.DRAINING
+        return begun
+
+    def _drained(self, jobs: Sequence[_Job]) -> bool:
+        """Whether any drain is over by now."""
+        over = False
+        for job in jobs:
+            told = self.drains.ended(job.step.service) if self.drains and job.stage is Stage.DRAINING else None
+            if told is not None:
+                job.stage, job.drained, job.note, over = Stage.WAITS_TO_STOP, True, told, True
+        return over
 
     def _refuse(self, beginning: Sequence[_Job]) -> list[_Job]:
         """What has changed since the plan was made is looked at just before each step, however long it had to wait."""
@@ -185,7 +236,7 @@ class Convoy:
         return False
 
     def _not_begun(self, job: _Job) -> bool:
-        return job.stage is Stage.WAITS_TO_STOP or not job.step.act.stops
+        return (job.stage is Stage.WAITS_TO_STOP and not job.drained) or not job.step.act.stops
 
     def _unmet(self, job: _Job) -> str:
         for need in (*job.step.needs, *job.step.gates):
@@ -209,9 +260,7 @@ class Convoy:
 
     def _may_stop(self, job: _Job) -> bool:
         through = all(self.jobs[gate].stage is Stage.OVER for gate in job.step.gates if gate in self.jobs)
-        return through and all(
-            other.stage is not Stage.WAITS_TO_STOP and other.stage is not Stage.STOPPING for other in self._before(job)
-        )
+        return through and not any(other.stage.before_down for other in self._before(job))
 
     def _before(self, job: _Job) -> Iterable[_Job]:
         return (self.jobs[name] for name in self.stops_before.get(job.step.id, ()))
@@ -307,6 +356,8 @@ class Convoy:
     def _stopped(self, launcher: str, seen: Sequence[tuple[_Job, Unit]]) -> bool:
         """What is down goes on; all that its launcher is to forget is forgotten with one request."""
         arrived = [(job, unit) for job, unit in seen if self._has_stopped(job, unit)]
+        clear = self.leaves_nothing([job.step for job, _ in arrived]) if arrived else ()
+        arrived = [(job, unit) for job, unit in arrived if job.step.id in clear]
         # Also what is not there any more: of that, something may be left that starts it with the host.
         going = [job.unit.name for job, _ in arrived if job.step.act in (Act.REMOVE, Act.RECREATE)]
         errors = self._errors(launcher, going, lambda backend, names: backend.remove(names)) if going else {}
@@ -342,7 +393,7 @@ class Convoy:
         self._end(job, Status.FAILED, f"{said}\n{words}" if words else said, f"see {log}" if str(log) else "")
 
     def _end(self, job: _Job, status: Status, message: str = "", hint: str = "") -> None:
-        job.end(status, self.clock.now(), message, hint)
+        job.end(status, self.clock.now(), "\n".join(filter(None, (message, job.note))), hint)
         if job.result is not None:
             self.told(job.result)
 

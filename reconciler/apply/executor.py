@@ -11,17 +11,19 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from reconciler.apply.convoy import Convoy
+from reconciler.apply.drains import Drains
 from reconciler.apply.ground import Finding, Ground, absent, check_ground
 from reconciler.apply.preflight import Asked, check_places, find_program
 from reconciler.core.change import Running
-from reconciler.core.model import Compiled, File, Install, Process, Role, Service, Unit
+from reconciler.core.model import ELSEWHERE, Compiled, Drain, File, Install, Process, Role, Service, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.host import files, proc
+from reconciler.host.leftovers import Leftovers
 from reconciler.host.run import CommandFailed
 from reconciler.install import method
 from reconciler.install.base import BuildStopped, InstallError
-from reconciler.launchers.base import Backend, BackendError, Log, NotYet
+from reconciler.launchers.base import Backend, BackendError, DaemonControl, Log, NotYet
 
 _LAST_BYTES, _LAST_LINES = 2048, 4  # of the log of a service that did not start
 
@@ -63,9 +65,12 @@ class Executor:
         asked_to_stop: Callable[[], bool],
         *,
         proves: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
+        drains: Mapping[str, Drain] | None = None,
     ) -> None:
         """`proves`: of steps that look at replicas, what became of those that are decided by now."""
         self.proves = proves
+        self.drains = Drains(drains or {}, compiled.deployment.root)
+        self.leftovers = Leftovers(compiled.deployment.id)
         self.plan = plan
         self.desired = compiled.deployment
         self.contents = compiled.contents
@@ -170,10 +175,26 @@ class Executor:
         if step.running is None:
             daemon.start_daemon(progress)
         elif step.action is Action.RESTART:
-            daemon.restart_daemon(step.running.pid, self._longest_stop(), progress)
+            return self._restart_daemon(step, daemon, step.running, progress)
         else:
             daemon.renew_daemon(progress)
         return DONE
+
+    def _restart_daemon(
+        self, step: Step, daemon: DaemonControl, running: Running, progress: Callable[[str], None]
+    ) -> Ending:
+        """All that it runs is stopped with it, and as carefully as one by one."""
+        changes = (change for change in self.plan.diff.changes if change.unit.launcher == step.launcher)
+        mains = {change.service: change.running for change in changes if change.running is not None}
+        notes = self.drains.all(mains)
+        daemon.restart_daemon(running.pid, self._longest_stop(), progress)
+        self.leftovers.wait({main.pid for main in mains.values() if main.pid < ELSEWHERE})
+        return Ending(Status.DONE, "\n".join(notes))
+
+    def _leaves_nothing(self, steps: Sequence[Step]) -> set[str]:
+        mains = {step.running.pid for step in steps if step.running is not None and step.running.pid < ELSEWHERE}
+        gone = self.leftovers.gone(mains) if mains else set()
+        return {step.id for step in steps if step.running is None or step.running.pid not in mains - gone}
 
     def _longest_stop(self) -> float:
         return max((service.stop_seconds for service in self.services.values()), default=10.0)
@@ -195,7 +216,9 @@ class Executor:
             if unit is not None and unit.pid == running.pid:
                 return Ending(Status.SKIPPED, f"{step.launcher} keeps it by now")
         service = self.services.get(step.service)
-        return _stop_process(running, service.stop_seconds if service else 10.0)
+        ending = _stop_process(running, service.stop_seconds if service else 10.0)
+        self.leftovers.wait({running.pid})
+        return ending
 
     def _reload(self, step: Step) -> Ending:
         self.backends[step.launcher].reload()
@@ -268,6 +291,8 @@ class Executor:
             refused=self._refused,
             last_words=self._last_words,
             proves=self.proves,
+            drains=self.drains,
+            leaves_nothing=self._leaves_nothing,
         )
         convoy.drive()
         for service, unit in convoy.up.items():

@@ -39,6 +39,7 @@ _HELD = {
     Hold.PAUSE: ("are paused", ": `reconcile resume` goes on."),
     Hold.QUEUE: ("wait for their launcher", "."),
 }
+_RESULTS = {Status.SKIPPED: "dim", Status.DONE: "yellow"}  # all others are red
 _COLOURS = {
     Kind.CREATE: "green",
     Kind.UPDATE: "yellow",
@@ -307,12 +308,12 @@ def _failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], sty
     found = [(step, results[step.id]) for step in steps if step.id in results and results[step.id].message]
     failed = any(result.status is Status.FAILED for _, result in found)
     for step, result in found:
-        if result.status is Status.DONE or (failed and result.status is Status.BLOCKED):
+        if failed and result.status is Status.BLOCKED:
             continue  # what a failure holds up of the same service goes without saying
         if result.waits and step.service:
             continue  # its launcher says why, once for all
         failed = failed or result.status is Status.BLOCKED
-        colour = "dim" if result.status is Status.SKIPPED else "red"
+        colour = _RESULTS.get(result.status, "red")
         lines = result.message.splitlines()
         yield from style.fold(
             f"      {style.paint(f'{step.action.value} {result.status.value}', colour)}: {lines[0]}", indent="        "

@@ -1,4 +1,4 @@
-"""Rollbacks on real back ends: what fails goes back, is told, is not tried again, and holds up no commit that mends it."""
+"""Rollbacks on real back ends: what fails goes back, is told, and holds up no commit that mends it."""
 
 from __future__ import annotations
 
