@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from reconciler.apply.convoy import STOP_PATIENCE, Convoy
-from reconciler.core.change import Act, UnitName
+from reconciler.core.change import Act, Running, UnitName
 from reconciler.core.model import Service, State
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step
@@ -43,7 +44,7 @@ class Drive:
         phase = Phase.STOP if act is Act.REMOVE else Phase.START
         return Step(identifier, verb, service, service, phase, needs=tuple(needs), act=act, unit=unit)
 
-    def __call__(self, *steps: Step | str) -> dict[str, StepResult]:
+    def __call__(self, *steps: Step | str, **more: Any) -> dict[str, StepResult]:
         made = [self.step(step) if isinstance(step, str) else step for step in steps]
         convoy = Convoy(
             made,
@@ -54,6 +55,7 @@ class Drive:
             asked_to_stop=lambda: self.stop_after is not None and self.stop_after in (*self.began, ""),
             told=lambda result: self.ended.append(result.id),
             begins=lambda step: self.began.append(step.id),
+            **more,
         )
         results = {result.id: result for result in convoy.drive()}
         assert set(results) == {step.id for step in made}
@@ -376,3 +378,92 @@ def test_services_are_looked_up_by_name() -> None:
     results = drive(drive.step("a", Act.REMOVE))
     assert statuses(results) == {"remove:supervisor/a": "failed"}
     assert drive.state("a") is State.STOPPING
+
+
+# ---------------------------------------------------------------- batches, drains, what is left behind
+
+
+def in_turn(drive: Drive) -> list[Step]:
+    """`b` begins when `a` has proved healthy."""
+    look = Step("check:a:healthy", Action.CHECK, "a", "healthy", Phase.START, needs=("restart:a",))
+    look = look._replace(unit=UnitName("supervisor", "a"))
+    return [drive.step("a"), look, drive.step("b")._replace(gates=("check:a:healthy",))]
+
+
+def test_the_next_is_not_even_stopped_before_the_one_before_it_is_healthy() -> None:
+    drive = Drive("a", "b")
+    asked: list[float] = []
+
+    def proves(steps: Sequence[Step]) -> dict[str, StepResult]:
+        asked.append(drive.host.now())
+        assert drive.renewed() == {"a"}
+        return {step.id: StepResult(step.id, Status.DONE) for step in steps if len(asked) > 2}
+
+    results = drive(*in_turn(drive), proves=proves)
+    assert set(statuses(results).values()) == {"done"}
+    assert drive.sent("stop") == [("stop", "a"), ("stop", "b")]
+    assert asked[1] - asked[0] >= 1.0, "it is not asked all the time"
+
+
+def test_the_rest_stays_where_one_is_not_healthy_and_so_does_what_comes_after_it() -> None:
+    drive = Drive("a", "b", Svc("later", after=("a", "b")))
+    failed = {"check:a:healthy": StepResult("check:a:healthy", Status.FAILED, 0.0, "degraded")}
+    later = drive.step("later")._replace(gates=("restart:a", "restart:b"))
+    results = drive(*in_turn(drive), later, proves=lambda _: failed)
+    assert statuses(results) == {
+        "restart:a": "done",
+        "check:a:healthy": "failed",
+        "restart:b": "blocked",
+        "restart:later": "blocked",
+    }
+    assert drive.renewed() == {"a"}
+
+
+def test_a_look_ends_when_the_pass_is_asked_to_stop() -> None:
+    drive = Drive("a", "b")
+    drive.stop_after = "check:a:healthy"
+    results = drive(*in_turn(drive), proves=lambda _: {})
+    assert statuses(results) == {"restart:a": "done", "check:a:healthy": "skipped", "restart:b": "skipped"}
+
+
+class Draining:
+    """Each takes three looks; one of `b` fails."""
+
+    def __init__(self, drive: Drive) -> None:
+        self.drive = drive
+        self.looks: dict[str, int] = {}
+
+    def begin(self, service: str, running: Running | None) -> bool:
+        assert self.drive.sent("stop") == []
+        self.looks[service] = 0
+        return True
+
+    def ended(self, service: str) -> str | None:
+        assert self.drive.state(service) is State.RUNNING
+        self.looks[service] += 1
+        return None if self.looks[service] < 3 else "its drain failed" if service == "b" else ""
+
+
+def test_a_drain_is_waited_for_and_its_failure_told() -> None:
+    drive = Drive("a", "b")
+    draining = Draining(drive)
+    results = drive("a", "b", drains=draining)
+    assert {name: (one.status, one.message) for name, one in results.items()} == {
+        "restart:a": (Status.DONE, ""),
+        "restart:b": (Status.DONE, "its drain failed"),
+    }
+    assert draining.looks == {"a": 3, "b": 3}
+    assert drive.began == ["restart:a", "restart:b"], "once each"
+
+
+def test_nothing_starts_while_something_of_the_old_is_left() -> None:
+    drive = Drive("a")
+    looks: Iterator[set[str]] = iter([set(), set(), {"restart:a"}])
+
+    def left(steps: Sequence[Step]) -> set[str]:
+        assert drive.sent("start") == []
+        assert [step.id for step in steps] == ["restart:a"]
+        return next(looks)
+
+    assert statuses(drive("a", leaves_nothing=left)) == {"restart:a": "done"}
+    assert next(looks, None) is None

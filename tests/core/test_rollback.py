@@ -1,0 +1,219 @@
+"""What is wanted while specifications that failed are held back: what goes back with what, and to which commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from reconciler.core import rollback
+from reconciler.core.model import Compiled, Deployment, File, ReplicaSet, Verdict, Word
+from reconciler.core.rollback import Held, Record, Spec, Stage, State
+from tests.core.generate import after_push, pushes, worlds
+from tests.core.host import Agent
+from tests.core.test_convergence import examples, waiting, wrong
+from tests.core.world import Svc, World, build, world
+
+OLD, NEW = "a" * 40, "c" * 40
+
+
+def compiled(desired: World, commit: str) -> Compiled:
+    """Every service of it is to prove healthy."""
+    made = build(desired)
+    names = dict.fromkeys((service.name for service in made.deployment.services), True)
+    return made._replace(deployment=made.deployment._replace(commit=commit, rollbacks=names))
+
+
+def proved(deployment: Deployment, since: float = 1.0) -> dict[str, Record]:
+    return {name: Record(proved=spec) for name, spec in rollback.specs(deployment, since).items()}
+
+
+def with_failed(state: State, wanted: Deployment, names: Collection[str]) -> State:
+    """As a pass leaves it that has tried these, and seen them fail."""
+    specs = rollback.specs(wanted, 2.0)
+    bad = {name: Verdict(Word.DEGRADED, "bad") for name in names}
+    return rollback.judged(rollback.begun(state, specs, names), specs, bad, {}, 3.0)
+
+
+class Situation(NamedTuple):
+    before: Compiled
+    wanted: Compiled
+    state: State
+
+    @property
+    def held(self) -> Held:
+        commits = {OLD: self.before.deployment}
+        return rollback.hold_back(self.wanted.deployment, self.state, 4.0, commits.get)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    first = draw(worlds())
+    before, wanted = compiled(first, OLD), compiled(after_push(first, draw(pushes)), NEW)
+    names = [service.name for service in wanted.deployment.services]
+    failed = draw(st.lists(st.sampled_from(names), unique=True, max_size=3)) if names else []
+    return Situation(before, wanted, with_failed(proved(before.deployment), wanted.deployment, failed))
+
+
+def files_of(deployment: Deployment, service: str) -> set[File]:
+    return {file._replace(services=()) for file in deployment.files if service in file.services}
+
+
+@examples(400)
+@given(situations())
+def test_what_is_held_back_is_wholly_what_it_was_and_all_else_is_what_git_wants(situation: Situation) -> None:
+    wanted, before, held = situation.wanted.deployment, situation.before.deployment, situation.held
+    failed = rollback.failing(situation.state, rollback.specs(wanted, 0.0)).keys()
+    event(f"held back: {len(held.names)}, stuck: {len(held.stuck)}")
+    assert failed <= held.names | held.stuck.keys()
+    assert not held.names & held.stuck.keys()
+    now = {service.name: service for service in held.deployment.services}
+    assert now.keys() == {service.name for service in wanted.services}
+    for one in wanted.services:
+        source = before if one.name in held.names else wanted
+        (was,) = (service for service in source.services if service.name == one.name)
+        assert now[one.name] == was._replace(after=one.after)
+        assert files_of(held.deployment, one.name) == files_of(source, one.name)
+        installs = {install for install in source.installs if install.id == was.install}
+        assert {install for install in held.deployment.installs if install.id == was.install} == installs
+    paths = [file.path for file in held.deployment.files]
+    assert len(paths) == len(set(paths))
+    assert all(now.keys() >= set(file.services) for file in held.deployment.files)
+    full = situation.wanted
+    for unit in held.overlays:
+        full = rollback.overlay_compiled(full, situation.before, unit.names)
+    assert full.deployment == held.deployment
+    assert set(full.contents) == set(paths)
+
+
+@examples(150)
+@given(situations())
+def test_a_pass_goes_back_and_the_next_one_does_nothing(situation: Situation) -> None:
+    agent = Agent()
+    agent.run(situation.before)
+    agent.run(situation.wanted)
+    full, held = situation.wanted, situation.held
+    for unit in held.overlays:
+        full = rollback.overlay_compiled(full, situation.before, unit.names)
+    left = waiting(agent.run(full))
+    assert sorted(wrong(agent.host, full, left)) == []
+    if not left:
+        assert agent.plan(full).steps == ()
+
+
+# ---------------------------------------------------------------- one by one
+
+
+def test_nothing_failed_changes_nothing() -> None:
+    one = compiled(world("a", "b"), NEW)
+    assert rollback.hold_back(one.deployment, {}, 0.0, lambda _: None) == Held(one.deployment)
+
+
+@pytest.mark.parametrize(
+    ("change", "stuck"),
+    [
+        ({"root": "/elsewhere"}, "it was below /elsewhere then"),
+        ({"commit": "b" * 40}, "cannot be had any more"),
+    ],
+)
+def test_what_cannot_be_gone_back_to(change: dict[str, str], stuck: str) -> None:
+    before = compiled(world("a"), OLD).deployment
+    wanted = compiled(world("a", versions={"app": "2"}), NEW).deployment
+    state = with_failed(proved(before), wanted, ["a"])
+    commits = {str(change.get("commit", OLD)): before._replace(**change)}  # type: ignore[arg-type]
+    held = rollback.hold_back(wanted, state, 4.0, commits.get)
+    assert (held.deployment, held.overlays) == (wanted, ())
+    assert stuck in held.stuck["a"]
+    told = rollback.told(wanted, held, state, 5.0)["a"]
+    assert (told.stage, told.since, told.stuck) == (Stage.FAILED, 3.0, held.stuck["a"])
+
+
+def test_what_is_recompiled_otherwise_is_not_what_was_healthy() -> None:
+    before = compiled(world("a"), OLD).deployment
+    wanted = compiled(world("a", versions={"app": "2"}), NEW).deployment
+    state = with_failed(proved(compiled(world(Svc("a", env="other")), OLD).deployment), wanted, ["a"])
+    held = rollback.hold_back(wanted, state, 4.0, {OLD: before}.get)
+    assert "a is not what was healthy" in held.stuck["a"]
+
+
+def test_a_new_service_that_shares_what_changed_keeps_it_from_going_back() -> None:
+    one, new = Svc("a", files=("site.conf",)), Svc("new", files=("site.conf",))
+    before = compiled(world(one, files={"site.conf": "1"}), OLD).deployment
+    wanted = compiled(world(one, new, files={"site.conf": "2"}), NEW).deployment
+    held = rollback.hold_back(wanted, with_failed(proved(before), wanted, ["a"]), 4.0, {OLD: before}.get)
+    assert "new, which shares what changed, was not there" in held.stuck["a"]
+
+
+def test_those_that_go_back_beside_it_go_to_the_last_commit_at_which_both_were_healthy() -> None:
+    """`b` was bumped since `a` was last healthy anew, and keeps that."""
+    services = (Svc("a", component="plain", files=("site.conf",)), Svc("b", files=("site.conf",)))
+    first = compiled(world(*services, files={"site.conf": "1"}), OLD).deployment
+    middle = compiled(world(*services, files={"site.conf": "1"}, versions={"app": "2"}), "b" * 40).deployment
+    wanted = compiled(world(*services, files={"site.conf": "2"}, versions={"app": "2"}), NEW).deployment
+    state = {**proved(first), "b": proved(middle, 2.0)["b"]}
+    held = rollback.hold_back(wanted, with_failed(state, wanted, ["a"]), 4.0, {OLD: first, "b" * 40: middle}.get)
+    assert held.overlays == (rollback.Overlay("b" * 40, frozenset("ab")),)
+    assert {service.name: service.version for service in held.deployment.services} == {"a": "1", "b": "2"}
+    told = rollback.told(wanted, held, with_failed(state, wanted, ["a"]), 5.0)
+    assert (told["b"].stage, told["b"].beside, told["a"].beside) == (Stage.ROLLED_BACK, "a", "")
+
+
+def test_replicas_go_back_together_and_those_that_are_new_are_not_there_again() -> None:
+    before = compiled(world("a-1", "a-2"), OLD).deployment
+    wanted = compiled(world("a-1", "a-2", "a-3", versions={"app": "2"}), NEW).deployment
+    one = ReplicaSet("a", ("a-1", "a-2", "a-3"), canary=True, max_unavailable=1)
+    wanted = wanted._replace(sets=(one,))
+    held = rollback.hold_back(wanted, with_failed(proved(before), wanted, ["a-1"]), 4.0, {OLD: before}.get)
+    assert [service.name for service in held.deployment.services] == ["a-1", "a-2"]
+    assert held.deployment.sets == (one._replace(canary=False, proved=True),)
+
+
+# ---------------------------------------------------------------- what is remembered
+
+
+def spec(identity: str, commit: str = NEW) -> Spec:
+    return Spec(identity, identity, "l", "1", commit, 1.0)
+
+
+GOOD, BAD, SO_SO = Verdict(Word.HEALTHY), Verdict(Word.DEGRADED, "bad"), Verdict(Word.PROGRESSING)
+UNCLEAR = (Verdict(Word.UNKNOWN), Verdict(Word.MISSING), Verdict(Word.SUSPENDED), SO_SO)
+
+
+def judged(record: Record, verdict: Verdict, wanted: str = "new") -> Record:
+    return rollback.judged({"a": record}, {"a": spec(wanted)}, {"a": verdict}, {}, 9.0)["a"]
+
+
+def test_only_what_was_tried_and_is_degraded_has_failed() -> None:
+    tried = Record(proved=spec("old"), tried=spec("new"))
+    assert judged(tried, BAD) == Record(spec("old"), None, spec("new")._replace(since=9.0, why="bad"))
+    assert judged(tried, GOOD) == Record(proved=spec("new")._replace(since=9.0))
+    assert judged(tried, Verdict(Word.HEALTHY, "1 of 3 in a row")) == tried, "an answer that was bad proves nothing"
+    assert all(judged(tried, verdict) == tried for verdict in UNCLEAR)
+    assert judged(Record(proved=spec("old")), BAD) == Record(proved=spec("old")), "nobody has tried it yet"
+    assert judged(Record(tried=spec("new")), BAD) == Record(tried=spec("new")), "there is nothing to go back to"
+    assert judged(Record(proved=spec("new")), BAD) == Record(proved=spec("new")), "it was healthy before"
+
+
+def test_another_specification_is_tried_and_forgets_what_failed() -> None:
+    failed = Record(proved=spec("old"), failed=spec("new"))
+    assert rollback.failing({"a": failed}, {"a": spec("new")}) == {"a": spec("new")}
+    assert rollback.failing({"a": failed}, {"a": spec("newer")}) == {}
+    assert judged(failed, SO_SO, "newer") == Record(proved=spec("old"))
+    assert judged(failed, GOOD, "old") == Record(proved=spec("old"))
+    begun = rollback.begun({"a": failed}, {"a": spec("newer")}, ["a", "gone"])
+    assert begun == {"a": Record(spec("old"), spec("newer"), spec("new"))}
+    assert rollback.judged({"gone": failed}, {}, {}, {}, 9.0) == {}
+
+
+def test_one_proves_healthy_with_those_that_it_shares_with() -> None:
+    """Else it would go back, with another one, to what it was not yet."""
+    wanted = {name: spec("new") for name in "ab"}
+    state = {name: Record(proved=spec("old"), tried=spec("new")) for name in "ab"}
+    both = {name: frozenset("ab") for name in "ab"}
+    assert rollback.judged(state, wanted, {"a": GOOD, "b": SO_SO}, both, 9.0) == state
+    after = rollback.judged(state, wanted, {"a": GOOD, "b": GOOD}, both, 9.0)
+    assert all(record.proved and record.proved.identity == "new" for record in after.values())
+    assert rollback.judged(state, wanted, {"a": GOOD}, {"a": frozenset("a")}, 9.0)["a"].tried is None
