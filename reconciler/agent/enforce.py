@@ -86,12 +86,15 @@ class Enforcer:
         self.asked_to_stop = asked_to_stop
         self._rollouts: dict[str, Rollouts] = {}  # by environment
 
+    def begin(self) -> None:
+        """Deployments are begun, perhaps anew: an environment may have left the site."""
+        self._rollouts.clear()
+
     def hold_back(self, wanted: Deployment) -> Deployment:
         """What git wants, but for specifications that failed: in their place, what was healthy before."""
         name = wanted.environment
         path, _ = self.store.rollouts_paths(name, wanted.root)
         if not (wanted.watches or wanted.rollbacks or os.path.exists(path)):
-            self._rollouts.pop(name, None)
             return wanted
         from reconciler.agent.rollouts import Rollouts
 

@@ -123,7 +123,7 @@ class Rollouts:
         changes = {change.service: change for change in report.plan.diff.changes}
         for name in self._specs().keys() - self.held.names:
             change = changes.get(name)
-            if change is None or change.kind is Kind.BLOCKED or change.held:
+            if change is None or change.kind is Kind.BLOCKED or change.held or _is_paused(name, report):
                 continue
             verdict = _verdict(change, report, results, observation)
             if verdict is not None:
@@ -176,6 +176,13 @@ def _verdict(
     if result.message.startswith(_DID_NOT_START) and not result.message.startswith(_STILL_STARTING):
         return Verdict(Word.DEGRADED, result.message.partition("\n")[0])
     return None
+
+
+def _is_paused(service: str, report: DeploymentReport) -> bool:
+    """Somebody works on it, or nothing may be done about it: what it does meanwhile is nobody's proof."""
+    shut = report.observed.shut
+    holding = shut.get(service, shut.get(""))
+    return holding is not None and holding.holds_all
 
 
 def _now(change: Change, observation: Observation) -> Unit | None:

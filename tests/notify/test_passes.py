@@ -72,6 +72,22 @@ def test_each_thing_is_told_once(noisy: Noisy) -> None:
     assert noisy.told() == []
 
 
+def test_a_rollback_is_told_as_such(noisy: Noisy) -> None:
+    health = {"exec": {"command": 'test "$GOOD" = 1'}, "start_period": "0s", "settle": "0s"}
+    noisy.services["one"] |= {"health": health, "env": {"GOOD": "1"}}
+    noisy.commit()
+    noisy.once()
+    noisy.told()
+    noisy.services["one"]["env"] = {"GOOD": "0"}
+    noisy.commit()
+    noisy.once(1)
+    (posted,) = noisy.server.taken("/ops")
+    assert posted.body["happenings"] == ["rollback", "change"]
+    assert posted.body["troubles"] == ["one: rolled-back: 2.8.1 failed: exec: exit status 1; 2.8.1 is kept"]
+    noisy.once(1)
+    assert noisy.told() == []
+
+
 def test_an_invalid_commit_is_told_for_the_site(noisy: Noisy) -> None:
     noisy.once()
     noisy.told()

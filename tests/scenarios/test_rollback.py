@@ -245,6 +245,30 @@ def test_killed_at_every_boundary_of_rollout_and_rollback(world: World) -> None:
     world.idle()
 
 
+def test_what_is_paused_is_neither_judged_nor_taken_back(world: World) -> None:
+    """Nor does a window let a rollback through that it would not let a commit through."""
+    good(world, "1.0")
+    world.commit(layer(web=watched(world)))
+    world.once()
+    boundary = 0
+    while running(world) != {"web": "2.0"}:  # begun, and not known to be healthy
+        boundary += 1
+        world.commit(world.versions("2.0"))
+        assert killed_at(world, boundary, 1)[0]
+    world.run("pause", "web", "--for", "1h", "--reason", "a look at it")
+    kept = world.pids()
+    for _ in range(2):
+        assert "rolled-back" not in told(world.once(code=1))
+    assert world.pids() == kept
+    world.run("resume", "web")
+    window = 'policy: {windows: {never: {deny: "* * * * *", for: 1h, zone: UTC}}}\n'
+    world.commit({"desired/environments/dev.yaml": next(iter(layer(web=watched(world)).values())) + window})
+    assert "1.0 waits to take its place" in told(world.once(code=1))
+    assert world.pids() == kept
+    world.once("--ignore-windows", code=1)
+    assert running(world) == {"web": "1.0"}
+
+
 def test_what_is_remembered_is_lost_or_damaged(world: World) -> None:
     """There is a copy; without it too, nothing stops, and what failed is tried once more and then told."""
     good(world, "1.0")

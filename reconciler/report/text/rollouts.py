@@ -20,8 +20,11 @@ def rollout_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
     """What was done in the same pass for what failed in it, and what failed, now or before."""
     if deployment.rollback is not None:
         yield from _done(deployment.rollback, style)
+    waiting = {change.service for change in (deployment.rollback or deployment).plan.blocked}
+    waiting |= {change.service for change in (deployment.rollback or deployment).plan.held}
     for name, told in deployment.rolled_back.items():
-        yield from style.fold(f"  {style.paint(told.stage.value, 'red')}: {name}: {_words(told)}", "      ")
+        kept = "waits to take its place" if name in waiting else "is kept"
+        yield from style.fold(f"  {style.paint(told.stage.value, 'red')}: {name}: {_words(told, kept)}", "      ")
 
 
 def _done(back: DeploymentReport, style: Style) -> Iterator[str]:
@@ -35,12 +38,12 @@ def _done(back: DeploymentReport, style: Style) -> Iterator[str]:
     yield from shared_lines(steps.get("", ()), results, back.desired.root, style)
 
 
-def _words(told: Rollout) -> str:
+def _words(told: Rollout, kept: str) -> str:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(told.since))
     if told.beside:
-        runs = f"{told.runs} is kept" if told.runs else "is not started"
+        runs = f"{told.runs} {kept}" if told.runs else "is not started"
         return f"{runs} with {told.beside}, which failed: they share what changed"
     failed = f"{told.wanted} of {told.commit[:8]} failed at {since}: {told.why}"
     if told.stuck:
         return f"{failed}; it cannot go back: {told.stuck}"
-    return f"{failed}; {told.runs} is kept until a commit changes it"
+    return f"{failed}; {told.runs} {kept} until a commit changes it"
