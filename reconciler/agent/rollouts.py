@@ -17,6 +17,7 @@ from reconciler.core.digest import digest
 from reconciler.core.health import of_state
 from reconciler.core.model import Compiled, Deployment, Unit, Verdict, Word
 from reconciler.core.outcome import Status, StepResult
+from reconciler.core.overlay import overlay_compiled
 from reconciler.core.report import DeploymentReport
 from reconciler.core.rollback import Record, Spec, Stage, State
 from reconciler.launchers.base import BackendError
@@ -50,7 +51,7 @@ class Rollouts:
         """What git wants with its contents, with that laid over it which is held back."""
         for unit in self.held.overlays:
             before = self.workspace.compile(unit.commit).compiled[self.wanted.environment]
-            compiled = rollback.overlay_compiled(compiled, before, unit.names)
+            compiled = overlay_compiled(compiled, before, unit.names)
         return compiled
 
     def told(self, report: DeploymentReport) -> DeploymentReport:

@@ -9,14 +9,14 @@ and is stopped before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from enum import Enum
 from time import monotonic, sleep
 from typing import Protocol
 
-from reconciler.core.change import Act, Running, UnitName
+from reconciler.apply.job import Job, Stage
+from reconciler.core.change import Act, Running
 from reconciler.core.model import Service, State, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
-from reconciler.core.plan import Action, Step
+from reconciler.core.plan import Step
 from reconciler.launchers.base import Backend, BackendError, Log, Outcome
 
 # Seconds that a unit may take beyond what it declares before its step counts as failed. A launcher
@@ -39,55 +39,6 @@ class SystemClock:
 
     now = staticmethod(monotonic)
     sleep = staticmethod(sleep)
-
-
-class Stage(Enum):
-    WAITS_TO_STOP = "waits to stop"
-    DRAINING = "draining"
-    STOPPING = "stopping"
-    WAITS_TO_START = "waits to start"
-    STARTING = "starting"
-    PROVING = "proving"  # it runs, and others wait until it is healthy
-    OVER = "over"
-
-    @property
-    def before_down(self) -> bool:
-        """What is to be stopped is not down yet."""
-        return self in (Stage.WAITS_TO_STOP, Stage.DRAINING, Stage.STOPPING)
-
-
-class _Job:
-    """One step on its way."""
-
-    def __init__(self, step: Step, service: Service | None, now: float) -> None:
-        self.step = step
-        self.service = service
-        self.unit: UnitName = step.unit or UnitName("", step.target)
-        self.stage = Stage.WAITS_TO_STOP if step.act.stops else Stage.WAITS_TO_START
-        self.began = now
-        self.drained = False
-        self.note = ""  # what went wrong on the way, and keeps nothing from going on
-        self.deadline = 0.0
-        self.result: StepResult | None = None
-
-    def end(self, status: Status, now: float, message: str = "", hint: str = "") -> None:
-        self.stage = Stage.OVER
-        self.result = StepResult(self.step.id, status, round(now - self.began, 3), message, hint)
-
-    @property
-    def failed(self) -> bool:
-        return self.result is not None and self.result.status in (Status.FAILED, Status.BLOCKED)
-
-    @property
-    def looks(self) -> bool:
-        """It only looks whether a service is healthy."""
-        return self.step.action is Action.CHECK
-
-    @property
-    def came_to_nothing(self) -> bool:
-        """What is to be there after it is not. A replica whose turn did not come goes on as it was."""
-        untouched = self.step.gates and self.step.act.stops and self.result and self.result.status is Status.BLOCKED
-        return self.failed and not untouched
 
 
 def _all_healthy(steps: Sequence[Step]) -> Mapping[str, StepResult]:
@@ -145,7 +96,7 @@ class Convoy:
         self.refused = refused  # by step, those that no longer stand on the ground that they were planned on
         self.last_words = last_words  # what a service that did not start has written, of its name and log
         self.wrong = wrong  # what stands against a unit that is up being the one that was to be started
-        self.jobs = {step.id: _Job(step, services.get(step.service), self.clock.now()) for step in steps}
+        self.jobs = {step.id: Job(step, services.get(step.service), self.clock.now()) for step in steps}
         self.starts = {job.step.service: job for job in self.jobs.values() if job.step.act.starts}
         self.stops_before = self._stops_before()
         self.up: dict[str, Unit] = {}  # by service, what was started
@@ -167,7 +118,7 @@ class Convoy:
 
     # ------------------------------------------------------------ sending
 
-    def _send(self, jobs: Sequence[_Job]) -> bool:
+    def _send(self, jobs: Sequence[Job]) -> bool:
         held_up = [job for job in jobs if self._settle_unmet(job)]
         stops = [job for job in jobs if job.stage is Stage.WAITS_TO_STOP and self._may_stop(job)]
         starts = [job for job in jobs if job.stage is Stage.WAITS_TO_START and self._may_start(job)]
@@ -190,7 +141,7 @@ class Convoy:
         self._request(starts, lambda backend, names: backend.start(names), Stage.STARTING)
         return bool(held_up or draining or stops or starts or looks)
 
-    def _drains(self, job: _Job) -> bool:
+    def _drains(self, job: Job) -> bool:
         """Whether its drain has begun now. A start that follows in the same step needs none."""
         if self.drains is None or job.drained or not job.step.act.stops:
             return False
@@ -204,7 +155,7 @@ class Convoy:
             job.stage = Stage.DRAINING
         return begun
 
-    def _drained(self, jobs: Sequence[_Job]) -> bool:
+    def _drained(self, jobs: Sequence[Job]) -> bool:
         """Whether any drain is over by now."""
         over = False
         for job in jobs:
@@ -213,7 +164,7 @@ class Convoy:
                 job.stage, job.drained, job.note, over = Stage.WAITS_TO_STOP, True, told, True
         return over
 
-    def _refuse(self, beginning: Sequence[_Job]) -> list[_Job]:
+    def _refuse(self, beginning: Sequence[Job]) -> list[Job]:
         """What has changed since the plan was made is looked at just before each step, however long it had to wait."""
         refused = self.refused([job.step for job in beginning]) if beginning else {}
         ended = [job for job in beginning if job.step.id in refused]
@@ -222,7 +173,7 @@ class Convoy:
             self._end(job, result.status, result.message)
         return ended
 
-    def _settle_unmet(self, job: _Job) -> bool:
+    def _settle_unmet(self, job: Job) -> bool:
         """End a job that can no longer go on: something that it needs failed, or the pass was asked to stop."""
         if job.stage not in (Stage.WAITS_TO_STOP, Stage.WAITS_TO_START):
             return False
@@ -235,10 +186,10 @@ class Convoy:
             return True
         return False
 
-    def _not_begun(self, job: _Job) -> bool:
+    def _not_begun(self, job: Job) -> bool:
         return (job.stage is Stage.WAITS_TO_STOP and not job.drained) or not job.step.act.stops
 
-    def _unmet(self, job: _Job) -> str:
+    def _unmet(self, job: Job) -> str:
         for need in (*job.step.needs, *job.step.gates):
             result = self.earlier.get(need) or (self.jobs[need].result if need in self.jobs else None)
             if result is not None and result.status in (Status.FAILED, Status.BLOCKED):
@@ -254,18 +205,18 @@ class Convoy:
         earlier = (self.earlier.get(f"{verb}:{service}") for verb in ("start", "restart"))
         return (job is not None and job.came_to_nothing) or any(result and not result.is_so for result in earlier)
 
-    def _needs_over(self, job: _Job) -> bool:
+    def _needs_over(self, job: Job) -> bool:
         needs = (*job.step.needs, *job.step.gates)
         return all(self.jobs[need].stage is Stage.OVER for need in needs if need in self.jobs)
 
-    def _may_stop(self, job: _Job) -> bool:
+    def _may_stop(self, job: Job) -> bool:
         through = all(self.jobs[gate].stage is Stage.OVER for gate in job.step.gates if gate in self.jobs)
         return through and not any(other.stage.before_down for other in self._before(job))
 
-    def _before(self, job: _Job) -> Iterable[_Job]:
+    def _before(self, job: Job) -> Iterable[Job]:
         return (self.jobs[name] for name in self.stops_before.get(job.step.id, ()))
 
-    def _may_start(self, job: _Job) -> bool:
+    def _may_start(self, job: Job) -> bool:
         after = job.service.after if job.service else ()
         return self._needs_over(job) and all(
             self.starts[name].stage is Stage.OVER for name in after if name in self.starts
@@ -282,7 +233,7 @@ class Convoy:
         return {step: tuple(others) for step, others in found.items()}
 
     def _request(
-        self, jobs: Sequence[_Job], verb: Callable[[Backend, Sequence[str]], Iterable[Outcome]], then: Stage
+        self, jobs: Sequence[Job], verb: Callable[[Backend, Sequence[str]], Iterable[Outcome]], then: Stage
     ) -> None:
         for launcher, group in _by_launcher(jobs).items():
             for job in group:
@@ -306,7 +257,7 @@ class Convoy:
         except BackendError as error:
             return dict.fromkeys(names, str(error))
 
-    def _deadline(self, job: _Job, stage: Stage) -> float:
+    def _deadline(self, job: Job, stage: Stage) -> float:
         service = job.service
         if stage is Stage.STOPPING:
             return self.clock.now() + (service.stop_seconds if service else 10.0) + STOP_PATIENCE
@@ -314,7 +265,7 @@ class Convoy:
 
     # ------------------------------------------------------------ looking
 
-    def _look(self, jobs: Sequence[_Job]) -> bool:
+    def _look(self, jobs: Sequence[Job]) -> bool:
         moving = [job for job in jobs if job.stage in (Stage.STOPPING, Stage.STARTING)]
         moved = False
         for launcher, group in _by_launcher(moving).items():
@@ -330,7 +281,7 @@ class Convoy:
                 moved |= self._started(job, unit)
         return moved
 
-    def _prove(self, jobs: Sequence[_Job]) -> bool:
+    def _prove(self, jobs: Sequence[Job]) -> bool:
         """Ask those that others wait for, now and then: to be asked costs them something too."""
         proving = [job for job in jobs if job.stage is Stage.PROVING]
         if proving and self.asked_to_stop():
@@ -346,14 +297,14 @@ class Convoy:
                 self._end(job, result.status, result.message, result.hint)
         return bool(results)
 
-    def _unseen(self, jobs: Sequence[_Job], error: str) -> bool:
+    def _unseen(self, jobs: Sequence[Job], error: str) -> bool:
         """One question that was not answered leaves units on their way; they fail when their time is over."""
         late = [job for job in jobs if self.clock.now() > job.deadline]
         for job in late:
             self._end(job, Status.FAILED, error)
         return bool(late)
 
-    def _stopped(self, launcher: str, seen: Sequence[tuple[_Job, Unit]]) -> bool:
+    def _stopped(self, launcher: str, seen: Sequence[tuple[Job, Unit]]) -> bool:
         """What is down goes on; all that its launcher is to forget is forgotten with one request."""
         arrived = [(job, unit) for job, unit in seen if self._has_stopped(job, unit)]
         clear = self.leaves_nothing([job.step for job, _ in arrived]) if arrived else ()
@@ -370,14 +321,14 @@ class Convoy:
                 job.stage = Stage.WAITS_TO_START
         return bool(arrived)
 
-    def _has_stopped(self, job: _Job, unit: Unit) -> bool:
+    def _has_stopped(self, job: Job, unit: Unit) -> bool:
         if not unit.state.alive:
             return True
         if self.clock.now() > job.deadline:
             self._end(job, Status.FAILED, f"pid {unit.pid} did not stop: {unit.state.value} {unit.detail}".rstrip())
         return False
 
-    def _started(self, job: _Job, unit: Unit) -> bool:
+    def _started(self, job: Job, unit: Unit) -> bool:
         if unit.state is State.RUNNING:
             wrong = self.wrong(job.service, unit) if job.service else ""
             self.up[job.step.service] = unit
@@ -386,20 +337,20 @@ class Convoy:
             self._fail_start(job, unit)
         return job.stage is Stage.OVER
 
-    def _fail_start(self, job: _Job, unit: Unit) -> None:
+    def _fail_start(self, job: Job, unit: Unit) -> None:
         log = self.backends[job.unit.launcher].log(job.unit.name)
         said = f"did not start: {unit.state.value.upper()}" + (f" ({unit.detail})" if unit.detail else "")
         words = self.last_words(job.step.service, log)
         self._end(job, Status.FAILED, f"{said}\n{words}" if words else said, f"see {log}" if str(log) else "")
 
-    def _end(self, job: _Job, status: Status, message: str = "", hint: str = "") -> None:
+    def _end(self, job: Job, status: Status, message: str = "", hint: str = "") -> None:
         job.end(status, self.clock.now(), "\n".join(filter(None, (message, job.note))), hint)
         if job.result is not None:
             self.told(job.result)
 
 
-def _by_launcher(jobs: Sequence[_Job]) -> Mapping[str, list[_Job]]:
-    groups: dict[str, list[_Job]] = {}
+def _by_launcher(jobs: Sequence[Job]) -> Mapping[str, list[Job]]:
+    groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.unit.launcher, []).append(job)
     return groups

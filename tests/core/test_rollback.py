@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.core import rollback
 from reconciler.core.model import Compiled, Deployment, File, ReplicaSet, Verdict, Word
+from reconciler.core.overlay import overlay_compiled
 from reconciler.core.rollback import Held, Record, Spec, Stage, State
 from tests.core.generate import after_push, pushes, worlds
 from tests.core.host import Agent
@@ -84,7 +85,7 @@ def test_what_is_held_back_is_wholly_what_it_was_and_all_else_is_what_git_wants(
     assert all(now.keys() >= set(file.services) for file in held.deployment.files)
     full = situation.wanted
     for unit in held.overlays:
-        full = rollback.overlay_compiled(full, situation.before, unit.names)
+        full = overlay_compiled(full, situation.before, unit.names)
     assert full.deployment == held.deployment
     assert set(full.contents) == set(paths)
 
@@ -97,7 +98,7 @@ def test_a_pass_goes_back_and_the_next_one_does_nothing(situation: Situation) ->
     agent.run(situation.wanted)
     full, held = situation.wanted, situation.held
     for unit in held.overlays:
-        full = rollback.overlay_compiled(full, situation.before, unit.names)
+        full = overlay_compiled(full, situation.before, unit.names)
     left = waiting(agent.run(full))
     assert sorted(wrong(agent.host, full, left)) == []
     if not left:

@@ -224,6 +224,7 @@ def test_those_that_share_what_changed_go_back_together(world: World) -> None:
     world.idle()
 
 
+@pytest.mark.slow
 def test_killed_at_every_boundary_of_rollout_and_rollback(world: World) -> None:
     """The next pass knows what was being tried, and comes to the same."""
     good(world, "1.0")
