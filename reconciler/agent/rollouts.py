@@ -44,6 +44,7 @@ class Rollouts:
         self.wanted = wanted
         self.store = store
         self.workspace = workspace
+        self.specs = rollback.specs(wanted, time.time())
         self.state, self.damage = self._recall()
         self.held = self._hold_back()
 
@@ -56,7 +57,7 @@ class Rollouts:
 
     def told(self, report: DeploymentReport) -> DeploymentReport:
         """With where each service stands."""
-        found = rollback.told(self.wanted, self.held, self.state, time.time())
+        found = rollback.told(self.wanted, self.specs, self.held, self.state)
         if not self.damage:
             return report._replace(rollouts=found)
         why = f"{self.damage}: what failed before is tried once more, and nothing older than that is gone back to"
@@ -67,7 +68,7 @@ class Rollouts:
     def begin(self, report: DeploymentReport) -> None:
         """Note what is about to be tried. Raises `OSError`."""
         names = {change.service for change in report.plan.diff.changes if change.kind is not Kind.BLOCKED}
-        self._become(rollback.begun(self.state, self._specs(), names - self.held.names))
+        self._become(rollback.begun(self.state, self.specs, names - self.held.names))
 
     def follow(self, done: DeploymentReport, observation: Observation, again: Again, *, stop: bool) -> DeploymentReport:
         """What became of the specifications that were tried; those that failed go back now. Raises `OSError`.
@@ -75,10 +76,10 @@ class Rollouts:
         `stop`: nothing more is to be begun.
         """
         self._judge(done, observation)
-        if self.held.names >= rollback.failing(self.state, self._specs()).keys():
+        if self.held.names >= rollback.failing(self.state, self.specs).keys():
             return self.told(done)
         if stop:
-            failed = rollback.failing(self.state, self._specs()).keys() - self.held.names
+            failed = rollback.failing(self.state, self.specs).keys() - self.held.names
             self.held = self.held._replace(stuck={**self.held.stuck, **dict.fromkeys(failed, _LATER)})
             return self.told(done)
         before, self.held = self.held, self._hold_back()
@@ -92,18 +93,15 @@ class Rollouts:
 
     def entry(self) -> dict[str, Any]:
         """For the journal: what is held back."""
-        stages = rollback.told(self.wanted, self.held, self.state, 0.0)
+        stages = rollback.told(self.wanted, self.specs, self.held, self.state)
         held = {name: one for name, one in stages.items() if one.stage is Stage.ROLLED_BACK}
         told = {name: [one.wanted, one.runs, one.why, one.beside] for name, one in sorted(held.items())}
         return {"rolled_back": told} if told else {}
 
     # ------------------------------------------------------------ deciding
 
-    def _specs(self) -> dict[str, Spec]:
-        return rollback.specs(self.wanted, time.time())
-
     def _hold_back(self) -> rollback.Held:
-        return rollback.hold_back(self.wanted, self.state, time.time(), self._former)
+        return rollback.hold_back(self.wanted, self.specs, self.state, self._former)
 
     def _former(self, commit: str) -> Deployment | None:
         with suppress(SourceError):
@@ -116,13 +114,13 @@ class Rollouts:
         together = rollback.sharing(self.wanted)
         held = self.held.names
         together = {name: others - held for name, others in together.items()}
-        self._become(rollback.judged(self.state, self._specs(), verdicts, together, time.time()))
+        self._become(rollback.judged(self.state, self.specs, verdicts, together, time.time()))
 
     def _verdicts(self, report: DeploymentReport, observation: Observation) -> Iterator[tuple[str, Verdict]]:
         """Of those that run what git wants, or could not be started with it."""
         results = {result.id: result for result in report.results}
         changes = {change.service: change for change in report.plan.diff.changes}
-        for name in self._specs().keys() - self.held.names:
+        for name in self.specs.keys() - self.held.names:
             change = changes.get(name)
             if change is None or change.kind is Kind.BLOCKED or change.held or _is_paused(name, report):
                 continue

@@ -169,9 +169,14 @@ def failing(state: State, wanted: Mapping[str, Spec]) -> dict[str, Spec]:
 # ---------------------------------------------------------------- who goes back with whom
 
 
-def hold_back(wanted: Deployment, state: State, now: float, former: Former) -> Held:
-    """What is wanted while the specifications that failed are held back, for each service where that can be."""
-    failed = failing(state, specs(wanted, now))
+def hold_back(wanted: Deployment, tried: Mapping[str, Spec], state: State, former: Former) -> Held:
+    """What is wanted while the specifications that failed are held back, for each service where that can be.
+
+    `tried`: what git wants, as `specs` gives it.
+    """
+    failed = failing(state, tried)
+    if not failed:
+        return Held(wanted)
     units: list[Overlay] = []
     stuck: dict[str, str] = {}
     for name in sorted(failed):
@@ -281,11 +286,10 @@ def sharing(desired: Deployment) -> dict[str, frozenset[str]]:
 # ---------------------------------------------------------------- what is told
 
 
-def told(wanted: Deployment, held: Held, state: State, now: float) -> dict[str, Rollout]:
+def told(wanted: Deployment, tried: Mapping[str, Spec], held: Held, state: State) -> dict[str, Rollout]:
     """Where each service stands that is to prove healthy, and those that went back beside one of them."""
-    spec_of = specs(wanted, now)
-    failed = failing(state, spec_of)
-    found = {name: _told(name, spec, state.get(name, Record()), failed, held) for name, spec in spec_of.items()}
+    failed = failing(state, tried)
+    found = {name: _told(name, spec, state.get(name, Record()), failed, held) for name, spec in tried.items()}
     runs = {service.name: service.version for service in held.deployment.services}
     versions = {service.name: service.version for service in wanted.services}
     for unit in held.overlays:

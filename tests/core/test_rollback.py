@@ -39,6 +39,14 @@ def with_failed(state: State, wanted: Deployment, names: Collection[str]) -> Sta
     return rollback.judged(rollback.begun(state, specs, names), specs, bad, {}, 3.0)
 
 
+def hold_back(wanted: Deployment, state: State, former: rollback.Former) -> Held:
+    return rollback.hold_back(wanted, rollback.specs(wanted, 4.0), state, former)
+
+
+def stages(wanted: Deployment, held: Held, state: State) -> dict[str, rollback.Rollout]:
+    return rollback.told(wanted, rollback.specs(wanted, 5.0), held, state)
+
+
 class Situation(NamedTuple):
     before: Compiled
     wanted: Compiled
@@ -47,7 +55,7 @@ class Situation(NamedTuple):
     @property
     def held(self) -> Held:
         commits = {OLD: self.before.deployment}
-        return rollback.hold_back(self.wanted.deployment, self.state, 4.0, commits.get)
+        return hold_back(self.wanted.deployment, self.state, commits.get)
 
 
 @st.composite
@@ -110,7 +118,7 @@ def test_a_pass_goes_back_and_the_next_one_does_nothing(situation: Situation) ->
 
 def test_nothing_failed_changes_nothing() -> None:
     one = compiled(world("a", "b"), NEW)
-    assert rollback.hold_back(one.deployment, {}, 0.0, lambda _: None) == Held(one.deployment)
+    assert hold_back(one.deployment, {}, lambda _: None) == Held(one.deployment)
 
 
 @pytest.mark.parametrize(
@@ -125,10 +133,10 @@ def test_what_cannot_be_gone_back_to(change: dict[str, str], stuck: str) -> None
     wanted = compiled(world("a", versions={"app": "2"}), NEW).deployment
     state = with_failed(proved(before), wanted, ["a"])
     commits = {str(change.get("commit", OLD)): before._replace(**change)}  # type: ignore[arg-type]
-    held = rollback.hold_back(wanted, state, 4.0, commits.get)
+    held = hold_back(wanted, state, commits.get)
     assert (held.deployment, held.overlays) == (wanted, ())
     assert stuck in held.stuck["a"]
-    told = rollback.told(wanted, held, state, 5.0)["a"]
+    told = stages(wanted, held, state)["a"]
     assert (told.stage, told.since, told.stuck) == (Stage.FAILED, 3.0, held.stuck["a"])
 
 
@@ -136,7 +144,7 @@ def test_what_is_recompiled_otherwise_is_not_what_was_healthy() -> None:
     before = compiled(world("a"), OLD).deployment
     wanted = compiled(world("a", versions={"app": "2"}), NEW).deployment
     state = with_failed(proved(compiled(world(Svc("a", env="other")), OLD).deployment), wanted, ["a"])
-    held = rollback.hold_back(wanted, state, 4.0, {OLD: before}.get)
+    held = hold_back(wanted, state, {OLD: before}.get)
     assert "a is not what was healthy" in held.stuck["a"]
 
 
@@ -144,7 +152,7 @@ def test_a_new_service_that_shares_what_changed_keeps_it_from_going_back() -> No
     one, new = Svc("a", files=("site.conf",)), Svc("new", files=("site.conf",))
     before = compiled(world(one, files={"site.conf": "1"}), OLD).deployment
     wanted = compiled(world(one, new, files={"site.conf": "2"}), NEW).deployment
-    held = rollback.hold_back(wanted, with_failed(proved(before), wanted, ["a"]), 4.0, {OLD: before}.get)
+    held = hold_back(wanted, with_failed(proved(before), wanted, ["a"]), {OLD: before}.get)
     assert "new, which shares what changed, was not there" in held.stuck["a"]
 
 
@@ -155,10 +163,10 @@ def test_those_that_go_back_beside_it_go_to_the_last_commit_at_which_both_were_h
     middle = compiled(world(*services, files={"site.conf": "1"}, versions={"app": "2"}), "b" * 40).deployment
     wanted = compiled(world(*services, files={"site.conf": "2"}, versions={"app": "2"}), NEW).deployment
     state = {**proved(first), "b": proved(middle, 2.0)["b"]}
-    held = rollback.hold_back(wanted, with_failed(state, wanted, ["a"]), 4.0, {OLD: first, "b" * 40: middle}.get)
+    held = hold_back(wanted, with_failed(state, wanted, ["a"]), {OLD: first, "b" * 40: middle}.get)
     assert held.overlays == (rollback.Overlay("b" * 40, frozenset("ab")),)
     assert {service.name: service.version for service in held.deployment.services} == {"a": "1", "b": "2"}
-    told = rollback.told(wanted, held, with_failed(state, wanted, ["a"]), 5.0)
+    told = stages(wanted, held, with_failed(state, wanted, ["a"]))
     assert (told["b"].stage, told["b"].beside, told["a"].beside) == (Stage.ROLLED_BACK, "a", "")
 
 
@@ -167,7 +175,7 @@ def test_replicas_go_back_together_and_those_that_are_new_are_not_there_again() 
     wanted = compiled(world("a-1", "a-2", "a-3", versions={"app": "2"}), NEW).deployment
     one = ReplicaSet("a", ("a-1", "a-2", "a-3"), canary=True, max_unavailable=1)
     wanted = wanted._replace(sets=(one,))
-    held = rollback.hold_back(wanted, with_failed(proved(before), wanted, ["a-1"]), 4.0, {OLD: before}.get)
+    held = hold_back(wanted, with_failed(proved(before), wanted, ["a-1"]), {OLD: before}.get)
     assert [service.name for service in held.deployment.services] == ["a-1", "a-2"]
     assert held.deployment.sets == (one._replace(canary=False, proved=True),)
 
