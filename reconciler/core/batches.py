@@ -35,18 +35,33 @@ def check_of(service: str) -> str:
 def in_batches(desired: Deployment, diff: Diff, steps: Sequence[Step]) -> list[Step]:
     """The steps of a plan, with those that look at replicas, and with what each of them waits for."""
     changes = {change.service: change for change in diff.changes}
-    found = {one.name: batches for one in desired.sets if (batches := _batches(one, desired, changes)) is not None}
+    found = _by_set(desired, changes)
     made = list(steps)
     for batches in found.values():
         made = [*_gated(made, batches), *_checks(made, batches, changes)]
     return _followed(desired, made, found)
 
 
-def _batches(one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change]) -> _Batches | None:
-    """None where there is nothing to do one after the other."""
+def _by_set(desired: Deployment, changes: Mapping[str, Change]) -> dict[str, _Batches]:
+    """Of each set that is changed in batches; what comes after one that is can be so too."""
+    found: dict[str, _Batches] = {}
+    while True:
+        left = [one for one in desired.sets if one.name not in found]
+        serving = {name for batches in found.values() for names in batches.batches for name in names}
+        made = {one.name: _batches(one, desired, changes, serving) for one in left}
+        more = {name: batches for name, batches in made.items() if batches is not None}
+        if not more:
+            return found
+        found |= more
+
+
+def _batches(
+    one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change], serving: set[str]
+) -> _Batches | None:
+    """None where there is nothing to do one after the other. `serving`: of which some are always up."""
     own = [changes[name] for name in one.services if name in changes]
     pending = [change for change in own if change.act.starts and (change.act.stops or change.replaces)]
-    if not pending or _goes_down_anyway(one, desired, changes):
+    if not pending or _goes_down_anyway(one, desired, changes, serving):
         return None
     pending.sort(key=lambda change: change.state.alive)  # what is down already serves nobody
     names, most = [change.service for change in pending], one.max_unavailable
@@ -60,10 +75,12 @@ def _batches(one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change]
     return _Batches(tuple(kept), tuple(map(tuple, batches)), tuple(begun))
 
 
-def _goes_down_anyway(one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change]) -> bool:
+def _goes_down_anyway(
+    one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change], serving: set[str]
+) -> bool:
     """What they come after is stopped, and they before it, all of them."""
     before = {name for service in desired.services if service.name in one.services for name in service.after}
-    return any(changes[name].act.stops for name in before if name in changes)
+    return any(changes[name].act.stops for name in before - serving if name in changes)
 
 
 def _gated(steps: Sequence[Step], batches: _Batches) -> Iterator[Step]:
@@ -97,13 +114,26 @@ def _check(change: Change, needs: tuple[str, ...], wave: int, batch: int) -> Ste
 
 
 def _followed(desired: Deployment, steps: Sequence[Step], found: Mapping[str, _Batches]) -> list[Step]:
-    """What comes after replicas, and restarts too, is left as it is until all of them are through."""
+    """What comes after replicas, directly or by way of others, and restarts too, is left as it is until all of them
+    are through: it would be down for as long."""
     batched = {name for batches in found.values() for names in batches.batches for name in names}
     begins = {step.service: step.id for step in steps if step.service in batched and step.act.starts}
     after = {service.name: service.after for service in desired.services}
     return [
-        step._replace(gates=(*step.gates, *(begins[name] for name in after[step.service] if name in begins)))
+        step._replace(gates=(*step.gates, *(begins[name] for name in sorted(_before(step.service, after) & batched))))
         if step.act.starts and step.service in after
         else step
         for step in steps
     ]
+
+
+def _before(service: str, after: Mapping[str, Sequence[str]]) -> set[str]:
+    """All that a service comes after, also by way of others."""
+    found: set[str] = set()
+    left = [*after[service]]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += after.get(name, ())
+    return found - {service}

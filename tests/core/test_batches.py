@@ -68,8 +68,8 @@ def test_halfway_through_those_that_are_done_must_be_healthy() -> None:
 
 
 def test_what_comes_after_them_waits_for_all_and_what_does_not_is_left_alone() -> None:
-    plan = planned(Svc("later", after=FOUR), Svc("apart"), at_once=2)
-    assert gates(plan)["restart:later"] == FOUR
+    plan = planned(Svc("later", after=FOUR), Svc("last", after=("later",)), Svc("apart"), at_once=2)
+    assert gates(plan)["restart:later"] == gates(plan)["restart:last"] == FOUR
     assert "restart:apart" not in gates(plan)
 
 
@@ -79,6 +79,20 @@ def test_where_what_they_come_after_restarts_all_of_them_go_down_anyway() -> Non
     observed, inventory = as_applied(before)
     desired = after.deployment._replace(sets=(ReplicaSet("a", FOUR, canary=True, max_unavailable=1),))
     assert gates(make_plan(desired, diff(desired, observed, inventory))) == {}
+
+
+def test_of_two_sets_the_one_that_comes_after_the_other_follows_in_batches() -> None:
+    services = (Svc("a-1"), Svc("a-2"), *(Svc(name, after=("a-1", "a-2")) for name in ("b-1", "b-2")))
+    before, after = (build(world(*services, versions={"app": version})) for version in ("1", "2"))
+    observed, inventory = as_applied(before)
+    sets = tuple(ReplicaSet(name, (f"{name}-1", f"{name}-2"), canary=False, max_unavailable=1) for name in "ba")
+    desired = after.deployment._replace(sets=sets)
+    found = gates(make_plan(desired, diff(desired, observed, inventory)))
+    assert found == {
+        "restart:a-2": ("a-1",),
+        "restart:b-1": ("a-1", "a-2"),
+        "restart:b-2": ("b-1", "a-1", "a-2"),
+    }
 
 
 @pytest.mark.parametrize("versions", [{"app": "1"}, {"app": "2"}])
