@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.model import (
+    Approval,
     Ask,
     Deployment,
     Elsewhere,
     File,
+    Guard,
     Install,
     Inventory,
     Manager,
@@ -23,6 +25,7 @@ from reconciler.core.model import (
     Owned,
     Policy,
     Probe,
+    Prune,
     Role,
     Service,
     Unmanaged,
@@ -39,7 +42,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         **deployment._asdict(),
         "installs": [_without_login(install) for install in deployment.installs],
         "files": [file._replace(role=file.role.value) for file in deployment.files],  # type: ignore[arg-type]
-        "policy": deployment.policy._replace(windows=tuple(map(_plain_window, deployment.policy.windows))),
+        "policy": _plain_policy(deployment.policy),
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
         "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
@@ -75,6 +78,9 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
         watches=tuple(map(_watch, data["watches"])),
         verifies=tuple(map(_verify, data["verifies"])),
+        syncs=dict(data["syncs"]),
+        guards={name: _guards(rows) for name, rows in data["guards"].items()},
+        approvals=tuple(Approval(*row) for row in data["approvals"]),
     )
 
 
@@ -101,9 +107,18 @@ def _plain_window(window: Window) -> Window:
     return window._replace(opens=window.opens.value)  # type: ignore[arg-type]
 
 
+def _plain_policy(policy: Policy) -> Policy:
+    plain = tuple(map(_plain_window, policy.windows))
+    return policy._replace(windows=plain, prune=policy.prune.value)  # type: ignore[arg-type]
+
+
 def _policy(row: list[Any]) -> Policy:
     policy = Policy(*row)
-    return policy._replace(windows=tuple(map(_window, policy.windows)))
+    return policy._replace(windows=tuple(map(_window, policy.windows)), prune=Prune(policy.prune))
+
+
+def _guards(rows: Iterable[Iterable[Any]]) -> tuple[Guard, ...]:
+    return tuple(Guard(*row) for row in rows)
 
 
 def _window(row: Iterable[Any]) -> Window:
@@ -136,6 +151,10 @@ def _manager(row: list[Any]) -> Manager:
     return Manager(launcher, spec, tuple((key, value) for key, value in address))
 
 
+def _owned(row: Mapping[str, Any]) -> Owned:
+    return Owned(**{**row, "guards": _guards(row.get("guards", ()))})  # an earlier release knew of none
+
+
 def encode_inventory(inventory: Inventory) -> dict[str, Any]:
     return {
         **inventory._asdict(),
@@ -147,7 +166,7 @@ def encode_inventory(inventory: Inventory) -> dict[str, Any]:
 def decode_inventory(data: Mapping[str, Any]) -> Inventory:
     """Raises `KeyError`, `TypeError` or `ValueError` for anything but what `encode_inventory` gave."""
     return Inventory(
-        services={name: Owned(**row) for name, row in data["services"].items()},
+        services={name: _owned(row) for name, row in data["services"].items()},
         files=dict(data["files"]),
         managers=tuple(map(_manager, data["managers"])),
         roots=tuple(data["roots"]),

@@ -12,6 +12,7 @@ from reconciler.agent import inventory as book
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
+from reconciler.core.approval import is_gated
 from reconciler.core.change import Kind
 from reconciler.core.diff import diff
 from reconciler.core.model import Compiled, Deployment, Inventory, Observed, Process
@@ -24,6 +25,7 @@ from reconciler.launchers import on_start
 from reconciler.source import SourceError
 
 if TYPE_CHECKING:
+    from reconciler.agent.approving import Approving
     from reconciler.agent.health import Health
 
 
@@ -75,6 +77,7 @@ class Enforcer:
     def __init__(
         self, run: str, store: Store, workspace: Workspace, observer: Observer, asked_to_stop: Callable[[], bool]
     ) -> None:
+        self.asks_remote = True
         self.run = run
         self.store = store
         self.workspace = workspace
@@ -86,14 +89,25 @@ class Enforcer:
         desired, inventory = observation.desired, observation.inventory
         observed = observation.finish()
         plan = make_plan(desired, diff(desired, observed, inventory))
-        error = ""
-        if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
+        error, gate = "", None
+        if plan.steps or plan.waits or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             try:
-                plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
+                fields = self._full(desired).fields
+                if is_gated(desired, inventory):
+                    observed, gate = self._approving(desired).judge(desired, observed, inventory, fields)
+                plan = make_plan(desired, diff(desired, observed, inventory, fields))
             except SourceError as failed:
                 error = str(failed)
-        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
+        if gate is not None and gate.told:
+            plan = plan._replace(diff=plan.diff._replace(warnings=(*plan.diff.warnings, *gate.told)))
+        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate)
         return self._health(observation).look(report) if desired.watches or desired.verifies else report
+
+    def _approving(self, desired: Deployment) -> Approving:
+        """Only where git has a person approve something: without that nothing of it is loaded."""
+        from reconciler.agent.approving import Approving
+
+        return Approving(self.store, self.workspace, desired.environment, asks_remote=self.asks_remote)
 
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
@@ -105,19 +119,32 @@ class Enforcer:
         """Carry the very plan out that was made from this observation. Raises `Busy`."""
         if planned.error:
             return planned
+        gates = self._gates(planned, observation)
         try:
+            if gates is not None:
+                gates.begin(planned, self.run)
             if not planned.plan.steps:
                 self._adopt(planned, observation)
+                if gates is not None:
+                    gates.end(planned, (), self.run)
                 return planned._replace(applied=True)
             began = time.monotonic()
             results, error = self._carry_out(planned, observation)
             seconds = time.monotonic() - began
+            if gates is not None:
+                gates.end(planned, results, self.run)
             done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
             if observation.desired.watches:
                 done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
             return _noted_since(done) if observation.desired.notes else done
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))
+
+    def _gates(self, planned: DeploymentReport, observation: Observation) -> Approving | None:
+        """None where nothing waits for a person, nor has."""
+        folder = self.store.plans_folder(observation.desired.environment)
+        waits = planned.gate is not None or os.path.isdir(folder)
+        return self._approving(observation.desired) if waits else None
 
     def _full(self, desired: Deployment) -> Compiled:
         """With contents and effective values; a deployment that git no longer has, has none."""

@@ -5,12 +5,13 @@
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
+    SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
-copies below the root of each deployment: losing the state directory costs time, and pauses.
+copies below the root of each deployment: losing the state directory costs time, pauses, and approvals.
 
 Each file is sealed: a line with its format and a digest, then a line of JSON. One that was damaged, or
 written by another version, is told from one that is not there.
@@ -32,6 +33,7 @@ from reconciler.host import files
 
 _FORMAT = 3
 _PAUSES = 1  # the format of pauses: they outlast another version of reconcile
+_PLANS = 1  # likewise
 
 
 class DamagedError(Exception):
@@ -143,6 +145,19 @@ class Store:
         else:
             files.remove(self.pauses_path())
 
+    # ------------------------------------------------------------ plans that wait for approval
+
+    def plans_folder(self, environment: str) -> str:
+        return self._path(environment, "plans")
+
+    def plan(self, environment: str, name: str) -> dict[str, Any] | None:
+        """One by its id. Raises `DamagedError`."""
+        return _unseal(os.path.join(self.plans_folder(environment), f"{name}.json"), _PLANS)
+
+    def save_plan(self, environment: str, name: str, data: Mapping[str, Any]) -> None:
+        """Raises `OSError`; then all is as it was."""
+        self._put(os.path.join(self.plans_folder(environment), f"{name}.json"), _seal(data, _PLANS))
+
     # ------------------------------------------------------------ deployments
 
     def _path(self, environment: str, name: str) -> str:
@@ -196,7 +211,7 @@ class Store:
             self._path(environment, "compiled.json"),
         ):
             files.remove(path)
-        for kind in ("health", "verify"):
+        for kind in ("health", "verify", "plans"):
             with suppress(OSError):
                 for name in os.listdir(self._path(environment, kind)):
                     files.remove(os.path.join(self._path(environment, kind), name))

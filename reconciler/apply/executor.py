@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Finding, Ground, absent, check_ground
+from reconciler.apply.guards import refusal
 from reconciler.apply.preflight import Asked, check_places, find_program
 from reconciler.core.change import Running
 from reconciler.core.model import Compiled, File, Install, Process, Role, Service, Unit
@@ -151,6 +152,9 @@ class Executor:
         return DONE
 
     def _check(self, step: Step) -> Ending:
+        if step.guards:
+            refused = refusal(step.guards)
+            return Ending(Status.FAILED, *refused) if refused else DONE
         service = self.services[step.service]
         install = self.installs.get(service.install)
         folders = [path for path, _ in self.desired.folders]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from reconciler.core.approval import Gate
 from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
@@ -28,6 +29,7 @@ class DeploymentReport(NamedTuple):
     busy: bool = False  # another pass is at work in it
     seconds: float = 0.0  # that carrying it out took
     health: Mapping[str, Verdict] = {}  # by service, of those that `health` in git says how to ask
+    gate: Gate | None = None  # what waits for a person, or has
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
