@@ -146,7 +146,6 @@ def since(record: Record, waiting: Waiting | None) -> tuple[str, ...]:
         return (f"it was carried out at {ended}",)
     if waiting is None:
         return (f"nothing of the deployment waits any more; it was made at {made}",)
-    wants = (f"git wants something else of it than commit {record.commit[:8]} did",)
-    changed = approval.changed(record.items, waiting.items)
-    more = changed or (() if record.wants != waiting.wants else ("another plan was carried out since",))
-    return (*(wants if record.wants != waiting.wants else ()), *more)
+    if record.wants != waiting.wants:
+        return (f"git wants something else of it than commit {record.commit[:8]} did",)
+    return approval.changed(record.items, waiting.items) or ("another plan was carried out since",)

@@ -112,7 +112,7 @@ class Change(NamedTuple):
     held: Hold = Hold.NONE
     detail: str = ""  # the launcher's own words on the state
     managed: bool = True  # False: others run it, and it is only looked at
-    guards: tuple[Guard, ...] = ()  # that stand before its end besides those of git: of one that git has no more
+    guards: tuple[Guard, ...] = ()  # that it was applied with
     taken: bool = False  # the unit of its name is somebody else's: what it does is not this service's doing
 
     @property

@@ -236,6 +236,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         detail=case.unit.detail,
         taken=taken,
         held=verdict.held,
+        guards=view.inventory.services[service.name].guards if service.name in view.inventory.services else (),
     )
 
 

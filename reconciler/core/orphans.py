@@ -61,7 +61,7 @@ def _removal(view: View, service: str, units: tuple[OldUnit, ...]) -> Change:
         replaces=() if blind else units[1:],
         strays=() if blind else view.strays.get(service, ()),
         detail=unit.detail,
-        guards=owned.guards if owned and service not in view.desired.guards else (),
+        guards=owned.guards if owned else (),
     )
 
 

@@ -177,8 +177,12 @@ class _Planner:
         ends = with_daemon or others or (change.act.stops and bool(change.running or change.act is Act.REMOVE))
         if not ends:
             return ()
-        found = {guard.name: guard for guard in (*change.guards, *self.desired.guards.get(change.service, ()))}
-        return tuple(found[name] for name in sorted(found))
+        if change.service not in self.services and change.service not in self.desired.guards:
+            return change.guards
+        # The variables are those that the service runs with: its file may move, and is not written yet.
+        stands = next((guard.env_file for guard in change.guards), "")
+        wanted = self.desired.guards.get(change.service, ())
+        return tuple(guard._replace(env_file=stands or guard.env_file) for guard in wanted)
 
     def _guard_of(self, service: str) -> tuple[str, ...]:
         return (f"guard:{service}",) if service in self.guards else ()

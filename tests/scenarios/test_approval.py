@@ -167,7 +167,7 @@ Pass(Agent({world.url!r}, {world.site!r}, state_dir={str(world.state)!r}), Kille
 def test_what_fails_is_tried_again_until_git_changes(world: World) -> None:
     """The rest of what was approved is not asked for again; what git says instead is."""
     manual(world)
-    broken = "component: app, command: false, supervisor: {startsecs: 1, startretries: 0}"
+    broken = "component: app, command: '/bin/false', supervisor: {startsecs: 1, startretries: 0}"
     text = world.services("web", "job", job="component: tool, command: sleep 86398")["desired/environments/dev.yaml"]
     bad = text.replace("component: app, command: sleep 86399, files: [app.conf], supervisor: {startsecs: 0}", broken)
     assert bad != text
@@ -176,8 +176,8 @@ def test_what_fails_is_tried_again_until_git_changes(world: World) -> None:
     for _ in range(2):
         done = deployment(world.once("--json", code=1))
         assert any(step["status"] == "failed" for step in done["steps"])
-    world.commit({"desired/environments/dev.yaml": text})
-    second = deployment(world.once("--json", code=2))["approval"]
+    world.commit({"desired/environments/dev.yaml": text} | world.versions("3.0"))
+    second = deployment(world.once("--json", code=1))["approval"]  # it is down, and does not start as it was
     assert second["approved"] is None
     approve(world, second["plan"])
     world.once()
@@ -233,7 +233,7 @@ def test_drift_waits_where_it_is_not_to_be_mended(world: World) -> None:
 
 def test_what_waits_for_a_window_can_be_approved_before(world: World) -> None:
     running(world)
-    shut = denied(SHUT).replace("policy: {", "policy: {sync: manual, ")
+    shut, opened = (denied(when).replace("policy: {", "policy: {sync: manual, ") for when in (SHUT, OPEN))
     world.commit(world.versions("2.0") | policy(world, shut))
     done = deployment(world.once("--json", code=2))
     (change,) = [one for one in done["changes"] if one["kind"] != "keep"]
@@ -243,7 +243,7 @@ def test_what_waits_for_a_window_can_be_approved_before(world: World) -> None:
     approve(world, plan)
     assert "waits for approval" not in world.once(code=2).out
     assert marks(world)["web"] == "1.0"
-    world.commit(policy(world, shut.replace(denied(SHUT)[17:40], denied(OPEN)[17:40])))
+    world.commit(policy(world, opened))
     world.once()
     assert marks(world)["web"] == "2.0"
     world.idle()
