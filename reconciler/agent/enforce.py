@@ -172,7 +172,10 @@ class Enforcer:
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
-            executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
+            folder = os.path.dirname(root_lock_path(desired.root))
+            executor = Executor(
+                plan, compiled, observation.backends, self.observer, self.asked_to_stop, lock_folder=folder
+            )
             results = executor.run()
             self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -295,7 +296,7 @@ class Trusting:
         where = f"repo: {world.url}\nsite: {world.site}\nstate_dir: {world.state}\n"
         self.config.write_text(f"{where}verify: {{ssh: {signers}}}\n")
 
-    def commit(self, files: dict[str, str | bytes | None]) -> None:
+    def commit(self, files: Mapping[str, str | bytes | None]) -> None:
         self.world.write(files)
         self.world.git("add", "--all")
         self.world.git(*self.ann.options, "commit", "-q", "-S", "-m", "change")
@@ -312,7 +313,7 @@ class Trusting:
 
 def test_a_signed_tag_approves(world: World) -> None:
     trusting = Trusting(world)
-    trusting.commit(world.services("web", "job") | policy(world, MANUAL))
+    trusting.commit({**world.services("web", "job"), **policy(world, MANUAL)})
     done = world.run("approve", "--config", str(trusting.config), "--json", where=False)
     first = done.json()["waiting"][0]["plan"]  # before any pass
     name = f"approve/{world.site}/dev/{first}"
