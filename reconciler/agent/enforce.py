@@ -177,7 +177,7 @@ class Enforcer:
                 plan, compiled, observation.backends, self.observer, self.asked_to_stop, lock_folder=folder
             )
             results = executor.run()
-            self._record(plan, results)
+            self._record(planned, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
                 self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
@@ -191,9 +191,10 @@ class Enforcer:
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
 
-    def _record(self, plan: Plan, results: tuple[StepResult, ...]) -> None:
+    def _record(self, planned: DeploymentReport, results: tuple[StepResult, ...]) -> None:
         from reconciler.agent import journal
 
+        plan, gate = planned.plan, planned.gate
         entry = {
             "run": self.run,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -201,6 +202,7 @@ class Enforcer:
             "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
             "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
             **({"findings": plan.diff.findings} if plan.diff.findings else {}),
+            **({"approval": gate.approval._asdict()} if gate and gate.approval else {}),
         }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(plan.environment), entry)

@@ -63,14 +63,9 @@ def _listed(site: str, environment: str, gate: Gate) -> Iterator[str]:
 
 
 def _state(approval: Approval | None) -> str:
-    return f"is approved{_by(approval)}" if approval else "waits for approval"
+    from reconciler.report.text import approver
 
-
-def _by(approval: Approval) -> str:
-    who = f" by {approval.account} on {approval.host}" if approval.account else ""
-    at = f" at {_time(approval.at)}" if approval.at else ""
-    place = f" by {approval.place}" if approval.place else ""
-    return f"{who}{place}{at}" + (f": {approval.reason}" if approval.reason else "")
+    return f"is approved{approver(approval)}" if approval else "waits for approval"
 
 
 def _unknown(site: str, report: PassReport, options: Namespace) -> int:

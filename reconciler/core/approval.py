@@ -97,6 +97,8 @@ def waiting(desired: Deployment, gated: Plan, opened: Plan, after: str) -> Waiti
         for step in opened.steps
         if step.action is not Action.CHECK and (step.service in held or step.id not in done)
     )
+    if not items:
+        return None  # it would do nothing: what is blocked for another reason is told with that one
     changes = [change for change in opened.diff.changes if change.service in held or change.renamed_from in held]
     told = tuple(_lines(changes, [step for step in opened.steps if step.id in {item.step for item in items}]))
     wants = wanted(desired)

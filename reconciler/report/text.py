@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from reconciler.core.approval import SHORT
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit, Verdict
+from reconciler.core.model import ELSEWHERE, Approval, Pause, Problem, State, Unit, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
@@ -121,6 +122,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from _elsewhere(deployment, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
     yield from _paused(deployment, style)
+    yield from _approved(deployment, style)
     yield from _health_lines(deployment, style)
     yield from _unclear(deployment.plan, style)
     if deployment.error:
@@ -144,6 +146,23 @@ def _paused(deployment: DeploymentReport, style: Style) -> Iterator[str]:
     for pause in deployment.observed.pauses:
         what = pause.service or "all of it"
         yield from style.fold(f"  {style.paint('paused', 'yellow')}: {what}, {by_whom(pause)}", indent="      ")
+
+
+def _approved(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """Who has let through what was waiting."""
+    gate = deployment.gate
+    if gate is None or gate.approval is None:
+        return
+    what = f"plan {gate.id[:SHORT]}" if not gate.rest_of else f"what is left of plan {gate.rest_of[:SHORT]}"
+    yield from style.fold(f"  {style.paint('approved', 'green')}: {what}{approver(gate.approval)}", indent="      ")
+
+
+def approver(approval: Approval) -> str:
+    """` by ann on login01 at 2026-11-29 04:00: the reason`, in this host's time, as far as it is known."""
+    who = f" by {approval.account} on {approval.host}" if approval.account else ""
+    place = f" by {approval.place}" if approval.place else ""
+    at = f" at {time.strftime('%Y-%m-%d %H:%M', time.localtime(approval.at))}" if approval.at else ""
+    return f"{who}{place}{at}" + (f": {approval.reason}" if approval.reason else "")
 
 
 def by_whom(pause: Pause) -> str:
