@@ -146,10 +146,10 @@ def _same_step(step: str) -> str:
 
 def changed(old: Sequence[Item], new: Sequence[Item]) -> tuple[str, ...]:
     """What the host shows otherwise than when a plan was made, in words."""
-    before, now = {item.step: item for item in old}, {item.step: item for item in new}
+    before, now = ({_same_step(item.step): item for item in items} for items in (old, new))
     words = [_differs(before[step], now[step]) for step in before if step in now]
-    words += [f"no longer to be done: {step}" for step in before.keys() - now.keys()]
-    words += [f"to be done besides: {step}" for step in now.keys() - before.keys()]
+    words += [f"no longer to be done: {before[step].step}" for step in before.keys() - now.keys()]
+    words += [f"to be done besides: {now[step].step}" for step in now.keys() - before.keys()]
     return tuple(sorted(filter(None, words)))
 
 
