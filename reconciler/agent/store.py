@@ -8,6 +8,7 @@
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
+    SITE/told.json               what receivers of `notify` were told, and what waits for them
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
@@ -157,6 +158,16 @@ class Store:
     def save_plan(self, environment: str, name: str, data: Mapping[str, Any]) -> None:
         """Raises `OSError`; then all is as it was."""
         self._put(os.path.join(self.plans_folder(environment), f"{name}.json"), _seal(data, _PLANS))
+
+    # ------------------------------------------------------------ what was told
+
+    def told(self) -> dict[str, Any] | None:
+        """None where nobody was told anything yet. Raises `DamagedError`."""
+        return _unseal(os.path.join(self.folder, "told.json"))
+
+    def save_told(self, data: Mapping[str, Any]) -> None:
+        """Raises `OSError`."""
+        self._write(os.path.join(self.folder, "told.json"), data)
 
     # ------------------------------------------------------------ deployments
 

@@ -63,7 +63,7 @@ def _listed(site: str, environment: str, gate: Gate) -> Iterator[str]:
 
 
 def _state(approval: Approval | None) -> str:
-    from reconciler.report.text import approver
+    from reconciler.report.text.remarks import approver
 
     return f"is approved{approver(approval)}" if approval else "waits for approval"
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "pause": ("pauses", "pause"),
     "resume": ("pauses", "resume"),
     "approve": ("approve", "approve"),
+    "notify": ("notify", "notify"),
     "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
 }
