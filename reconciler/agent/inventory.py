@@ -122,10 +122,8 @@ def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str
 
 
 def _has_gates(owned: Owned, desired: Deployment, service: str) -> bool:
-    return (owned.guards, owned.manual) == (
-        desired.guards.get(service, ()),
-        desired.syncs.get(service, desired.policy.manual),
-    )
+    gates = _gates(desired, service)
+    return (owned.guards, owned.manual) == (gates["guards"], gates["manual"])
 
 
 def _applied(service: Service, change: Change, done: set[str]) -> bool:
@@ -144,8 +142,7 @@ def _as_it_was(old: Owned, change: Change, process: Process | None, done: set[st
 
 def _gates(desired: Deployment, service: str) -> dict[str, Any]:
     """What stands before its removal, also when git has it no more."""
-    manual = desired.syncs.get(service, desired.policy.manual)
-    return {"guards": desired.guards.get(service, ()), "manual": manual}
+    return {"guards": desired.guards.get(service, ()), "manual": desired.syncs.get(service, False)}
 
 
 def _owned(desired: Deployment, service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:

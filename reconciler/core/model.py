@@ -532,7 +532,7 @@ class Owned(NamedTuple):
     started: float = 0.0
     fields: Mapping[str, object] = {}  # effective values, for reasons; secrets as digests
     guards: tuple[Guard, ...] = ()  # that stand before its removal also when git no longer has it
-    manual: bool = False  # so does a person
+    manual: bool = False  # so does a person, by its own `sync`
 
 
 class Inventory(NamedTuple):
