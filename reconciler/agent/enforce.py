@@ -12,7 +12,6 @@ from reconciler.agent import inventory as book
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
-from reconciler.core.approval import is_gated
 from reconciler.core.change import Kind
 from reconciler.core.diff import diff
 from reconciler.core.model import Compiled, Deployment, Inventory, Observed, Process
@@ -92,6 +91,8 @@ class Enforcer:
         error, gate = "", None
         if plan.steps or plan.waits or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             try:
+                from reconciler.core.approval import is_gated
+
                 fields = self._full(desired).fields
                 if is_gated(desired, inventory):
                     observed, gate = self._approving(desired).judge(desired, observed, inventory, fields)

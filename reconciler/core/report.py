@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.core.approval import Gate
 from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+
+if TYPE_CHECKING:
+    from reconciler.core.approval import Gate
 
 
 class Notice(NamedTuple):

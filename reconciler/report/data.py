@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reconciler.core.approval import Gate
 from reconciler.core.change import Change
 from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit, Verdict, Word
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
+
+if TYPE_CHECKING:
+    from reconciler.core.approval import Gate
 
 
 def pass_data(report: PassReport) -> dict[str, Any]:
