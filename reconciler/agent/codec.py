@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.model import (
+    Approval,
     Ask,
     Deployment,
     Drain,
     Elsewhere,
     File,
+    Guard,
     Install,
     Inventory,
     Manager,
@@ -24,6 +26,7 @@ from reconciler.core.model import (
     Owned,
     Policy,
     Probe,
+    Prune,
     ReplicaSet,
     Role,
     Service,
@@ -41,7 +44,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         **deployment._asdict(),
         "installs": [_without_login(install) for install in deployment.installs],
         "files": [file._replace(role=file.role.value) for file in deployment.files],  # type: ignore[arg-type]
-        "policy": deployment.policy._replace(windows=tuple(map(_plain_window, deployment.policy.windows))),
+        "policy": _plain_policy(deployment.policy),
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
         "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
@@ -80,6 +83,9 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         rollbacks=dict(data.get("rollbacks", {})),
         drains=tuple(Drain(*row) for row in data.get("drains", ())),
         sets=tuple(map(_set, data.get("sets", ()))),
+        syncs=dict(data["syncs"]),
+        guards={name: _guards(rows) for name, rows in data["guards"].items()},
+        approvals=tuple(Approval(*row) for row in data["approvals"]),
     )
 
 
@@ -111,9 +117,18 @@ def _plain_window(window: Window) -> Window:
     return window._replace(opens=window.opens.value)  # type: ignore[arg-type]
 
 
+def _plain_policy(policy: Policy) -> Policy:
+    plain = tuple(map(_plain_window, policy.windows))
+    return policy._replace(windows=plain, prune=policy.prune.value)  # type: ignore[arg-type]
+
+
 def _policy(row: list[Any]) -> Policy:
     policy = Policy(*row)
-    return policy._replace(windows=tuple(map(_window, policy.windows)))
+    return policy._replace(windows=tuple(map(_window, policy.windows)), prune=Prune(policy.prune))
+
+
+def _guards(rows: Iterable[Iterable[Any]]) -> tuple[Guard, ...]:
+    return tuple(Guard(*row) for row in rows)
 
 
 def _window(row: Iterable[Any]) -> Window:
@@ -146,6 +161,10 @@ def _manager(row: list[Any]) -> Manager:
     return Manager(launcher, spec, tuple((key, value) for key, value in address))
 
 
+def _owned(row: Mapping[str, Any]) -> Owned:
+    return Owned(**{**row, "guards": _guards(row.get("guards", ()))})  # an earlier release knew of none
+
+
 def encode_inventory(inventory: Inventory) -> dict[str, Any]:
     return {
         **inventory._asdict(),
@@ -157,7 +176,7 @@ def encode_inventory(inventory: Inventory) -> dict[str, Any]:
 def decode_inventory(data: Mapping[str, Any]) -> Inventory:
     """Raises `KeyError`, `TypeError` or `ValueError` for anything but what `encode_inventory` gave."""
     return Inventory(
-        services={name: Owned(**row) for name, row in data["services"].items()},
+        services={name: _owned(row) for name, row in data["services"].items()},
         files=dict(data["files"]),
         managers=tuple(map(_manager, data["managers"])),
         roots=tuple(data["roots"]),

@@ -24,6 +24,7 @@ from reconciler.launchers import on_start
 from reconciler.source import SourceError
 
 if TYPE_CHECKING:
+    from reconciler.agent.approving import Approving
     from reconciler.agent.health import Health
     from reconciler.agent.rollouts import Rollouts
 
@@ -79,6 +80,7 @@ class Enforcer:
     def __init__(
         self, run: str, store: Store, workspace: Workspace, observer: Observer, asked_to_stop: Callable[[], bool]
     ) -> None:
+        self.asks_remote = True
         self.run = run
         self.store = store
         self.workspace = workspace
@@ -106,16 +108,29 @@ class Enforcer:
         desired, inventory = observation.desired, observation.inventory
         observed = observation.finish()
         plan = make_plan(desired, diff(desired, observed, inventory))
-        error = ""
-        if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
+        error, gate = "", None
+        if plan.steps or plan.waits or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             try:
-                plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
+                from reconciler.core.approval import is_gated
+
+                fields = self._full(desired).fields
+                if is_gated(desired, inventory):
+                    observed, gate = self._approving(desired).judge(desired, observed, inventory, fields)
+                plan = make_plan(desired, diff(desired, observed, inventory, fields))
             except SourceError as failed:
                 error = str(failed)
-        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
+        if gate is not None and gate.told:
+            plan = plan._replace(diff=plan.diff._replace(warnings=(*plan.diff.warnings, *gate.told)))
+        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate)
         report = self._health(observation).look(report) if desired.watches or desired.verifies else report
         rollouts = self._rollouts.get(desired.environment)
         return rollouts.told(report) if rollouts else report
+
+    def _approving(self, desired: Deployment) -> Approving:
+        """Only where git has a person approve something: without that nothing of it is loaded."""
+        from reconciler.agent.approving import Approving
+
+        return Approving(self.store, self.workspace, desired.environment, asks_remote=self.asks_remote)
 
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
@@ -138,12 +153,19 @@ class Enforcer:
             return planned._replace(error=_said(failed, self.store.folder))
 
     def _apply(self, planned: DeploymentReport, observation: Observation) -> DeploymentReport:
+        gates = self._gates(planned, observation)
+        if gates is not None:
+            gates.begin(planned, self.run)
         if not planned.plan.steps:
             self._adopt(planned, observation)
+            if gates is not None:
+                gates.end(planned, (), self.run)
             return planned._replace(applied=True)
         began = time.monotonic()
         results, error = self._carry_out(planned, observation)
         seconds = time.monotonic() - began
+        if gates is not None:
+            gates.end(planned, results, self.run)
         done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
         if observation.desired.watches:
             done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
@@ -160,6 +182,12 @@ class Enforcer:
             return planned._replace(error=f"another pass is at work: {busy.holder} ({busy.path})")
         finally:
             observation.close()
+
+    def _gates(self, planned: DeploymentReport, observation: Observation) -> Approving | None:
+        """None where nothing waits for a person, nor has."""
+        folder = self.store.plans_folder(observation.desired.environment)
+        waits = planned.gate is not None or os.path.isdir(folder)
+        return self._approving(observation.desired) if waits else None
 
     def _full(self, desired: Deployment) -> Compiled:
         """With contents and effective values; a deployment that git no longer has, has none."""
@@ -190,12 +218,18 @@ class Enforcer:
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
-            proves = self._prover(planned, observation)
-            backends, stop = observation.backends, self.asked_to_stop
-            draining = drains(desired, observation.inventory)
-            executor = Executor(plan, compiled, backends, self.observer, stop, proves=proves, drains=draining)
+            executor = Executor(
+                plan,
+                compiled,
+                observation.backends,
+                self.observer,
+                self.asked_to_stop,
+                proves=self._prover(planned, observation),
+                drains=drains(desired, observation.inventory),
+                lock_folder=os.path.dirname(root_lock_path(desired.root)),
+            )
             results = executor.run()
-            self._record(plan, results)
+            self._record(planned, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
                 self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
@@ -218,9 +252,10 @@ class Enforcer:
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
 
-    def _record(self, plan: Plan, results: tuple[StepResult, ...]) -> None:
+    def _record(self, planned: DeploymentReport, results: tuple[StepResult, ...]) -> None:
         from reconciler.agent import journal
 
+        plan, gate = planned.plan, planned.gate
         entry = {
             "run": self.run,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -229,6 +264,7 @@ class Enforcer:
             "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
             **({"findings": plan.diff.findings} if plan.diff.findings else {}),
             **(self._rollouts[plan.environment].entry() if plan.environment in self._rollouts else {}),
+            **({"approval": gate.approval._asdict()} if gate and gate.approval else {}),
         }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(plan.environment), entry)

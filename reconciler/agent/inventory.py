@@ -7,6 +7,7 @@ again; an entry leaves only when its removal was carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from reconciler.core.change import Change, Kind
 from reconciler.core.model import Compiled, Deployment, Field, Inventory, Manager, Owned, Process, Service
@@ -21,7 +22,8 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
     untouched = _untouched(plan)
     for service in desired.services:
         if service.name not in services and service.name not in untouched:
-            services[service.name] = Owned(service.unit, service.launcher, "", "", "")
+            owned = Owned(service.unit, service.launcher, "", "", "")
+            services[service.name] = owned._replace(**_gates(desired, service.name))
     files = {step.path: "" for step in plan.steps if step.action is Action.RENDER}
     pending = dict(old.pending)
     for change in plan.diff.changes:
@@ -52,7 +54,7 @@ def after_apply(
         fresh = _applied(service, changes[service.name], done)
         old = before.services.get(service.name)
         services[service.name] = (
-            _owned(service, compiled.fields.get(service.name, {}), processes.get(service.name))
+            _owned(desired, service, compiled.fields.get(service.name, {}), processes.get(service.name))
             if fresh or old is None
             else _as_it_was(old, changes[service.name], processes.get(service.name), done)
         )
@@ -110,12 +112,18 @@ def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str
         and all(
             (owned := inventory.services[s.name]).spec == s.spec and owned.launch == s.launch for s in desired.services
         )
+        and all(_has_gates(inventory.services[s.name], desired, s.name) for s in desired.services)
         and inventory.files == {file.path: file.digest for file in desired.files}
         and inventory.managers == desired.managers
         and inventory.roots == (desired.root,)
         and not inventory.pending
         and list(inventory.notes) == sorted(_notes(desired))
     )
+
+
+def _has_gates(owned: Owned, desired: Deployment, service: str) -> bool:
+    gates = _gates(desired, service)
+    return (owned.guards, owned.manual) == (gates["guards"], gates["manual"])
 
 
 def _applied(service: Service, change: Change, done: set[str]) -> bool:
@@ -132,7 +140,12 @@ def _as_it_was(old: Owned, change: Change, process: Process | None, done: set[st
     return old._replace(pid=process.pid, started=process.started)
 
 
-def _owned(service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:
+def _gates(desired: Deployment, service: str) -> dict[str, Any]:
+    """What stands before its removal, also when git has it no more."""
+    return {"guards": desired.guards.get(service, ()), "manual": desired.syncs.get(service, False)}
+
+
+def _owned(desired: Deployment, service: Service, fields: Mapping[str, Field], process: Process | None) -> Owned:
     return Owned(
         unit=service.unit,
         launcher=service.launcher,
@@ -142,6 +155,7 @@ def _owned(service: Service, fields: Mapping[str, Field], process: Process | Non
         pid=process.pid if process else 0,
         started=process.started if process else 0.0,
         fields={key: field.value for key, field in fields.items()},
+        **_gates(desired, service.name),
     )
 
 

@@ -16,6 +16,7 @@ from types import FrameType
 
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.run import Busy, Observer, Pass
+from reconciler.agent.store import Store
 from reconciler.core.report import PassReport
 from reconciler.source import SourceError, branch_head, is_local
 
@@ -128,8 +129,10 @@ class Loop:
     # ------------------------------------------------------------ watching
 
     def _worth_watching(self, report: PassReport) -> frozenset[str]:
-        """Folders: of the refs of a repo on this host, and of every rendered file."""
+        """Folders: of the refs of a repo on this host, of every rendered file, and of plans that wait for approval."""
         folders = {os.path.dirname(file.path) for deployment in report.deployments for file in deployment.desired.files}
+        store = Store(self.agent.state_dir, self.agent.site)
+        folders |= {store.plans_folder(one.plan.environment) for one in report.deployments if one.gate is not None}
         for place in self._repos():
             folders |= {place, *_tree(os.path.join(place, "refs", "heads"))}
         return frozenset(folder for folder in folders if os.path.isdir(folder))

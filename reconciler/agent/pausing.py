@@ -69,7 +69,7 @@ def resume(agent: Agent, service: str) -> Changed:
 
 def change(store: Store, how: Callable[[tuple[Pause, ...]], tuple[Pause, ...]]) -> tuple[Pause, ...]:
     """Make another list of what is paused, from what it is now. Raises `DamagedError`, `OSError`, `Busy`."""
-    with _patiently(f"{store.pauses_path()}.lock"):
+    with patiently(f"{store.pauses_path()}.lock"):
         found = store.pauses()
         changed = how(found)
         if changed != found:
@@ -78,7 +78,8 @@ def change(store: Store, how: Callable[[tuple[Pause, ...]], tuple[Pause, ...]]) 
 
 
 @contextmanager
-def _patiently(path: str) -> Iterator[None]:
+def patiently(path: str) -> Iterator[None]:
+    """Hold a lock that others have for an instant only. Raises `Busy`, `OSError`."""
     end = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -86,6 +86,7 @@ class Pass:
         return self._scheduled(lambda: self._look(known, notices), mend=False)
 
     def _look(self, known: SourceState, notices: tuple[Notice, ...]) -> PassReport:
+        self.enforcer.asks_remote = False
         if known.head != known.valid:
             stuck = f"git is at {known.head[:8]}, which is not valid; `reconcile plan` tells why"
             notices = (*notices, Notice(stuck, failed=True))

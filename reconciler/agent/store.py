@@ -6,13 +6,14 @@
     SITE/ENV/journal.jsonl       passes that did something
     SITE/ENV/rollouts.json       which specifications were healthy, and which failed; a copy lies below the root
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
+    SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     SITE/told.json               what receivers of `notify` were told, and what waits for them
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
-copies below the root of each deployment: losing the state directory costs time, and pauses.
+copies below the root of each deployment: losing the state directory costs time, pauses, and approvals.
 
 Each file is sealed: a line with its format and a digest, then a line of JSON. One that was damaged, or
 written by another version, is told from one that is not there.
@@ -35,6 +36,7 @@ from reconciler.host import files
 _FORMAT = 3
 _PAUSES = 1  # the format of pauses: they outlast another version of reconcile
 _ROLLOUTS = 1  # the format of rollouts, which do so too
+_PLANS = 1  # likewise that of plans
 
 
 class DamagedError(Exception):
@@ -146,6 +148,19 @@ class Store:
         else:
             files.remove(self.pauses_path())
 
+    # ------------------------------------------------------------ plans that wait for approval
+
+    def plans_folder(self, environment: str) -> str:
+        return self._path(environment, "plans")
+
+    def plan(self, environment: str, name: str) -> dict[str, Any] | None:
+        """One by its id. Raises `DamagedError`."""
+        return _unseal(os.path.join(self.plans_folder(environment), f"{name}.json"), _PLANS)
+
+    def save_plan(self, environment: str, name: str, data: Mapping[str, Any]) -> None:
+        """Raises `OSError`; then all is as it was."""
+        self._put(os.path.join(self.plans_folder(environment), f"{name}.json"), _seal(data, _PLANS))
+
     # ------------------------------------------------------------ what was told
 
     def told(self) -> dict[str, Any] | None:
@@ -210,7 +225,7 @@ class Store:
             self._path(environment, "compiled.json"),
         ):
             files.remove(path)
-        for kind in ("health", "verify"):
+        for kind in ("health", "verify", "plans"):
             with suppress(OSError):
                 for name in os.listdir(self._path(environment, kind)):
                     files.remove(os.path.join(self._path(environment, kind), name))

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.drains import Drains
 from reconciler.apply.ground import Finding, Ground, absent, check_ground
+from reconciler.apply.guards import refusal
+from reconciler.apply.needs import Needs, missing_lock
 from reconciler.apply.preflight import Asked, check_places, find_program
 from reconciler.core.change import Running
 from reconciler.core.model import ELSEWHERE, Compiled, Drain, File, Install, Process, Role, Service, Unit
@@ -66,11 +68,14 @@ class Executor:
         *,
         proves: Callable[[Sequence[Step]], Mapping[str, StepResult]] = lambda _steps: {},
         drains: Mapping[str, Drain] | None = None,
+        lock_folder: str = "",
     ) -> None:
-        """`proves`: of steps that look at replicas, what became of those that are decided by now."""
+        """`proves`: of steps that look at replicas, what became of those that are decided by now. `lock_folder`: where
+        other passes are met; that locks work there is seen to first. Empty: it is not."""
         self.proves = proves
         self.drains = Drains(drains or {}, compiled.deployment.root)
         self.leftovers = Leftovers(compiled.deployment.id)
+        self.lock_folder = lock_folder
         self.plan = plan
         self.desired = compiled.deployment
         self.contents = compiled.contents
@@ -83,12 +88,15 @@ class Executor:
         self.installs: dict[str, Install] = {install.id: install for install in self.desired.installs}
         self.files: dict[str, File] = {file.path: file for file in self.desired.files}
         self.asked: Asked = {}
+        self.needs = Needs(plan, compiled)
         self.results: dict[str, StepResult] = {}
         self.as_it_was = {change.service for change in plan.diff.changes if change.held}  # not as git wants it now
         self.up: dict[str, Process] = {}  # by service, what was started
 
     def run(self) -> tuple[StepResult, ...]:
         """Every step's result, in the plan's order. Never raises for what a host can do to it."""
+        if self.plan.steps and self._refused_at_all():
+            return tuple(self.results.values())
         if self.plan.steps:
             self._make_folders()
         for phase, steps in groupby(self.plan.steps, key=_stage):
@@ -100,6 +108,15 @@ class Executor:
                 for step in steps:
                     self._one(step)
         return tuple(self.results[step.id] for step in self.plan.steps)
+
+    def _refused_at_all(self) -> bool:
+        """Nothing of it can be done safely: the first step says why, and nothing on this host has changed."""
+        missing = missing_lock(self.lock_folder) if self.lock_folder else None
+        for number, step in enumerate(self.plan.steps if missing else ()):
+            self.watcher.begins(step)
+            told = missing if number == 0 and missing else (f"{self.plan.steps[0].id} failed", "")
+            self._end(StepResult(step.id, Status.BLOCKED if number else Status.FAILED, 0.0, *told))
+        return missing is not None
 
     def _make_folders(self) -> None:
         """Before all else; what fails here is told by the step that needs the folder."""
@@ -160,11 +177,15 @@ class Executor:
         return DONE
 
     def _check(self, step: Step) -> Ending:
+        if step.guards:
+            refused = refusal(step.guards)
+            return Ending(Status.FAILED, *refused) if refused else DONE
         service = self.services[step.service]
         install = self.installs.get(service.install)
         folders = [path for path, _ in self.desired.folders]
         mounted = [path for path in service.mounted if path not in self.files]  # those are rendered after the checks
-        missing = check_places(folders, mounted) or find_program(service, install, self.desired.root, self.asked)
+        missing = check_places(folders, mounted) or self.needs.missing(service)
+        missing = missing or find_program(service, install, self.desired.root, self.asked)
         return Ending(Status.FAILED, *missing) if missing else DONE
 
     def _daemon(self, step: Step) -> Ending:

@@ -31,6 +31,7 @@ _COMMANDS = {
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "pause": "leave a deployment, or one service of it, as it is, for a time",
     "resume": "end what `reconcile pause` has paused",
+    "approve": "let exactly the plan through that waits for approval; without an id, list what waits",
     "notify": "send a test message to whom `notify` in the agent's file names, and tell what waits",
     "doctor": "look beforehand at everything that a pass needs of this host; changes nothing",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
@@ -124,6 +125,7 @@ def _whole() -> _Parser:
     _schedule(command("schedule"))
     _pause(command("pause"))
     command("resume").add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: all)")
+    _approve(command("approve"))
     command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
     demo = command("demo")
@@ -150,6 +152,12 @@ def _pause(parser: argparse.ArgumentParser) -> None:
         "--for", dest="span", required=True, metavar="TIME", help="90s, 30m, 2h, 3d; at most 7d. Then it goes on"
     )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="shown in every report, with who and where")
+
+
+def _approve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", nargs="?", metavar="ID", help="of the plan, or its beginning (default: list what waits)")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="kept with who approved it, from where and when")
+    parser.add_argument("--show", action="store_true", help="only show it, with what has changed since it was made")
 
 
 def _lines(text: str) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from reconciler.core.model import File, FileState, Finding, Gap, State
+from reconciler.core.model import File, FileState, Finding, Gap, Guard, State
 
 
 class Kind(Enum):
@@ -60,6 +60,8 @@ class Hold(Enum):
     WINDOW = "window"  # it is not the time for it, by `policy.windows`
     PAUSE = "pause"  # a person has paused it on this host
     QUEUE = "queue"  # its launcher waits for its own turn: a job that Slurm has not started
+    APPROVAL = "approval"  # a person is to approve it, by `policy.sync`, `self_heal` or `prune`
+    PRUNE = "prune"  # by `policy.prune: false` nothing is removed that git no longer has
 
     def __bool__(self) -> bool:
         return self is not Hold.NONE
@@ -110,6 +112,7 @@ class Change(NamedTuple):
     held: Hold = Hold.NONE
     detail: str = ""  # the launcher's own words on the state
     managed: bool = True  # False: others run it, and it is only looked at
+    guards: tuple[Guard, ...] = ()  # that it was applied with
     taken: bool = False  # the unit of its name is somebody else's: what it does is not this service's doing
 
     @property

@@ -32,7 +32,7 @@ from reconciler.core.daemons import (
     wait_for_known,
 )
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
-from reconciler.core.held import hold_changes, hold_copies, hold_daemon, hold_files, only_needed, told
+from reconciler.core.held import hold_changes, hold_copies, hold_daemon, hold_files, hold_prunes, only_needed, told
 from reconciler.core.model import (
     Deployment,
     Inventory,
@@ -83,6 +83,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
     found = (*_wanted(view, files, daemons, orphans), *unwanted(view, orphans), *left_alone(view))
     changes = sorted(found, key=_service)
     changes = join_renames(view, changes)
+    changes = hold_prunes(view, changes)
     changes = hold_removals(view, changes)
     changes = hold_waiting(daemons, changes)
     changes = hold_changes(view, changes, daemons)
@@ -235,6 +236,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         detail=case.unit.detail,
         taken=taken,
         held=verdict.held,
+        guards=view.inventory.services[service.name].guards if service.name in view.inventory.services else (),
     )
 
 

@@ -6,6 +6,8 @@ stand. So a service whose new version waits is started as it was when it is down
 
 A pause is a window that a person has opened, and that holds all: of what is paused nothing is done, nor by way of
 what it shares with others. Its launcher's daemon does not restart under it.
+
+A gate holds until a person approves it (`approval.py`): what git says anew, drift, or removals, each by itself.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind
-from reconciler.core.model import Manager, Shut, State
+from reconciler.core.model import Manager, Prune, Shut, State
 from reconciler.core.view import View
 
 
 def hold_changes(view: View, changes: Sequence[Change], daemons: Sequence[DaemonChange]) -> list[Change]:
     """The changes of which those are held that it is not the time for."""
-    if not any(view.observed.shut.values()):
+    if not (any(view.observed.shut.values()) or any(view.observed.gates.values())):
         return list(changes)
     beginning = {daemon.launcher for daemon in daemons if daemon.act in (DaemonAct.START, DaemonAct.RESTART)}
     return [_held(view, change, beginning) for change in changes]
@@ -27,21 +29,45 @@ def hold_changes(view: View, changes: Sequence[Change], daemons: Sequence[Daemon
 
 def _held(view: View, change: Change, beginning: set[str]) -> Change:
     """What waits for its launcher only would be made ready, and started by that: it waits for the window too."""
-    shut = _shut(view, change)
-    if shut is None or change.kind is Kind.KEEP or (change.kind is Kind.BLOCKED and change.held is not Hold.QUEUE):
+    if change.kind is Kind.KEEP or (change.kind is Kind.BLOCKED and change.held is not Hold.QUEUE):
         return change
-    if not shut.holds_all and not _is_brought(view, change):
+    drift = not _is_brought(view, change)
+    shut, *more = _shuts(view, change, drift=drift) or (None,)
+    if shut is None:
         return change
-    held = change.hold(Hold.PAUSE if shut.paused else Hold.WINDOW, shut.why)._replace(restarts=())
-    if shut.holds_all or not _stands(view, change, beginning):
+    held = change.hold(_hold(shut), shut.why)._replace(restarts=())
+    held = held._replace(reasons=(*held.reasons, *(other.why for other in more if other and other.gate)))
+    stays = drift or any(_shuts(view, change, drift=True))
+    if stays or not _stands(view, change, beginning):
         return held
     return held._replace(act=Act.START, reasons=(*held.reasons, "it is down, and is started as it was"))
 
 
-def _shut(view: View, change: Change) -> Shut | None:
+def _hold(shut: Shut) -> Hold:
+    return Hold.PAUSE if shut.paused else Hold.APPROVAL if shut.gate else Hold.WINDOW
+
+
+def _shuts(view: View, change: Change, *, drift: bool) -> tuple[Shut, ...]:
     """A service of another name is held by its old name too: that one is still what runs."""
-    shut, old = view.shut(change.service), view.shut(change.renamed_from) if change.renamed_from else None
-    return old if old is not None and (shut is None or old.holds_all) else shut
+    removal = change.service not in view.services and change.service not in view.desired.disabled
+    shuts = view.shuts(change.service, drift=drift, removal=removal)
+    old = view.shuts(change.renamed_from, drift=drift) if change.renamed_from else ()
+    return (*old, *shuts) if old and (not shuts or old[0].holds_all) else (*shuts, *old)
+
+
+def hold_prunes(view: View, changes: Sequence[Change]) -> list[Change]:
+    """With `policy.prune: false`, what git no longer has is told and stays. A memory of it alone may go."""
+    if view.desired.policy.prune is not Prune.FALSE:
+        return list(changes)
+    why = "policy.prune is false, so it stays"
+    return [
+        change.hold(Hold.PRUNE, why)
+        if change.kind is Kind.REMOVE
+        and change.service not in view.desired.disabled
+        and (change.acts or change.state is not State.ABSENT)
+        else change
+        for change in changes
+    ]
 
 
 def _is_brought(view: View, change: Change) -> bool:
@@ -86,9 +112,15 @@ def hold_files(view: View, files: Sequence[FileChange]) -> tuple[FileChange, ...
 
 def _file_waits(view: View, change: FileChange) -> bool:
     if not change.file.services:
-        return _waits(view.shut(""), drift=change.by_hand)
-    shuts = [view.shut(name) for name in change.file.services]
-    return all(shut is not None and shut.holds_all for shut in shuts)
+        drift = change.by_hand and view.inventory.files.get(change.file.path) in ("", change.file.digest)
+        return view.shut("", drift=drift) is not None
+    return all(_holds_all(view, name) is not None for name in change.file.services)
+
+
+def _holds_all(view: View, service: str) -> Shut | None:
+    """What holds drift of it and what a commit brings. A gate for drift alone leaves its files to the change that it
+    holds: they may be part of one that is not held."""
+    return view.shut(service, drift=True) if view.shut(service) is not None else None
 
 
 def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChange:
@@ -96,9 +128,9 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
 
     Nor does it restart while one of its services is to be left as it is: that one would end with it.
     """
-    state, shut = view.observed.daemons.get(daemon.launcher), view.shut("")
+    state = view.observed.daemons.get(daemon.launcher)
     drift = change.act is DaemonAct.START or (state is not None and state.spec == daemon.spec)
-    if _waits(shut, drift=drift):
+    if view.shut("", drift=drift) is not None:
         change = change._replace(act=DaemonAct.NONE)
     still = _still(view, daemon.launcher)
     if still is None:
@@ -108,16 +140,16 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
 
 
 def _still(view: View, launcher: str) -> Shut | None:
-    """What holds all of a service of this launcher, or of the whole deployment."""
+    """What holds all of a service of this launcher, or of the whole deployment: drift, and what a commit brings."""
     names = {service.name for service in view.desired.services if service.launcher == launcher}
     names |= {name for name, owned in view.inventory.services.items() if owned.launcher == launcher}
-    shuts = (view.shut(name) for name in ("", *sorted(names)))
-    return next((shut for shut in shuts if shut is not None and shut.holds_all), None)
+    shuts = (_holds_all(view, name) for name in ("", *sorted(names)))
+    return next((shut for shut in shuts if shut is not None), None)
 
 
 def hold_copies(view: View) -> Mapping[str, str]:
     """Further descriptions of units that may go: whose they are is not known, but which launcher reads them."""
-    copies = view.observed.copies
+    copies = view.observed.copies if view.shut("", drift=True) is None else {}
     return {path: copies[path] for path in sorted(copies) if _still(view, copies[path]) is None}
 
 
@@ -138,6 +170,7 @@ def told(view: View, daemons: Sequence[DaemonChange], files: int, stale: int) ->
     """What waits besides services, in words: daemons, and how many files are to be written and to go."""
     shut = view.shut("")
     put_off = (DaemonAct.NONE, DaemonAct.STOP) if shut is not None else (DaemonAct.NONE,)
+    shut = shut or view.shut("", drift=True)
     idle = [daemon for daemon in daemons if daemon.why and daemon.act in put_off]
     holding = [(daemon.why, _still(view, daemon.launcher) or shut) for daemon in idle]
     waiting = [(f"to be written: {_files(files)} of no service's own", shut)] if files else []
@@ -147,7 +180,3 @@ def told(view: View, daemons: Sequence[DaemonChange], files: int, stale: int) ->
 
 def _files(count: int) -> str:
     return f"{count} file{'s' * (count != 1)}"
-
-
-def _waits(shut: Shut | None, *, drift: bool) -> bool:
-    return shut is not None and (shut.holds_all or not drift)

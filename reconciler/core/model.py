@@ -236,6 +236,24 @@ class Window(NamedTuple):
     partition: str = ""
 
 
+class Guard(NamedTuple):
+    """A command that must succeed before its service is stopped or removed."""
+
+    name: str
+    command: str  # lines for bash
+    seconds: float  # it may take
+    private: bool = False  # the service was given a secret: nothing that the command prints is told
+    env_file: str = ""  # with the service's variables, which it gets
+
+
+class Prune(Enum):
+    """What becomes of services that git no longer has."""
+
+    TRUE = "true"  # they are removed, within the budget
+    CONFIRM = "confirm"  # a person approves it first
+    FALSE = "false"  # they are told, and stay
+
+
 class Policy(NamedTuple):
     """What a pass may do. `max_removals` counts services, `max_removal_percent` is of those that are ours."""
 
@@ -243,6 +261,20 @@ class Policy(NamedTuple):
     max_removal_percent: int = 30
     windows: tuple[Window, ...] = ()
     keep_schedule: bool = False  # it mends what starts the passes, where that was installed with `schedule install`
+    manual: bool = False  # what git says anew waits until a person approves it
+    self_heal: bool = True  # drift is mended without one
+    prune: Prune = Prune.TRUE
+
+
+class Approval(NamedTuple):
+    """Somebody has approved one plan of one deployment."""
+
+    plan: str  # its whole id
+    reason: str
+    account: str = ""  # who, where it was said on a host
+    host: str = ""  # from where
+    at: float = 0.0  # seconds since the epoch; 0: not known
+    place: str = ""  # where it stands, unless it was said on the host: a file and line of git, or a tag
 
 
 class Deployment(NamedTuple):
@@ -274,6 +306,9 @@ class Deployment(NamedTuple):
         """Services of which a new specification has to prove healthy, or goes back to the last that did."""
         watched = {watch.service for watch in self.watches if self.rollbacks.get(watch.service, True)}
         return frozenset(watched | {name for name, wanted in self.rollbacks.items() if wanted})
+    syncs: Mapping[str, bool] = {}  # services that say themselves whether a person approves what git says anew
+    guards: Mapping[str, tuple[Guard, ...]] = {}  # by service; of a disabled one also where it has none
+    approvals: tuple[Approval, ...] = ()  # plans that git approves
 
     @property
     def others(self) -> tuple[Unmanaged | Elsewhere, ...]:
@@ -475,12 +510,19 @@ class Pause(NamedTuple):
 
 
 class Shut(NamedTuple):
-    """It is not the time to do what git says anew: by `policy.windows`, or by a pause."""
+    """It is not the time to do what git says anew: by `policy.windows`, by a pause, or before a person approves it."""
 
     why: str  # "held until 06:00 Mon (policy.windows.nights)"
     holds_all: bool = False  # nor to mend drift
     until: float = 0.0  # seconds since the epoch; 0: that is not to be seen
     paused: bool = False  # by a person, not by git
+    gate: bool = False  # until a person approves it
+    holds_changes: bool = True  # False: of a gate that is there for drift or removals only
+    holds_removals: bool = True  # of what git no longer has
+
+    def holds(self, *, drift: bool, removal: bool) -> bool:
+        """Whether it holds what has changed by itself, what git no longer has, or else what git says anew."""
+        return self.holds_all if drift else self.holds_removals if removal else self.holds_changes
 
 
 class Observed(NamedTuple):
@@ -500,6 +542,7 @@ class Observed(NamedTuple):
     unmanaged: Mapping[str, Unit] = {}  # by service; one that could not be looked at is missing
     shut: Mapping[str, Shut | None] = {}  # by service that some window or pause names; "": for all others
     pauses: tuple[Pause, ...] = ()  # that hold now
+    gates: Mapping[str, Shut | None] = {}  # likewise: what waits for a person
 
 
 # ---------------------------------------------------------------- inventory
@@ -516,6 +559,8 @@ class Owned(NamedTuple):
     pid: int = 0
     started: float = 0.0
     fields: Mapping[str, object] = {}  # effective values, for reasons; secrets as digests
+    guards: tuple[Guard, ...] = ()  # that stand before its removal also when git no longer has it
+    manual: bool = False  # so does a person, by its own `sync`
 
 
 class Inventory(NamedTuple):

@@ -50,7 +50,7 @@ def _removal(view: View, service: str, units: tuple[OldUnit, ...]) -> Change:
         service=service,
         kind=Kind.BLOCKED if blind else Kind.REMOVE,
         act=Act.REMOVE if units and not blind else Act.NONE,
-        reasons=(f"cannot be seen: {blind}",) if blind else (_why_removed(view, service),),
+        reasons=(f"cannot be seen: {blind}",) if blind else (_why_removed(view, service), *_forgotten(view, service)),
         unit=main,
         group="",
         component=mark.component if mark else "",
@@ -61,6 +61,7 @@ def _removal(view: View, service: str, units: tuple[OldUnit, ...]) -> Change:
         replaces=() if blind else units[1:],
         strays=() if blind else view.strays.get(service, ()),
         detail=unit.detail,
+        guards=owned.guards if owned else (),
     )
 
 
@@ -68,6 +69,12 @@ def unseen(view: View, service: str, units: Sequence[OldUnit]) -> str:
     """Why what a service has run under until now cannot be seen; empty where all of it can."""
     unseen_units = (view.blind[unit.launcher] for unit in units if unit.launcher in view.blind)
     return next(unseen_units, "") or view.unseen_keeper(service)
+
+
+def _forgotten(view: View, service: str) -> tuple[str, ...]:
+    """Nothing remembers what was applied, so neither what was to stand before its end."""
+    known = service in view.inventory.services or service in view.desired.guards
+    return () if known else ("whether a guard stood before its removal is not remembered",)
 
 
 def _why_removed(view: View, service: str) -> str:
@@ -161,6 +168,7 @@ def _renamed(old: Change, new: Change) -> Change:
         replaces=(*new.replaces, *old.gone),
         strays=(*new.strays, *old.strays),
         restarts=(new.service,) if old.state.alive else (),
+        guards=old.guards,
         renamed_from=old.service,
     )
 

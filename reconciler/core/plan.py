@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff, Kind, Running, UnitName
-from reconciler.core.model import Deployment, Role
+from reconciler.core.model import Deployment, Guard, Role
 from reconciler.core.order import waves
 
 
@@ -69,6 +69,7 @@ class Step(NamedTuple):
     restarts: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()  # ids, of the same convoy: nothing of the step begins, a stop neither, before these
     batch: int = 0  # of replicas that are changed one after the other
+    guards: tuple[Guard, ...] = ()  # commands that must succeed
 
 
 class Plan(NamedTuple):
@@ -118,6 +119,7 @@ def _daemon_step(action: Action, launcher: str) -> str:
 
 class _Planner:
     def __init__(self, desired: Deployment, diff: Diff) -> None:
+        self.desired = desired
         self.diff = diff
         self.waves = waves(desired.services)
         self.services = {service.name: service for service in desired.services}
@@ -125,16 +127,19 @@ class _Planner:
         self.loading = {change.unit.launcher for change in diff.changes if change.act.loads}
         self.loading |= {unit.launcher for change in diff.changes for unit in change.replaces}
         self.restarted = {daemon.launcher for daemon in diff.daemons if daemon.act in _BEGINS}
+        self.ending = {daemon.launcher for daemon in diff.daemons if daemon.act is DaemonAct.RESTART}
         self.waiting = {daemon.launcher for daemon in diff.daemons if daemon.waits}
         # What is held and started as it was, is started from files that stand: for that, nothing is made ready.
         self.starting = tuple(change.service for change in diff.changes if change.act.starts and not change.held)
         self._starting_names = frozenset(self.starting)
+        self.guards = {change.service: found for change in diff.changes if (found := self._guards_of(change))}
         self.renders = self._renders()
         self.rendered = self._rendered()
 
     def steps(self) -> Iterator[Step]:
         yield from self._install_steps()
         yield from self._check_steps()
+        yield from self._guard_steps()
         yield from self.renders
         for path in self.diff.copies:
             yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.COPIES, path=path)
@@ -164,8 +169,34 @@ class _Planner:
                     needs=self._install_of(change.service),
                 )
 
+    def _guard_steps(self) -> Iterator[Step]:
+        """What must be so before a service is stopped or removed, seen to before anything is stopped or rewritten."""
+        for service, guards in self.guards.items():
+            names = ", ".join(guard.name for guard in guards)
+            step = Step(f"guard:{service}", Action.CHECK, service, f"guard {names}", Phase.CHECK)
+            yield step._replace(needs=self._install_of(service), guards=guards)
+
+    def _guards_of(self, change: Change) -> tuple[Guard, ...]:
+        """Those of a service that this plan ends a process of, as git has them; of one that it has no more, as they
+        were when it was applied."""
+        others = bool(change.replaces or change.strays)
+        with_daemon = change.running is not None and change.unit.launcher in self.ending
+        ends = with_daemon or others or (change.act.stops and bool(change.running or change.act is Act.REMOVE))
+        if not ends:
+            return ()
+        if change.service not in self.services and change.service not in self.desired.guards:
+            return change.guards
+        # The variables are those that the service runs with: its file may move, and is not written yet.
+        stands = next((guard.env_file for guard in change.guards), "")
+        wanted = self.desired.guards.get(change.service, ())
+        return tuple(guard._replace(env_file=stands or guard.env_file) for guard in wanted)
+
+    def _guard_of(self, service: str) -> tuple[str, ...]:
+        return (f"guard:{service}",) if service in self.guards else ()
+
     def _install_of(self, service: str) -> tuple[str, ...]:
-        step = self.installs.get(self.services[service].install)
+        wanted = self.services.get(service)
+        step = self.installs.get(wanted.install) if wanted else None
         return (step,) if step else ()
 
     def _renders(self) -> tuple[Step, ...]:
@@ -190,7 +221,7 @@ class _Planner:
         if len(services) != 1:
             return ()
         check = (f"check:{services[0]}",) if services[0] in starting else ()
-        return (*self._install_of(services[0]), *check)
+        return (*self._install_of(services[0]), *check, *self._guard_of(services[0]))
 
     def _rendered(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, list[str]] = {}
@@ -265,18 +296,17 @@ class _Planner:
 
     def _all_ready(self, launcher: str) -> tuple[str, ...]:
         """What must have gone well before a daemon is stopped whose services are to go on. Empty: of any launcher."""
-        return tuple(
-            step
-            for name in self.starting
-            if launcher in ("", self.services[name].launcher)
-            for step in self._ready(name)
-        )
+        guarded = [change.service for change in self.diff.changes if change.service in self.guards]
+        names = dict.fromkeys((*self.starting, *guarded))
+        launchers = {change.service: change.unit.launcher for change in self.diff.changes}
+        return tuple(step for name in names if launcher in ("", launchers[name]) for step in self._ready(name))
 
     def _ready(self, service: str) -> tuple[str, ...]:
         """What must have gone well before anything is stopped that a service replaces."""
+        guard = self._guard_of(service)
         if service not in self._starting_names:
-            return ()
-        return (f"check:{service}", *self._install_of(service), *self.rendered.get(service, ()))
+            return guard
+        return (f"check:{service}", *self._install_of(service), *self.rendered.get(service, ()), *guard)
 
     def _reload_steps(self) -> Iterator[Step]:
         """One reading of the descriptions for all; a daemon that starts in this pass reads them anyway."""

@@ -11,6 +11,7 @@ from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
 
 if TYPE_CHECKING:
+    from reconciler.core.approval import Gate
     from reconciler.core.rollback import Rollout
 
 
@@ -33,6 +34,7 @@ class DeploymentReport(NamedTuple):
     health: Mapping[str, Verdict] = {}  # by service, of those that `health` in git says how to ask
     rollouts: Mapping[str, Rollout] = {}  # by service, of those whose new specification has to prove healthy
     rollback: DeploymentReport | None = None  # what was done in the same pass for what failed in it
+    gate: Gate | None = None  # what waits for a person, or has
 
     @property
     def failed(self) -> tuple[StepResult, ...]:

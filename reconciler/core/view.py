@@ -180,9 +180,17 @@ class View:
         service = self.wanted_units.get(name)
         return service.name if service else self.owned_units.get(name, name.name)
 
-    def shut(self, service: str) -> Shut | None:
-        """What keeps a pass from doing what git says anew of a service; with "", of all that belongs to none."""
-        return self.observed.shut.get(service, self.observed.shut.get(""))
+    def shut(self, service: str, *, drift: bool = False, removal: bool = False) -> Shut | None:
+        """What keeps a pass from doing what git says anew of a service; with "", of all that belongs to none.
+
+        Or from mending `drift` of it, or from removing it where git no longer has it.
+        """
+        return next(iter(self.shuts(service, drift=drift, removal=removal)), None)
+
+    def shuts(self, service: str, *, drift: bool = False, removal: bool = False) -> tuple[Shut, ...]:
+        """Likewise, a window or pause first, then a person's approval."""
+        both = (names.get(service, names.get("")) for names in (self.observed.shut, self.observed.gates))
+        return tuple(one for one in both if one is not None and one.holds(drift=drift, removal=removal))
 
     def last_version(self, service: str) -> str:
         owned = self.inventory.services.get(service)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.core.model import Compiled, Origin, Problem
+from reconciler.core.model import Approval, Compiled, Origin, Problem
 from reconciler.desired import checks
+from reconciler.desired.approvals import approvals, strays
 from reconciler.desired.deployment import Made, compile_deployment
 from reconciler.desired.folder import Tree
 from reconciler.desired.ground import Facts, Wanted
@@ -26,6 +27,7 @@ class Result(NamedTuple):
 class _Repo(NamedTuple):
     """What all deployments of a repo are compiled with."""
 
+    tree: Tree
     layers: Layers
     templates: Templates
     facts: Facts
@@ -50,12 +52,13 @@ def compile_site(tree: Tree, site: str, environments: Sequence[str] | None, fact
     """
     problems = Problems()
     layers = Layers(tree, problems)
-    repo = _Repo(layers, Templates(tree), facts, problems, commit)
+    repo = _Repo(tree, layers, Templates(tree), facts, problems, commit)
     if site not in layers.sites():
         hint = suggest(site, layers.sites(), otherwise=f"add {site_file(site)}")
         problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint)
         return Result({}, problems.told(1))
     layers.strays(site)
+    strays(tree, [(site, name) for name in layers.environments(site)], site, problems)
     made = _site(repo, site)
     wanted = list(made) if environments is None else list(environments)
     known = layers.environments(site)
@@ -72,8 +75,9 @@ def validate(tree: Tree, facts: Facts) -> tuple[Problem, ...]:
     problems = Problems()
     layers = Layers(tree, problems)
     templates = Templates(tree)
-    repo = _Repo(layers, templates, facts, problems, "")
+    repo = _Repo(tree, layers, templates, facts, problems, "")
     layers.strays()
+    strays(tree, [(site, name) for site in layers.sites() for name in layers.environments(site)], "", problems)
     for environment in layers.all_environments():
         layers.layer(f"desired/environments/{environment}.yaml")
     _parse(templates, problems)
@@ -107,7 +111,15 @@ def _site(repo: _Repo, site: str) -> dict[str, Made]:
             continue  # what it lacks may stand in the file that cannot be read
         problems.where = f"{site}/{environment}"
         wanted = Wanted(site, environment, repo.commit, layers.merged(site, environment), repo.facts)
-        made[environment] = compile_deployment(wanted, repo.templates, problems)
+        approved = approvals(repo.tree, site, environment, problems)
+        made[environment] = _approving(compile_deployment(wanted, repo.templates, problems), approved)
         problems.where = ""
     checks.on_host([one.uses for one in made.values()], problems)
     return made
+
+
+def _approving(made: Made, approved: tuple[Approval, ...]) -> Made:
+    if made.compiled is None or not approved:
+        return made
+    deployment = made.compiled.deployment._replace(approvals=approved)
+    return made._replace(compiled=made.compiled._replace(deployment=deployment))

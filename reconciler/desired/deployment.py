@@ -14,11 +14,13 @@ from reconciler.core.model import (
     Drain,
     Elsewhere,
     File,
+    Guard,
     Install,
     Manager,
     Note,
     Origin,
     Policy,
+    Prune,
     ReplicaSet,
     Role,
     Service,
@@ -35,6 +37,7 @@ from reconciler.desired.part import part_of
 from reconciler.desired.problems import Problems
 from reconciler.desired.read import Reader
 from reconciler.desired.rollout import Rollout
+from reconciler.desired.schema import LAYER
 from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
@@ -45,6 +48,7 @@ from reconciler.launchers.base import Place, Rendering, ServiceSpec
 
 _FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
 _OF_A_DAEMON = frozenset(("pidfile", "socket"))  # that it makes itself: two daemons at one end each other
+_MANUAL = "manual"
 _BELOW = 0o750  # folders inside of those, that some file needs
 
 
@@ -310,8 +314,14 @@ def _policy(ground: Ground) -> Policy:
     if not isinstance(node, Entries):
         return Policy()
     reader = Reader(node, "policy", ground.scope, ground.evaluator, ground.problems)
-    keeps = reader.flag("keep_schedule", default=False)
-    return _removals(ground)._replace(keep_schedule=keeps.value is True)
+    keys = LAYER.keys["policy"].keys
+    prune = reader.word("prune", keys["prune"], Prune.TRUE.value).text.lower()
+    return _removals(ground)._replace(
+        keep_schedule=reader.flag("keep_schedule", default=False).value is True,
+        manual=reader.word("sync", keys["sync"], "automatic").text == _MANUAL,
+        self_heal=reader.flag("self_heal", default=True).value is True,
+        prune=Prune(prune) if prune else Prune.TRUE,  # a word that is none of them was told
+    )
 
 
 def _removals(ground: Ground) -> Policy:
@@ -333,6 +343,7 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
     theirs = {one.name for one in parts.elsewhere}
     disabled = {name: draft for name, draft in parts.services.items() if not draft.enabled and name not in theirs}
     rendered, contents = _files(parts.files, enabled, runs)
+    ours = {name: draft for name, draft in parts.services.items() if name not in theirs}
     deployment = Deployment(
         site=wanted.site,
         environment=wanted.environment,
@@ -354,6 +365,9 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         rollbacks=_rollbacks(enabled),
         drains=tuple(_drains(enabled, rendered)),
         sets=tuple(_sets(enabled, parts.sets)),
+        syncs={n: draft.got["sync"].text == _MANUAL for n, draft in sorted(ours.items()) if draft.got["sync"].text},
+        guards={name: found for name, draft in sorted(ours.items()) if (found := _guards(draft, parts))}
+        | {name: () for name, draft in sorted(disabled.items()) if not draft.guarded.guards},
     )
     salt = wanted.facts.salt
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
@@ -453,6 +467,11 @@ def _sets(enabled: Mapping[str, _Ready], sets: Mapping[str, tuple[str, ...]]) ->
         own = tuple(service for service in services if service in enabled)
         said = enabled[own[0]].draft.rollout if own else Rollout()
         yield said.replica_set(name, own)
+def _guards(draft: Draft, parts: _Parts) -> tuple[Guard, ...]:
+    """With the file that its variables stand in, also of one that is disabled by now and runs still."""
+    private = _is_private(parts.ready[draft.name])
+    path = f"{parts.folders['config']}/env/{draft.unit.removesuffix('.service')}.env"
+    return tuple(guard._replace(private=private, env_file=path) for guard in draft.guarded.guards)
 
 
 def _env_files(files: tuple[File, ...]) -> dict[str, str]:

@@ -179,6 +179,17 @@ _VERIFY = _closed(
     timeout=Key(Kind.SPAN, "How long they may take; default 10s"),
 )
 
+_SYNC = _text(
+    "What a commit brings: automatic (done by the next pass), or manual (a person approves it first)",
+    choices=("automatic", "manual"),
+)
+
+_GUARD = _closed(
+    "A command that must succeed before the service is stopped or removed; it gets its env",
+    command=_text("The lines for bash; required"),
+    timeout=Key(Kind.SPAN, "How long they may take; default 30s"),
+)
+
 _SERVICE_KEYS = {
     "component": _text("The component it belongs to; default: its own name"),
     "launcher": _text("What keeps it running; default supervisor", choices=launchers.NAMES),
@@ -201,6 +212,8 @@ _SERVICE_KEYS = {
     "drain": _DRAIN,
     "replicas": Key(Kind.NUMBER, "How many of it run, as NAME-1, NAME-2, ...; `replica` in its strings is the number"),
     "strategy": _STRATEGY,
+    "sync": _SYNC._replace(help=f"{_SYNC.help}; default: that of the policy"),
+    "guard": _open("What must be so before it is stopped or removed, by names of your choice", _GUARD),
     "health": _HEALTH,
     "verify": _open("Settings of something outside that belong to it", _VERIFY),
     "container": _CONTAINER,
@@ -246,6 +259,13 @@ LAYER = Key(
             keep_schedule=Key(Kind.FLAG, "true: a pass mends its own schedule; default false"),
             sources=Key(Kind.NAMES, "Patterns that every requirement and source must match; default: anything"),
             windows=_open("When a pass may do what git says anew", _WINDOW),
+            sync=_SYNC._replace(help=f"{_SYNC.help}; default automatic"),
+            self_heal=Key(Kind.FLAG, "false: drift is told, and mended when a person approves it; default true"),
+            prune=_text(
+                "What git no longer has: true (it is removed), confirm (a person approves it first), or false (it "
+                "stays); default true",
+                choices=("true", "confirm", "false"),
+            ),
         ),
         **_options("settings"),
     },
@@ -283,7 +303,9 @@ def _schema(key: Key, name: str, *, nullable: bool = True) -> dict[str, object]:
 
 def _shape_text(key: Key, _name: str) -> dict[str, object]:
     if key.choices:
-        return {"type": "string", "anyOf": [{"enum": list(key.choices)}, {"pattern": _TEMPLATE}]}
+        flags = [word == "true" for word in key.choices if word in ("true", "false")]  # written without quotes
+        shape: dict[str, object] = {"type": "string", "anyOf": [{"enum": list(key.choices)}, {"pattern": _TEMPLATE}]}
+        return {"anyOf": [{"enum": flags}, shape]} if flags else shape
     return {"type": "string"}
 
 

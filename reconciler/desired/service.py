@@ -10,6 +10,7 @@ from reconciler.core.digest import digest, digest_of
 from reconciler.core.model import Ask, Field, Origin
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground
+from reconciler.desired.guards import Guarded, guarded
 from reconciler.desired.health import Asked, asked
 from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
 from reconciler.desired.part import Part, part_of
@@ -45,6 +46,7 @@ class Draft(NamedTuple):
     unit: str  # its name on the host
     asked: Asked
     rollout: Rollout
+    guarded: Guarded
     sound: bool
 
     @property
@@ -102,6 +104,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         unit=unit,
         asked=asked(name, reader),
         rollout=rollout(name, reader),
+        guarded=guarded(reader),
         sound=reader.sound,
     )
 
@@ -135,6 +138,7 @@ def _read(name: str, component: str, reader: Reader, parent: Component | None) -
         "prologue": _prologue(reader, parent.prologue if parent else None),
         "on_start": reader.text("on_start"),
         "enabled": reader.flag("enabled", default=True),
+        "sync": reader.word("sync", _keys()["sync"], ""),
         **_stop(reader),
     }
 
@@ -347,7 +351,9 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
     values |= {f"env.{name}": got for name, got in draft.env.items()}
     values |= {f"{draft.launcher}.{key}": got for key, got in draft.options.items()}
     values |= {f"container.{key}": got for key, got in draft.container.items() if got.value != ""}
-    values |= {**draft.asked.got, **draft.rollout.got}
+    values |= {**draft.asked.got, **draft.rollout.got, **draft.guarded.got}
+    if not draft.got["sync"].value:
+        del values["sync"]
     if not draft.got["on_start"].value:
         del values["on_start"]
     values["name"] = Got(draft.unit, draft.got["name"].origin)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.core.change import Change
 from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit, Verdict, Word
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport, PassReport
+
+if TYPE_CHECKING:
+    from reconciler.core.approval import Gate
 
 
 def pass_data(report: PassReport) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
         "health": {name: _verdict(told) for name, told in sorted(report.health.items())},
         **({"rollback": _back(report.rollback)} if report.rollback is not None else {}),
+        **({"approval": gate_data(report.gate)} if report.gate else {}),
         **({"error": report.error} if report.error else {}),
     }
 
@@ -121,6 +125,13 @@ def _gap(gap: Gap) -> dict[str, str]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     return {"name": finding.name, "check": finding.check, "message": finding.message, "since": finding.since or None}
+
+
+def gate_data(gate: Gate) -> dict[str, Any]:
+    """The plan that waits for approval, or has. `approved`: by whom, where it was."""
+    approved = {key: value or None for key, value in gate.approval._asdict().items()} if gate.approval else None
+    lines = list(gate.waiting.lines)
+    return {"plan": gate.id, "lines": lines, "approved": approved, "rest_of": gate.rest_of or None}
 
 
 def pause_data(pause: Pause) -> dict[str, Any]:

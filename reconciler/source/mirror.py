@@ -291,6 +291,23 @@ class Mirror:
         if wrong:
             raise signatures.untrusted(wrong, self.commit_info(wrong.commit), trust)
 
+    def verify_named_tag(self, trust: Trust, home: str, name: str, commit: str) -> str | None:
+        """Whether the remote has a tag of this name that somebody known has signed under this very name, and that
+        names this commit or one that it follows from.
+
+        None: there is no such tag; empty: it is good; else what is wrong with it. Raises as `verify` does.
+        """
+        from reconciler.source import signatures
+
+        if check_branch(name):
+            return None
+        with signatures.Verifier(trust, self._git(self.folder), self._source, home, self.timeout) as verifier:
+            found = verifier.named(name, self._source.options)
+        if found is None or found.why:
+            return found.why if found else None
+        known = self.is_ancestor(found.commit, _full(commit))
+        return "" if known else f"it names commit {found.commit[:12]}, which {commit[:12]} does not follow from"
+
     def pin(self, name: str, commit: str) -> None:
         """Keep a commit, whatever the branch does, under refs/reconcile/NAME. Raises `SourceError`."""
         wrong = check_branch(name) or ("the name 'head' is taken" if name == "head" else "")
@@ -306,7 +323,7 @@ class Mirror:
         return refs.read_ref(self.folder, f"{_PINS}/{name}") if not check_branch(name) else ""
 
     def tree(self, commit: str) -> dict[str, bytes]:
-        """Every regular file below `desired/` and `templates/` of a commit, by repo-relative path.
+        """Every regular file below `desired/`, `templates/` and `approvals/` of a commit, by repo-relative path.
 
         Raises `BadTree` for what is not read, `UnknownCommit`, `Damaged`.
         """

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 from reconciler.source.command import describe, is_commit, never, start
 from reconciler.source.errors import BadTree, Damaged, UnknownCommit
 
-FOLDERS = ("desired", "templates")
+FOLDERS = ("approvals", "desired", "templates")
 MAX_FILE = 1 << 20  # bytes
 MAX_FILES = 5000
 MAX_TOTAL = 64 << 20  # bytes of all files together

@@ -139,6 +139,27 @@ class Verifier:
             why = f"tag {name.removeprefix('refs/tags/')} names it, and {_why(done.said, 'the tag is not signed')}"
         return Wrong(commit, why)
 
+    def named(self, name: str, options: tuple[str, ...]) -> Wrong | None:
+        """The commit that the remote's tag of this name names, and what is wrong with the tag; None without one.
+
+        The name is signed with all the rest: another tag that somebody known has signed does not count under it.
+        """
+        address, ref = self._source.address.url, f"refs/tags/{name}"
+        asked = self._source.run(["git", "-C", "/", "ls-remote", "--tags", *options, "--", address, ref], self._seconds)
+        if not asked.strip():
+            return None
+        own = "refs/reconcile-tags/named"
+        quiet = ["-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "fetch.fsckObjects=true"]
+        fetch = ["fetch", "--quiet", "--no-tags", *options, "--", address, f"+{ref}:{own}"]
+        self._source.run([*self._git, *quiet, *fetch], self._seconds)
+        commit = self._source.run([*self._git, "rev-parse", f"{own}^{{commit}}"], self._seconds).decode("ascii").strip()
+        done = self._call([*self._git, "verify-tag", own])
+        if done.code:
+            return Wrong(commit, _why(done.said, "the tag is not signed"))
+        head = self._source.run([*self._git, "cat-file", "tag", own], self._seconds).partition(b"\n\n")[0]
+        same = f"tag {name}".encode() in head.splitlines()
+        return Wrong(commit, "" if same else "it was signed under another name")
+
     def _tags(self, commit: str, options: tuple[str, ...]) -> list[str]:
         argv = ["git", "-C", "/", "ls-remote", "--tags", *options, "--", self._source.address.url]
         lines = self._source.run(argv, self._seconds).decode(errors="replace").splitlines()

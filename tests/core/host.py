@@ -78,6 +78,7 @@ class Host:
         self.kill_at = 0  # the act before which the pass is killed
         self.in_pass = False
         self.shut: dict[str, Shut | None] = {}  # as policy.windows would have it
+        self.gates: dict[str, Shut | None] = {}  # what waits for a person
         self.twice: list[str] = []  # services that were started while a process of theirs was there
 
     # ------------------------------------------------------------ time
@@ -312,6 +313,7 @@ class Host:
             outdated=self._outdated(desired, units),
             unmanaged=self._unmanaged(desired, blind),
             shut=self.shut,
+            gates=self.gates,
         )
 
     def _unmanaged(self, desired: Deployment, blind: set[str]) -> dict[str, Unit]:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.agent.codec import decode_deployment, encode_deployment
+from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Opens, Origin, Policy, Role, Window
+from reconciler.core.model import Compiled, Guard, Inventory, Opens, Origin, Owned, Policy, Prune, Role, Window
 from reconciler.desired import Facts, compile_site, environments, json_schema, sites
 
 Compile = Callable[..., Compiled]
@@ -258,3 +258,29 @@ policy:
     )
     kept = json.loads(json.dumps(encode_deployment(deployment)))
     assert decode_deployment(kept).policy == deployment.policy
+
+
+def test_what_waits_for_a_person(compiled: Compile) -> None:
+    """In any layer; a service's own word wins, and none of it restarts anything."""
+    text = """
+policy: {sync: manual, self_heal: false, prune: confirm}
+services:
+  web:
+    sync: automatic
+    guard: {backup: {command: "test -s {{ paths.root }}/dump", timeout: 1m}}
+  job: {enabled: false}
+"""
+    plain, found = compiled("services: {job: {enabled: false}}"), compiled(text)
+    policy = found.deployment.policy
+    assert (policy.manual, policy.self_heal, policy.prune) == (True, False, Prune.CONFIRM)
+    assert found.deployment.syncs == {"web": False}
+    env = "/srv/x-dev/config/env/web.env"
+    guard = Guard("backup", "test -s /srv/x-dev/dump", 60.0, private=False, env_file=env)
+    assert found.deployment.guards == {"web": (guard,), "job": ()}
+    assert found.deployment.services == plain.deployment.services
+    assert found.fields["web"]["guard.backup.timeout"].value == "1m"
+    kept = json.loads(json.dumps(encode_deployment(found.deployment)))
+    assert decode_deployment(kept) == found.deployment
+    inventory = Inventory({"web": Owned("web", "supervisor", "s", "l", "1", guards=(guard,), manual=True)})
+    assert decode_inventory(json.loads(json.dumps(encode_inventory(inventory)))) == inventory
+    assert compiled("policy: {prune: false}").deployment.policy.prune is Prune.FALSE

@@ -86,6 +86,14 @@ ONE_PROBLEM = {
     "launcher refuses": ('services: {job: {command: "a; b"}}', 1, 27, "service `job`: command", ""),
     "unquoted mode": ("files: {app.conf: {mode: 0640}}", 1, 26, "must be quoted", '"0640"'),
     "no mode": ('files: {app.conf: {mode: "0980"}}', 1, 26, "no octal number", ""),
+    "sync of what": ("policy: {sync: manuel}", 1, 16, "unknown sync `manuel`", "`manual`"),
+    "prune how": ("policy: {prune: yes}", 1, 17, "unknown prune `yes`", "confirm, false, true"),
+    "self-heal how": ("policy: {self_heal: never}", 1, 21, "true or false", "without quotes"),
+    "guard without command": ("services: {web: {guard: {b: {timeout: 5s}}}}", 1, 29, "guard b of service web has no `command`", "must succeed"),
+    "guard with an empty command": ("services: {web: {guard: {b: {command: ' '}}}}", 1, 30, "has no `command`", "must succeed"),
+    "guard without end": ("services: {web: {guard: {b: {command: x, timeout: 2h}}}}", 1, 51, "must be from 1s to 600s", ""),
+    "guard's unknown key": ("services: {web: {guard: {b: {comand: x}}}}", 1, 30, "unknown key `comand`", "`command`"),
+    "guard that is no mapping": ("services: {web: {guard: {b: x}}}", 1, 29, "must be a mapping", ""),
     "bad limit": ("policy: {max_removals: many}", 1, 24, "a number or a percentage", "30%"),
     "unknown name": ('services: {job: {command: "{{ levle }}"}}', 1, 27, "unknown name `levle`", "`level`"),
     "unknown inner name": ('services: {job: {command: "{{ ports.wbe }}"}}', 1, 27, "there is no `wbe`", "`web`"),
@@ -274,3 +282,22 @@ def test_each_thing_once(tree: Callable[..., dict[str, bytes]], facts: Facts) ->
 
     assert [p.message for p in validate(tree({**many, **bump}), facts)] == ["unknown name `nope`"]
     assert [p.message for p in validate(tree({**many, **some}), facts)] == ["unknown name `only` (in x/dev)"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "place", "message", "hint"),
+    [
+        ("x.dev", "3f2a91c4: why", ":1:1", "`3f2a91c4` is not the whole id of a plan", "32 letters"),
+        ("x.dev", f"{'0' * 31}f: [why]", ":1:35", "what is said of a plan is text, this is a list", "in quotes"),
+        ("x.dev", "- a", ":1:1", "a layer is a mapping", ""),
+        ("x.prod", "", "", "there is no deployment of this name", "`approvals/x.dev.yaml`"),
+    ],
+)
+def test_approvals(  # noqa: PLR0917 - a row of the table
+    file: str, text: str, place: str, message: str, hint: str, told: Callable[..., list[Problem]]
+) -> None:
+    path = f"approvals/{file}.yaml"
+    (problem,) = told("", {path: text})
+    assert str(problem).startswith(f"{path}{place}: ")
+    assert message in problem.message
+    assert hint in problem.hint

@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from time import monotonic, time
 
 from reconciler.agent.config import Agent, InvalidInput
-from reconciler.agent.doctor import places
 from reconciler.agent.doctor.deployment import examine
 from reconciler.agent.enforce import Busy, alone
 from reconciler.agent.here import Host
 from reconciler.agent.store import DamagedError, SourceState, Store
+from reconciler.apply import places
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.model import Compiled
 from reconciler.host.run import CommandFailed, run

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from shutil import which
 
-from reconciler.agent.doctor import places, ports
 from reconciler.agent.observe import Observation
+from reconciler.apply import places, ports
+from reconciler.apply.needs import TOOLS, missing_tools, open_folders
 from reconciler.apply.preflight import Asked, find_program
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.model import Compiled, Deployment, Field, Install, Inventory, Observed
 from reconciler.host import proc
 from reconciler.install import method
 
-# Programs that a launcher or an install method runs itself.
-_TOOLS = {
-    "systemd": ("systemctl",),
-    "slurm": ("sbatch", "squeue", "scontrol", "scancel"),
-}
 _OTHERS = 0o007
 
 
@@ -36,7 +31,7 @@ def examine(compiled: Compiled, inventory: Inventory, damage: str, home: str) ->
         observation.close()
     yield from _seen(desired, observed)
     yield from _programs(desired, observed)
-    yield from ports.check(where, desired.id, ports.wanted(compiled.fields, {one.name for one in desired.services}))
+    yield from ports.check(where, desired.id, ports.wanted(compiled.fields, desired.services), set(observed.processes))
     yield from _secrets(desired)
     yield from _twice(desired)
     yield from _stale_instances(where, compiled.fields, home)
@@ -44,12 +39,12 @@ def examine(compiled: Compiled, inventory: Inventory, damage: str, home: str) ->
 
 def _tools(desired: Deployment) -> Iterator[Checked]:
     used = sorted({service.launcher for service in desired.services})
-    missing = [(one, tool) for one in used for tool in _TOOLS.get(one, ()) if not which(tool)]
+    missing = [(one, tool) for one in used for tool in missing_tools(one)]
     for launcher, tool in missing:
         mend = f"have it on the PATH of the pass ({os.environ.get('PATH', '')}), also from cron"
         yield error(desired.environment, "tools", f"launcher {launcher} needs {tool}, which is not found", mend)
     if used and not missing:
-        needed = [tool for one in used for tool in _TOOLS.get(one, ())]
+        needed = [tool for one in used for tool in TOOLS.get(one, ())]
         yield ok(desired.environment, "tools", f"{', '.join(used)}: {', '.join(needed) or 'none needed'}")
 
 
@@ -97,6 +92,9 @@ def _builder(desired: Deployment, install: Install, asked: Asked) -> tuple[str, 
 def _secrets(desired: Deployment) -> Iterator[Checked]:
     """Files with a secret in them, as they stand: a password that others could read was perhaps read."""
     where, seen, bad = desired.environment, 0, False
+    for message, mend in open_folders(desired.files):
+        bad = True
+        yield error(where, "secrets", message, mend)
     for file in desired.files:
         try:
             mode = os.stat(file.path).st_mode & 0o7777 if file.secret else None

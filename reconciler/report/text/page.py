@@ -19,6 +19,7 @@ from reconciler.report.text.changes import (
     versions_of,
 )
 from reconciler.report.text.remarks import (
+    approved,
     elsewhere,
     health_lines,
     misplaced,
@@ -66,6 +67,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
     yield from paused(deployment, style)
     yield from rollout_lines(deployment, style)
+    yield from approved(deployment, style)
     yield from health_lines(deployment, style)
     yield from unclear(deployment.plan, style)
     if deployment.error:

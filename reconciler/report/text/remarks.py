@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from reconciler.core.approval import SHORT
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import Pause, Problem, Verdict
+from reconciler.core.model import Approval, Pause, Problem, Verdict
 from reconciler.core.plan import Plan
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.style import Style
@@ -69,6 +70,23 @@ def paused(deployment: DeploymentReport, style: Style) -> Iterator[str]:
     for pause in deployment.observed.pauses:
         what = pause.service or "all of it"
         yield from style.fold(f"  {style.paint('paused', 'yellow')}: {what}, {by_whom(pause)}", indent="      ")
+
+
+def approved(deployment: DeploymentReport, style: Style) -> Iterator[str]:
+    """Who has let through what was waiting."""
+    gate = deployment.gate
+    if gate is None or gate.approval is None:
+        return
+    what = f"plan {gate.id[:SHORT]}" if not gate.rest_of else f"what is left of plan {gate.rest_of[:SHORT]}"
+    yield from style.fold(f"  {style.paint('approved', 'green')}: {what}{approver(gate.approval)}", indent="      ")
+
+
+def approver(approval: Approval) -> str:
+    """` by ann on login01 at 2026-11-29 04:00: the reason`, in this host's time, as far as it is known."""
+    who = f" by {approval.account} on {approval.host}" if approval.account else ""
+    place = f" by {approval.place}" if approval.place else ""
+    at = f" at {time.strftime('%Y-%m-%d %H:%M', time.localtime(approval.at))}" if approval.at else ""
+    return f"{who}{place}{at}" + (f": {approval.reason}" if approval.reason else "")
 
 
 def by_whom(pause: Pause) -> str:

@@ -1,0 +1,162 @@
+"""What waits until a person approves it, and which plan that is. Pure.
+
+A gate stands before what git says anew (`sync: manual`), before drift (`policy.self_heal: false`), or before removals
+(`policy.prune: confirm`). What waits behind the gates of a deployment is one plan, with an id: a digest of what git
+wants of the deployment, of the steps, and of the processes and files that those were decided from. The name of the
+commit is no part of it: the commit that approves a plan is another one, and wants the same. So an approval is bound to
+the state that the plan was made from, to what git wants, and to the history that both commits stand in.
+
+What was approved and begun may be finished: the rest of it is another plan, whose steps are among those of the
+approved one and stand on the same ground, but for processes that the plan itself has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from reconciler.core.change import Change, Hold
+from reconciler.core.digest import digest_of
+from reconciler.core.model import Approval, Deployment, Inventory, Prune, Shut
+from reconciler.core.plan import Action, Plan, Step
+
+SHORT = 8  # letters of an id that people are shown, as of a commit
+CLOSED = "waits for approval"
+
+
+class Item(NamedTuple):
+    """One step that waits, and what it was decided from."""
+
+    step: str  # its id
+    service: str  # empty where it is for several
+    pid: int  # of the process that it would end; 0: none
+    before: str  # digest of the file that it would replace; empty: none
+
+
+class Waiting(NamedTuple):
+    """The plan that waits. `lines` tell it to people."""
+
+    id: str
+    wants: str  # digest of what git wants of the deployment
+    items: tuple[Item, ...]
+    lines: tuple[str, ...]
+
+
+class Gate(NamedTuple):
+    """What a pass has found of the plan that waits in a deployment."""
+
+    waiting: Waiting
+    approval: Approval | None = None  # that lets it through
+    rest_of: str = ""  # id of the plan that was approved and begun, where this is what is left of it
+    told: tuple[str, ...] = ()  # approvals that do not count, and why
+
+    @property
+    def id(self) -> str:
+        return self.waiting.id
+
+
+# ---------------------------------------------------------------- gates
+
+
+def is_gated(desired: Deployment, inventory: Inventory) -> bool:
+    """Whether a person may have to approve anything of it."""
+    policy = desired.policy
+    ours = policy.manual or not policy.self_heal or policy.prune is Prune.CONFIRM or any(desired.syncs.values())
+    return ours or any(owned.manual for owned in inventory.services.values())
+
+
+def closed(desired: Deployment, inventory: Inventory, why: str) -> dict[str, Shut | None]:
+    """What holds, by service that says so itself, and "" for all others."""
+    kept = {service.name for service in desired.services} | desired.disabled.keys()
+    manual = {name: True for name, owned in inventory.services.items() if owned.manual and name not in kept}
+    manual |= desired.syncs
+    gates = {name: _gate(desired, why, manual=said) for name, said in sorted(manual.items())}
+    return {"": _gate(desired, why, manual=desired.policy.manual), **gates}
+
+
+def _gate(desired: Deployment, why: str, *, manual: bool) -> Shut | None:
+    confirm = desired.policy.prune is Prune.CONFIRM
+    shut = Shut(
+        why, not desired.policy.self_heal, gate=True, holds_changes=manual, holds_removals=manual or confirm
+    )
+    return shut if shut.holds_all or shut.holds_changes or shut.holds_removals else None
+
+
+# ---------------------------------------------------------------- the plan that waits
+
+
+def waiting(desired: Deployment, gated: Plan, opened: Plan, after: str) -> Waiting | None:
+    """What the gates keep `opened` from, which is the plan without them. `after`: the plan that was carried out last;
+    so one that comes again is another one, and is approved anew."""
+    held = {change.service for change in gated.diff.changes if change.held is Hold.APPROVAL}
+    if not held and not gated.diff.waiting:
+        return None
+    done = {step.id for step in gated.steps}
+    items = tuple(
+        Item(step.id, step.service, step.running.pid if step.running else 0, step.before)
+        for step in opened.steps
+        if step.action is not Action.CHECK and (step.service in held or step.id not in done)
+    )
+    if not items:
+        return None  # it would do nothing: what is blocked for another reason is told with that one
+    changes = [change for change in opened.diff.changes if change.service in held or change.renamed_from in held]
+    told = tuple(_lines(changes, [step for step in opened.steps if step.id in {item.step for item in items}]))
+    wants = wanted(desired)
+    what = [[change.service, change.kind.value, change.version, change.wanted] for change in changes]
+    name = digest_of([desired.site, desired.environment, wants, items, sorted(held), what, after])
+    return Waiting(name, wants, items, told)
+
+
+def wanted(desired: Deployment) -> str:
+    """Identity of what git wants of a deployment, whichever commit says it, and whatever it says of passes."""
+    data = desired._asdict() | {"commit": "", "policy": "", "approvals": "", "syncs": "", "guards": ""}
+    data["disabled"] = sorted(desired.disabled)
+    data["installs"] = [(install.id, install.digest) for install in desired.installs]  # whose sources may hold a login
+    return digest_of(data)
+
+
+def _lines(changes: Iterable[Change], steps: Iterable[Step]) -> Iterator[str]:
+    for change in changes:
+        moved = change.version and change.wanted and change.version != change.wanted
+        version = f"{change.version} -> {change.wanted}" if moved else change.wanted or change.version
+        yield " ".join(filter(None, (change.kind.sign, change.service, version, "; ".join(change.reasons))))
+    for step in steps:
+        if not step.service:
+            yield f"{step.action.value} {step.target}"
+
+
+# ---------------------------------------------------------------- what has changed since
+
+
+def is_rest(approved: Sequence[Item], now: Sequence[Item]) -> bool:
+    """Whether what waits now is what is left of a plan that was approved and begun."""
+    known = {_same_step(item.step): item for item in approved}
+    return all(_is_left(known.get(_same_step(item.step)), item) for item in now)
+
+
+def _is_left(approved: Item | None, item: Item) -> bool:
+    """Of the process that it was to end, nothing is left; or it was not come to yet."""
+    return approved is not None and item.before == approved.before and item.pid in (0, approved.pid)
+
+
+def _same_step(step: str) -> str:
+    """What was to be restarted and is down by now is started."""
+    return f"start:{step.removeprefix('restart:')}" if step.startswith("restart:") else step
+
+
+def changed(old: Sequence[Item], new: Sequence[Item]) -> tuple[str, ...]:
+    """What the host shows otherwise than when a plan was made, in words."""
+    before, now = ({_same_step(item.step): item for item in items} for items in (old, new))
+    words = [_differs(before[step], now[step]) for step in before if step in now]
+    words += [f"no longer to be done: {before[step].step}" for step in before.keys() - now.keys()]
+    words += [f"to be done besides: {now[step].step}" for step in now.keys() - before.keys()]
+    return tuple(sorted(filter(None, words)))
+
+
+def _differs(old: Item, new: Item) -> str:
+    what = old.service or old.step
+    if old.pid != new.pid:
+        runs = f"runs as pid {new.pid}" if new.pid else "does not run"
+        return f"{what} {runs}, and " + (f"was pid {old.pid} then" if old.pid else "did not run then")
+    return f"{old.step.partition(':')[2]} was changed" if old.before != new.before else ""
+
