@@ -7,7 +7,7 @@ content that may hold a secret: digests are all that a pass without changes need
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.core.model import (
     Ask,
@@ -31,6 +31,9 @@ from reconciler.core.model import (
     Window,
 )
 
+if TYPE_CHECKING:
+    from reconciler.core.secret import Use
+
 _ROLES = {role.value: role for role in Role}
 
 
@@ -43,6 +46,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
         "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
+        "secrets": list(map(_plain_use, deployment.secrets)),
     }
 
 
@@ -75,7 +79,20 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
         watches=tuple(map(_watch, data["watches"])),
         verifies=tuple(map(_verify, data["verifies"])),
+        secrets=tuple(map(_use, data.get("secrets", ()))),
     )
+
+
+def _plain_use(use: Use) -> list[Any]:
+    (source, target, key), place = use.secret.reference, use.secret.place
+    return [source.value, target, key, place, use.paths, use.launchers]
+
+
+def _use(row: list[Any]) -> Use:
+    from reconciler.core.secret import Reference, Secret, Source, Use
+
+    source, target, key, place, paths, launchers = row
+    return Use(Secret(Reference(Source(source), target, key), place), tuple(paths), tuple(launchers))
 
 
 def _plain_probe(probe: Probe) -> Probe:

@@ -37,6 +37,8 @@ class Agent(NamedTuple):
     max_staleness: float = DAY
     verify: Trust | None = None  # whose commits are followed; None: whoever can push
     sources: tuple[str, ...] = ()  # patterns of what may be installed; empty: anything
+    roots: tuple[str, ...] = ()  # folders that all paths of git must be below; empty: wherever the account may write
+    age_identity: str = ""  # the file with the private key that secrets are decrypted with
 
 
 class Options(NamedTuple):
@@ -54,10 +56,15 @@ class Options(NamedTuple):
 
 
 _TIMES = ("interval", "timeout", "max_staleness")
-_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES, "verify", "sources")
-_LISTS = ("environments", "sources")
-_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES)
-_KINDS = {"environments": "a list of names", "sources": "a list of patterns", "verify": "gpg, ssh and require"}
+_LISTS = ("environments", "sources", "roots")
+_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, "age_identity")
+_KEYS = (*_WORDS, *_LISTS, "verify")
+_KINDS = {
+    "environments": "a list of names",
+    "sources": "a list of patterns",
+    "roots": "a list of folders",
+    "verify": "gpg, ssh and require",
+}
 _OF_VERIFY = ("gpg", "ssh", "require")
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -219,6 +226,8 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
         state_dir=os.path.abspath(os.path.expanduser(text("state_dir", default_state_dir(env)))),
         verify=_verify(values, problems, folder) if "verify" in values else None,
         sources=_sources(values, problems) if "sources" in values else (),
+        roots=_roots(values, problems) if "roots" in values else (),
+        age_identity=_below(folder, text("age_identity")) if text("age_identity") else "",
         **{key: value for key, value in times.items() if value is not None},
     )
 
@@ -239,8 +248,22 @@ def _verify(values: _Values, problems: list[Problem], folder: str) -> Trust | No
         hint = "give `gpg`, a file or folder of public keys, or `ssh`, an allowed signers file, or both"
         problems.append(Problem(origin, "`verify` names no keys", hint))
         return None
-    paths = {key: os.path.normpath(os.path.join(folder, os.path.expanduser(path))) for key, path in told.items()}
+    paths = {key: _below(folder, path) for key, path in told.items()}
     return Trust(**paths, require=Require(require))
+
+
+def _below(folder: str, path: str) -> str:
+    """A path as the agent's file means it: counted from the folder that it is in."""
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+
+def _roots(values: _Values, problems: list[Problem]) -> tuple[str, ...]:
+    """Folders, in full. An empty list would be read as no limit by one, as nothing allowed by another."""
+    found, origin = values["roots"]
+    roots = tuple(os.path.expanduser(root) for root in found) if isinstance(found, tuple) else ()
+    if not roots or not all(root.startswith("/") and root == os.path.normpath(root) for root in roots):
+        problems.append(Problem(origin, "`roots` is a list of absolute paths", "write `roots: [/srv/ours]`"))
+    return roots
 
 
 def _sources(values: _Values, problems: list[Problem]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.agent import inventory as book
+from reconciler.agent.masked import Masked
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
@@ -89,7 +90,10 @@ class Enforcer:
         error = ""
         if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             try:
-                plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
+                full = self._full(desired)
+                if desired.secrets and _differs(full.deployment, desired):
+                    return self.plan(observation.hold_to(full.deployment))
+                plan = make_plan(desired, diff(desired, observed, inventory, full.fields))
             except SourceError as failed:
                 error = str(failed)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
@@ -123,7 +127,7 @@ class Enforcer:
         """With contents and effective values; a deployment that git no longer has, has none."""
         if not desired.services and not desired.files:
             return Compiled(desired, {}, {})
-        return self.workspace.compile(desired.commit).compiled[desired.environment]
+        return self.workspace.reveal(desired.commit).compiled[desired.environment]
 
     def _adopt(self, planned: DeploymentReport, observation: Observation) -> None:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
@@ -145,8 +149,9 @@ class Enforcer:
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
-            executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
-            results = executor.run()
+            watcher = Masked(self.observer, compiled.hidden)
+            executor = Executor(plan, compiled, observation.backends, watcher, self.asked_to_stop)
+            results = watcher.mask_all(executor.run())
             self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
@@ -181,6 +186,15 @@ def _noted_since(report: DeploymentReport) -> DeploymentReport:
     others = tuple(found for found in report.findings if found.check != on_start.CHECK)
     findings = tuple(sorted((*others, *read_notes(report.desired)[0])))
     return report._replace(plan=report.plan._replace(diff=report.plan.diff._replace(findings=findings)))
+
+
+def _differs(full: Deployment, kept: Deployment) -> bool:
+    """A secret has become another one, or cannot be had any more, since the form that was kept was made."""
+
+    def specs(desired: Deployment) -> tuple[object, ...]:
+        return [(one.name, one.spec) for one in desired.services], [one[:3] for one in desired.files], desired.gaps
+
+    return specs(full) != specs(kept)
 
 
 def _main(observed: Observed, desired: Deployment) -> dict[str, Process]:

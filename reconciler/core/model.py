@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from reconciler.core.secret import Use
 
 
 class Origin(NamedTuple):
@@ -246,6 +249,8 @@ class Deployment(NamedTuple):
     elsewhere: tuple[Elsewhere, ...] = ()
     watches: tuple[Watch, ...] = ()  # by service
     verifies: tuple[Verify, ...] = ()  # by id
+    secrets: tuple[Use, ...] = ()  # that git only refers to
+    gaps: tuple[Gap, ...] = ()  # secrets that cannot be had on this host now; what they go into is not made
 
     @property
     def others(self) -> tuple[Unmanaged | Elsewhere, ...]:
@@ -286,6 +291,7 @@ class Compiled(NamedTuple):
     deployment: Deployment
     contents: Mapping[str, bytes]  # by path
     fields: Mapping[str, Mapping[str, Field]]  # by service, then key: "version", "env.LC_ALL"
+    hidden: tuple[str, ...] = ()  # secrets that are in the contents, to be masked in whatever is told
 
 
 # ---------------------------------------------------------------- observed

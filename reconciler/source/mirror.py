@@ -306,7 +306,7 @@ class Mirror:
         return refs.read_ref(self.folder, f"{_PINS}/{name}") if not check_branch(name) else ""
 
     def tree(self, commit: str) -> dict[str, bytes]:
-        """Every regular file below `desired/` and `templates/` of a commit, by repo-relative path.
+        """Every regular file below `desired/`, `templates/` and `secrets/` of a commit, by repo-relative path.
 
         Raises `BadTree` for what is not read, `UnknownCommit`, `Damaged`.
         """
