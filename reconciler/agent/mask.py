@@ -50,4 +50,4 @@ def _encoded(text: str) -> Iterator[str]:
     yield data.hex()
     for before in range(3):  # within a longer text it begins at any of three places
         whole = b64encode(b"\0" * before + data).decode()
-        yield whole[-(-before * 8 // 6) :][: len(data) * 8 // 6 - 1] if before else whole.rstrip("=")
+        yield whole[-(-before * 8 // 6) :][: len(data) * 8 // 6 - bool(before)]

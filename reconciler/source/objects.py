@@ -93,7 +93,8 @@ class Reader:
             found[entry.path] = content
             total += len(content)
             if total > MAX_TOTAL:
-                raise BadTree(f"the files of desired/, templates/ and secrets/ are more than {MAX_TOTAL >> 20} MiB together")
+                folders = ", ".join(FOLDERS)
+                raise BadTree(f"the files of {folders} are more than {MAX_TOTAL >> 20} MiB together")
         return found
 
     def _present(self, entries: list[_Entry]) -> Iterator[tuple[str, bytes]]:
