@@ -146,6 +146,8 @@ class Enforcer:
         files.make_folder(desired.root, 0o755)
         files.make_folder(os.path.dirname(root_lock_path(desired.root)), 0o700)
         with alone(root_lock_path(desired.root)):
+            if desired.secrets:  # one of them may be another than when the kept form was made
+                self.workspace.keep(compiled)
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from reconciler.core.model import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import ORIGIN_DEFAULT, Failed, Problems
-from reconciler.desired.reference import Referred
 from reconciler.desired.schema import VARIABLE, Key
 from reconciler.desired.scope import Evaluator, Got, Scope
 from reconciler.desired.shape import choice, is_secret_name, is_template
@@ -101,7 +100,7 @@ class Reader:
         if isinstance(node, Scalar) and isinstance(node.value, int) and not isinstance(node.value, bool):
             self.sound = self.sound and node.value >= minimum
             return Got(node.value, node.origin, node.secret) if node.value >= minimum else None
-        if not isinstance(node, Scalar) or not (isinstance(node, Referred) or is_template(node.text)):
+        if not isinstance(node, Scalar) or not is_template(node.text):
             self.sound = False
             return None
         got = self.string(node, key, private=private)

@@ -34,7 +34,7 @@ class Referred(Scalar):
         self.key = key
 
 
-def referred(node: Entries, problems: Problems) -> Entries | Referred:
+def referred(node: Entries, problems: Problems) -> Entries | Scalar:
     """The reference that a mapping marked `!secret` is, or the mapping, all of whose values are secrets."""
     named = [name for name in node.entries if name in _SOURCES]
     if not named:
@@ -50,14 +50,11 @@ def referred(node: Entries, problems: Problems) -> Entries | Referred:
         problems.add(node.places[_KEY], f"`key` is of files, and a secret of `{first}` is whole", "take it out")
     for name, part in ((first, target), (_KEY, key)):
         if part is not None and not (isinstance(part, Scalar) and isinstance(part.value, str) and part.text.strip()):
-            problems.add(part.origin, f"`{name}` of a secret must be text, this is {part.kind}", "write it in quotes")
-            return Referred(node, source, _nothing(node), None)
+            what = "empty" if isinstance(part, Scalar) and not part.text.strip() else part.kind
+            problems.add(part.origin, f"`{name}` of a secret must be text, this is {what}", "write it in quotes")
+            return Scalar(node.file, node.line, node.column, "", "", "'", True)
     assert isinstance(target, Scalar)  # noqa: S101 - seen just above
     return Referred(node, source, target, key if isinstance(key, Scalar) else None)
-
-
-def _nothing(node: Entries) -> Scalar:
-    return Scalar(node.file, node.line, node.column, "", "", "'", False)
 
 
 def wrong(reference: Reference, tree: Mapping[str, bytes]) -> tuple[str, str]:

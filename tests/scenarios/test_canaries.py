@@ -69,7 +69,8 @@ class Planted(NamedTuple):
         return {str(path): path.stat().st_ino for path in sorted(self.world.state.rglob("*")) if path.is_file()}
 
     def found(self, content: bytes) -> list[str]:
-        return [name for name, canary in self.canaries.items() if any(form in content.lower() for form in forms(canary))]
+        small = content.lower()
+        return [name for name, canary in self.canaries.items() if any(form in small for form in forms(canary))]
 
     def plant(self, name: str, value: str) -> None:
         """Put a canary where its source has it."""
@@ -229,3 +230,218 @@ def test_all_sources_and_places(planted: Planted) -> None:
     nowhere_else(planted)
     planted.once(1)  # the finding of on_start stands
     nowhere_else(planted)
+
+
+def quiet(planted: Planted) -> None:
+    """Without the finding, so that passes can be idle."""
+    world = planted.world
+    layer = layers(planted)["desired/environments/dev.yaml"].replace("      env\n      false\n", "      env\n")
+    world.commit({"desired/environments/dev.yaml": layer})
+
+
+def users(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in after if after[name] != before[name]}
+
+
+def test_a_new_value_restarts_its_users_at_the_next_pass(planted: Planted) -> None:
+    """And nobody else; a pass without a new one writes nothing. Then the state directory is lost."""
+    world = planted.world
+    quiet(planted)
+    planted.once()
+    planted.idle()
+    pids = world.pids()
+    for name, restarts in (
+        ("file", {"user", "reader"}), ("keyed", {"reader"}), ("env", {"user", "reader"}),
+        ("command", {"user", "reader"}), ("age", {"user"}), ("agewhole", {"reader"}), ("sops", {"user"}),
+    ):  # fmt: skip
+        old = planted.canaries[name]
+        planted.plant(name, canary(name))
+        planted.canaries["old"] = old
+        if name in ("age", "agewhole", "sops"):
+            world.commit()
+        elif name == "command":
+            planted.idle()  # it was asked a moment ago, and is again when something is to be rendered
+            (world.root / "config/env/user.env").unlink()
+        told = planted.run("plan")
+        assert (told.code, "changed (secret)" in told.out or "reader.conf changes" in told.out) == (2, True), told.said
+        planted.once()
+        after = world.pids()
+        assert users(pids, after) == restarts, name
+        pids = after
+        holds(planted, name)
+        nowhere_else(planted)
+        planted.idle()
+    planted.plant("command", canary("command"))
+    os.utime(world.state / world.site / "dev/secrets.json", (1, 1))  # more than 15 minutes later
+    planted.once()
+    after = world.pids()
+    assert users(pids, after) == {"user", "reader"}
+    pids = after
+    shutil.rmtree(world.state)
+    planted.once()
+    assert users(pids, world.pids()) == set(), "what digests are keyed with stands beside what runs too"
+    planted.idle()
+
+
+def without_pyrage(planted: Planted) -> dict[str, str]:
+    """A module of that name that fails with what it was given, as a library may."""
+    folder = planted.folder / "broken"
+    folder.mkdir()
+    text = "class _Keys:\n    @staticmethod\n    def from_str(text):\n        return text\n"
+    text += "class x25519:\n    Identity = _Keys\ndef decrypt(content, keys):\n"
+    text += f"    raise BaseException({planted.canaries['age']!r}, keys)\n"
+    (folder / "pyrage.py").write_text(text)
+    return {"PYTHONPATH": f"{folder}:{planted.world.env['PYTHONPATH']}"}
+
+
+def test_what_cannot_be_had_blocks_those_that_need_it(planted: Planted) -> None:
+    """They go on running, it is told where the reference stands and how to mend it, and all else is done."""
+    world, folder = planted.world, planted.folder
+    quiet(planted)
+    planted.once()
+    before = world.pids()
+    (folder / "file").chmod(0o644)
+    (folder / "vault").write_text(f"#!/bin/sh\necho {planted.canaries['command']} | tee /dev/stderr\nexit 3\n")
+    os.utime(world.state / world.site / "dev/secrets.json", (1, 1))
+    world.commit({"templates/app.conf.j2": "new\n"})  # a change that needs none of them
+    done = planted.once(1)
+    assert users(before, world.pids()) == {"plain"}, done.said
+    assert "desired/defaults.yaml:6:7: the secret of file" in done.out
+    for words in ("mode 0644", "chmod 600", "the command ended with exit status 3"):
+        assert words in " ".join(done.out.split()), done.said
+    told = planted.once(1, "--json").json()["deployments"][0]
+    assert {change["service"]: change["kind"] for change in told["changes"]} == {
+        "plain": "keep", "reader": "blocked", "user": "blocked",
+    }  # fmt: skip
+    assert "chmod 600" in planted.run("doctor").out
+    nowhere_else(planted)
+    for name in ("file", "command"):
+        planted.plant(name, planted.canaries[name])
+    planted.once()
+    assert users(before, world.pids()) == {"plain"}, "the same values restart nothing"
+    planted.idle()
+
+
+def test_each_way_in_which_one_cannot_be_had(planted: Planted) -> None:
+    world, folder = planted.world, planted.folder
+    identity = (folder / "id").read_text()
+    said: dict[str, str] = {}
+
+    def tell(what: str, **more: str) -> None:
+        said[what] = " ".join(planted.run("plan", **more).out.split())
+
+    (folder / "file").unlink()
+    (folder / "keyed").write_text(f"- {planted.canaries['keyed']}\n")
+    tell("missing", CANARY_ENV="")
+    (folder / "file").write_bytes(b"\xff" + planted.canaries["file"].encode())
+    (folder / "keyed").write_text(f"db: {planted.canaries['keyed']}\n")
+    (folder / "file").chmod(0o600)
+    (folder / "id").write_text(str(pyrage.x25519.Identity.generate()))
+    tell("other key")
+    (folder / "id").write_text(identity)
+    tell("no sops", PATH="/usr/bin:/bin")
+    tell("a broken library", **without_pyrage(planted))
+    (folder / "vault").write_text(f"#!/bin/sh\nprintf 'a\\0{planted.canaries['command']}'\n")
+    (folder / "keyed").write_text(f"db: {{password: {planted.canaries['keyed']}: x}}\n")
+    tell("nothing usable")
+    for what, words in (
+        ("missing", "No such file or directory"), ("missing", "is not a mapping in YAML or JSON"),
+        ("missing", "of env CANARY_ENV cannot be had: it is empty"), ("other key", "is not encrypted for a key of"),
+        ("other key", "it is not text"), ("other key", "`db.password` it has nothing"),
+        ("no sops", "could not be started"), ("other key", "sops ended with exit status"),
+        ("a broken library", "is not encrypted for a key of"),
+        ("nothing usable", "control character U+0000"), ("nothing usable", "is not a mapping in YAML or JSON"),
+    ):  # fmt: skip
+        assert words in said[what], (what, said[what])
+    assert not world.root.exists()
+    nowhere_else(planted)
+
+
+BROKEN = {
+    "filter": ("templates/reader.conf.j2", "{{ pw | round }}", 3),
+    "undefined beside": ("templates/reader.conf.j2", "{{ pw }} {{ nothing_such }}", 3),
+    "syntax": ("desired/sites/{site}.dev.yaml", "vars: {{pw: !secret {{file: /x}}: y}}", 3),
+    "two sources": ("desired/sites/{site}.dev.yaml", "vars: {{pw: !secret {{file: /x, env: X}}}}", 3),
+    "in a command": ("desired/sites/{site}.dev.yaml", "services: {{plain: {{command: 'x {{{{ pw }}}}'}}}}", 3),
+    # valid wherever it is only compiled, and not with what the secret turns out to be
+    "unfit value": ("templates/reader.conf.j2", "{{ keyed[9999] if keyed[1] == '4' }}", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_with_its_use(name: str, planted: Planted) -> None:
+    path, text, code = BROKEN[name]
+    path = path.format(site=planted.world.site)
+    planted.world.commit({path: text.format() if path.endswith(".yaml") else text})
+    for words in (["--once"], ["--once", "--json"], ["plan"]):
+        done = planted.run(*words, RECONCILE_DEBUG="1")
+        assert done.code == code, done.said
+        assert path in " ".join(done.said.split()), done.said
+    nowhere_else(planted)
+    if code == 1:
+        assert set(planted.world.pids()) == {"", "plain", "user"}, "all that does not need it goes on"
+
+
+def test_what_programs_print_of_it_is_masked(planted: Planted) -> None:
+    """A prologue that shows what it was not given, a service that dies with its variables on its lips."""
+    world, folder = planted.world, planted.folder
+    says = f"cat {folder}/file; base64 {folder}/file >&2"
+    text = USER.format(command="sh -c 'env; exit 1'", more="") + OTHERS
+    text = text.replace("startsecs: 0", "startsecs: 1, startretries: 0", 1)
+    world.commit({"desired/environments/dev.yaml": text})
+    planted.once(1)
+    done = planted.once(1, "--json")
+    assert "user" in [step["service"] for one in done.json()["deployments"] for step in one["steps"]]
+    text = text.replace("plain: {component: tool,", f"plain: {{component: tool, prologue: '{says}; exit 3',")
+    world.commit({"desired/environments/dev.yaml": text})
+    done = planted.once(1)
+    assert "****" in done.out, done.said
+    planted.once(1, "--json")
+    journal = (world.state / world.site / "dev/journal.jsonl").read_text()
+    assert "****" in journal
+    for words in TELLING[:6]:
+        planted.run(*words)
+    nowhere_else(planted)
+
+
+@pytest.mark.skipif(STRACE is None, reason="no strace")
+def test_every_byte_that_is_written_or_sent(planted: Planted) -> None:
+    """What the processes of a pass write, and to what. A pipe may hold one that a program was asked for, or that is
+    answered by it; a file may that is closed to others and is the wanted one."""
+    world = planted.world
+    quiet(planted)
+    planted.once()  # supervisord and its services are not traced, they are no part of a pass
+    for name in SOURCES[:-1]:
+        planted.plant(name, canary(name))
+    os.utime(world.state / world.site / "dev/secrets.json", (1, 1))
+    world.commit()
+    trace = world.folder.parent / f"{world.folder.name}.trace"
+    seen = set()
+    for words in (["--once"], ["--once", "--json"], ["status"], ["doctor"], ["plan", "--json"]):
+        strace = [STRACE or "", "-f", "-qq", "-y", "-s", "1048576", "-e", TRACED, "-o", str(trace)]
+        argv = [*strace, world.python, "-m", "reconciler", *words, "--config", str(world.home / "agent.yaml")]
+        env = {**world.env, **planted.env}
+        done = subprocess.run(argv, cwd=world.folder, env=env, capture_output=True, timeout=200, check=False)
+        assert done.returncode in (0, 2), done.stderr
+        assert not planted.found(done.stdout + done.stderr)
+        main = ""
+        for line in trace.read_bytes().splitlines():
+            pid, _, call = line.decode(errors="replace").partition(" ")
+            main = main or pid
+            if planted.found(line):
+                where = re.match(r"\s*(\w+)\((\d+<[^>]*>)?", call)
+                assert where, call[:200]
+                seen.add(allowed(world, where[1], (where[2] or "").partition("<")[2].rstrip(">"), is_main=pid == main))
+    trace.unlink()
+    assert {"user.env", "reader.conf", "a pipe"} <= seen, "the trace is of what happens"
+
+
+def allowed(world: World, call: str, to: str, *, is_main: bool) -> str:
+    """Fails where it is not."""
+    for inside in MAY_HOLD[:2]:
+        folder, name = (world.root / inside).parent, (world.root / inside).name
+        if re.fullmatch(rf"{re.escape(str(folder))}/\.?{re.escape(name)}.*", to):
+            return name
+    assert (call, to.partition(":")[0], is_main) == ("write", "pipe", False), (call, to)
+    return "a pipe"
