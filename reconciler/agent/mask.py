@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 MASK = "****"
 _SHORTEST = 4  # characters; a shorter one is in too many words to be taken out of them
+_WORDS = frozenset(("true", "false", "none", "null"))  # settings that are called like a secret
 
 
 class Mask:
@@ -15,7 +16,8 @@ class Mask:
     __slots__ = ("_pattern",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        told = (secret for secret in secrets if secret.lower() not in _WORDS)
+        forms = {form for secret in told for form in _forms(secret) if len(form) >= _SHORTEST}
         longest = sorted(forms, key=lambda form: (-len(form), form))
         self._pattern = re.compile("|".join(map(re.escape, longest)), re.IGNORECASE) if longest else None
 
