@@ -39,6 +39,8 @@ class Agent(NamedTuple):
     sources: tuple[str, ...] = ()  # patterns of what may be installed; empty: anything
     roots: tuple[str, ...] = ()  # folders that all paths of git must be below; empty: wherever the account may write
     age_identity: str = ""  # the file with the private key that secrets are decrypted with
+    notify: str = ""  # the file that says who is told, absolute; empty: nobody
+    metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
 
 
 class Options(NamedTuple):
@@ -56,8 +58,9 @@ class Options(NamedTuple):
 
 
 _TIMES = ("interval", "timeout", "max_staleness")
+_PATHS = ("age_identity", "notify", "metrics")
 _LISTS = ("environments", "sources", "roots")
-_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, "age_identity")
+_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, *_PATHS)
 _KEYS = (*_WORDS, *_LISTS, "verify")
 _KINDS = {
     "environments": "a list of names",
@@ -227,7 +230,9 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
         verify=_verify(values, problems, folder) if "verify" in values else None,
         sources=_sources(values, problems) if "sources" in values else (),
         roots=_roots(values, problems) if "roots" in values else (),
-        age_identity=_below(folder, text("age_identity")) if text("age_identity") else "",
+        age_identity=_beside(folder, text("age_identity")),
+        notify=_beside(folder, text("notify")),
+        metrics=_beside(folder, text("metrics")),
         **{key: value for key, value in times.items() if value is not None},
     )
 
@@ -248,13 +253,13 @@ def _verify(values: _Values, problems: list[Problem], folder: str) -> Trust | No
         hint = "give `gpg`, a file or folder of public keys, or `ssh`, an allowed signers file, or both"
         problems.append(Problem(origin, "`verify` names no keys", hint))
         return None
-    paths = {key: _below(folder, path) for key, path in told.items()}
+    paths = {key: _beside(folder, path) for key, path in told.items()}
     return Trust(**paths, require=Require(require))
 
 
-def _below(folder: str, path: str) -> str:
-    """A path as the agent's file means it: counted from the folder that it is in."""
-    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+def _beside(folder: str, path: str) -> str:
+    """A path that is taken from the folder of the file; empty where none is given."""
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path))) if path else ""
 
 
 def _roots(values: _Values, problems: list[Problem]) -> tuple[str, ...]:
