@@ -7,7 +7,7 @@ content that may hold a secret: digests are all that a pass without changes need
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.core.model import (
     Approval,
@@ -36,6 +36,9 @@ from reconciler.core.model import (
     Window,
 )
 
+if TYPE_CHECKING:
+    from reconciler.core.secret import Use
+
 _ROLES = {role.value: role for role in Role}
 
 
@@ -48,6 +51,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
         "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
+        "secrets": list(map(_plain_use, deployment.secrets)),
     }
 
 
@@ -86,7 +90,20 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         syncs=dict(data["syncs"]),
         guards={name: _guards(rows) for name, rows in data["guards"].items()},
         approvals=tuple(Approval(*row) for row in data["approvals"]),
+        secrets=tuple(map(_use, data.get("secrets", ()))),
     )
+
+
+def _plain_use(use: Use) -> list[Any]:
+    (source, target, key), place = use.secret.reference, use.secret.place
+    return [source.value, target, key, place, use.paths, use.launchers]
+
+
+def _use(row: list[Any]) -> Use:
+    from reconciler.core.secret import Reference, Secret, Source, Use
+
+    source, target, key, place, paths, launchers = row
+    return Use(Secret(Reference(Source(source), target, key), place), tuple(paths), tuple(launchers))
 
 
 def _plain_probe(probe: Probe) -> Probe:

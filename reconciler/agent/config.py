@@ -37,6 +37,8 @@ class Agent(NamedTuple):
     max_staleness: float = DAY
     verify: Trust | None = None  # whose commits are followed; None: whoever can push
     sources: tuple[str, ...] = ()  # patterns of what may be installed; empty: anything
+    roots: tuple[str, ...] = ()  # folders that all paths of git must be below; empty: wherever the account may write
+    age_identity: str = ""  # the file with the private key that secrets are decrypted with
     notify: str = ""  # the file that says who is told, absolute; empty: nobody
     metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
 
@@ -56,11 +58,16 @@ class Options(NamedTuple):
 
 
 _TIMES = ("interval", "timeout", "max_staleness")
-_PATHS = ("notify", "metrics")
-_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES, "verify", "sources", *_PATHS)
-_LISTS = ("environments", "sources")
+_PATHS = ("age_identity", "notify", "metrics")
+_LISTS = ("environments", "sources", "roots")
 _WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, *_PATHS)
-_KINDS = {"environments": "a list of names", "sources": "a list of patterns", "verify": "gpg, ssh and require"}
+_KEYS = (*_WORDS, *_LISTS, "verify")
+_KINDS = {
+    "environments": "a list of names",
+    "sources": "a list of patterns",
+    "roots": "a list of folders",
+    "verify": "gpg, ssh and require",
+}
 _OF_VERIFY = ("gpg", "ssh", "require")
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -222,6 +229,8 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
         state_dir=os.path.abspath(os.path.expanduser(text("state_dir", default_state_dir(env)))),
         verify=_verify(values, problems, folder) if "verify" in values else None,
         sources=_sources(values, problems) if "sources" in values else (),
+        roots=_roots(values, problems) if "roots" in values else (),
+        age_identity=_beside(folder, text("age_identity")),
         notify=_beside(folder, text("notify")),
         metrics=_beside(folder, text("metrics")),
         **{key: value for key, value in times.items() if value is not None},
@@ -251,6 +260,15 @@ def _verify(values: _Values, problems: list[Problem], folder: str) -> Trust | No
 def _beside(folder: str, path: str) -> str:
     """A path that is taken from the folder of the file; empty where none is given."""
     return os.path.normpath(os.path.join(folder, os.path.expanduser(path))) if path else ""
+
+
+def _roots(values: _Values, problems: list[Problem]) -> tuple[str, ...]:
+    """Folders, in full. An empty list would be read as no limit by one, as nothing allowed by another."""
+    found, origin = values["roots"]
+    roots = tuple(os.path.expanduser(root) for root in found) if isinstance(found, tuple) else ()
+    if not roots or not all(root.startswith("/") and root == os.path.normpath(root) for root in roots):
+        problems.append(Problem(origin, "`roots` is a list of absolute paths", "write `roots: [/srv/ours]`"))
+    return roots
 
 
 def _sources(values: _Values, problems: list[Problem]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.agent import inventory as book
+from reconciler.agent.masked import Masked
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from reconciler.agent.approving import Approving
     from reconciler.agent.health import Health
     from reconciler.agent.rollouts import Rollouts
+    from reconciler.core.approval import Gate
+    from reconciler.core.view import Fields
 
 
 Proves = Callable[[Sequence[Step]], Mapping[str, StepResult]]
@@ -111,12 +114,11 @@ class Enforcer:
         error, gate = "", None
         if plan.steps or plan.waits or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             try:
-                from reconciler.core.approval import is_gated
-
-                fields = self._full(desired).fields
-                if is_gated(desired, inventory):
-                    observed, gate = self._approving(desired).judge(desired, observed, inventory, fields)
-                plan = make_plan(desired, diff(desired, observed, inventory, fields))
+                full = self._full(desired)
+                if desired.secrets and _differs(full.deployment, desired):
+                    return self.plan(observation.hold_to(full.deployment))
+                observed, gate = self._gated(desired, observed, inventory, full.fields)
+                plan = make_plan(desired, diff(desired, observed, inventory, full.fields))
             except SourceError as failed:
                 error = str(failed)
         if gate is not None and gate.told:
@@ -125,6 +127,16 @@ class Enforcer:
         report = self._health(observation).look(report) if desired.watches or desired.verifies else report
         rollouts = self._rollouts.get(desired.environment)
         return rollouts.told(report) if rollouts else report
+
+    def _gated(
+        self, desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields
+    ) -> tuple[Observed, Gate | None]:
+        """With what waits for a person."""
+        from reconciler.core.approval import is_gated
+
+        if not is_gated(desired, inventory):
+            return observed, None
+        return self._approving(desired).judge(desired, observed, inventory, fields)
 
     def _approving(self, desired: Deployment) -> Approving:
         """Only where git has a person approve something: without that nothing of it is loaded."""
@@ -193,9 +205,13 @@ class Enforcer:
         """With contents and effective values; a deployment that git no longer has, has none."""
         if not desired.services and not desired.files:
             return Compiled(desired, {}, {})
-        compiled = self.workspace.compile(desired.commit).compiled[desired.environment]
+        compiled = self._of_git(desired)
         rollouts = self._rollouts.get(desired.environment)
         return rollouts.full(compiled) if rollouts else compiled
+
+    def _of_git(self, desired: Deployment) -> Compiled:
+        """The same, with nothing laid over it."""
+        return self.workspace.reveal(desired.commit).compiled[desired.environment]
 
     def _adopt(self, planned: DeploymentReport, observation: Observation) -> None:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
@@ -215,20 +231,23 @@ class Enforcer:
         files.make_folder(desired.root, 0o755)
         files.make_folder(os.path.dirname(root_lock_path(desired.root)), 0o700)
         with alone(root_lock_path(desired.root)):
+            if desired.secrets:  # one of them may be another than when the kept form was made
+                self.workspace.keep(self._of_git(desired))
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
+            watcher = Masked(self.observer, compiled.hidden)
             executor = Executor(
                 plan,
                 compiled,
                 observation.backends,
-                self.observer,
+                watcher,
                 self.asked_to_stop,
                 proves=self._prover(planned, observation),
                 drains=drains(desired, observation.inventory),
                 lock_folder=os.path.dirname(root_lock_path(desired.root)),
             )
-            results = executor.run()
+            results = watcher.mask_all(executor.run())
             self._record(planned, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
@@ -275,6 +294,15 @@ def _noted_since(report: DeploymentReport) -> DeploymentReport:
     others = tuple(found for found in report.findings if found.check != on_start.CHECK)
     findings = tuple(sorted((*others, *read_notes(report.desired)[0])))
     return report._replace(plan=report.plan._replace(diff=report.plan.diff._replace(findings=findings)))
+
+
+def _differs(full: Deployment, kept: Deployment) -> bool:
+    """A secret has become another one, or cannot be had any more, since the form that was kept was made."""
+
+    def specs(desired: Deployment) -> tuple[object, ...]:
+        return [(one.name, one.spec) for one in desired.services], [one[:3] for one in desired.files], desired.gaps
+
+    return specs(full) != specs(kept)
 
 
 def _main(observed: Observed, desired: Deployment) -> dict[str, Process]:

@@ -157,7 +157,14 @@ class Observation:
         """What stands in the way of looking at all."""
         unknown = (Gap("launcher", name, f"this reconcile knows no launcher {name}") for name in self.unknown)
         damaged = (Gap("inventory", self.desired.environment, self.damage),) if self.damage else ()
-        return (*unknown, *damaged)
+        return (*unknown, *damaged, *self.desired.gaps)
+
+    def hold_to(self, desired: Deployment) -> Observation:
+        """Another form of what git wants: a secret in it is another one than when this look began."""
+        self.desired = desired
+        for backend in self.backends.values():
+            backend.ask()
+        return self
 
     def again(self) -> Observation:
         """The same look, anew."""
@@ -216,6 +223,8 @@ def _managers(desired: Deployment, inventory: Inventory) -> tuple[Manager, ...]:
 def _disk(desired: Deployment, inventory: Inventory) -> _Disk:
     wanted = dict.fromkeys(file.path for file in desired.files)
     found, gaps = _read_all((*wanted, *(path for path in inventory.files if path not in wanted)))
+    for gap in desired.gaps:  # what it should be is not known, so nothing is to be told from what it is
+        found.pop(gap.subject, None)
     installs, more = _installs(desired)
     return _Disk(found, installs, (*gaps, *more))
 

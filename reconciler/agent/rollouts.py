@@ -51,7 +51,7 @@ class Rollouts:
     def full(self, compiled: Compiled) -> Compiled:
         """What git wants with its contents, with that laid over it which is held back."""
         for unit in self.held.overlays:
-            before = self.workspace.compile(unit.commit).compiled[self.wanted.environment]
+            before = self.workspace.reveal(unit.commit).compiled[self.wanted.environment]
             compiled = overlay_compiled(compiled, before, unit.names)
         return compiled
 
@@ -105,7 +105,7 @@ class Rollouts:
 
     def _former(self, commit: str) -> Deployment | None:
         with suppress(SourceError):
-            compiled = self.workspace.compile(commit).compiled.get(self.wanted.environment)
+            compiled = self.workspace.reveal(commit).compiled.get(self.wanted.environment)
             return compiled.deployment if compiled is not None else None
         return None
 

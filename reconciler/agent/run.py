@@ -235,7 +235,7 @@ class Pass:
 
     def _compiled(self, commit: str) -> dict[str, Deployment]:
         """All deployments of a commit. Raises `InvalidCommit`: what was valid may not be so on another host, say."""
-        result = self.workspace.compile(commit)
+        result = self.workspace.reveal(commit)
         if result.problems:
             raise InvalidCommit(result.problems)
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
@@ -271,7 +271,7 @@ class Pass:
 
     def _remember(self, known: SourceState, chosen: Chosen, *, compiled: bool) -> None:
         if compiled and chosen.commit:
-            for each in self.workspace.compile(chosen.commit).compiled.values():
+            for each in self.workspace.reveal(chosen.commit).compiled.values():
                 self.workspace.keep(each)
         if chosen.state._replace(contact=0.0) != known._replace(contact=0.0):
             self.store.save_source(chosen.state)
@@ -285,6 +285,7 @@ class Pass:
         for report in reports.values():
             if report.desired.services or report.desired.files:
                 self.store.save_accepted(report.desired.root, chosen.state.head)
+                self.workspace.vouch(report.desired)
 
     def _report(self, chosen: Chosen, planned: Mapping[str, DeploymentReport]) -> PassReport:
         reports = tuple(planned.values())

@@ -5,6 +5,8 @@
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
     SITE/ENV/rollouts.json       which specifications were healthy, and which failed; a copy lies below the root
+    SITE/ENV/secrets.json        digests of the secrets of other places than git, with a key; its time of change is
+                                 when commands were asked for theirs
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/schedule.json           what `reconcile schedule install` has installed
@@ -194,6 +196,38 @@ class Store:
         data = {"key": key, "deployment": encode_deployment(deployment)}
         self._write(self._path(environment, "compiled.json"), data)
 
+    def stamps(self, environment: str) -> tuple[dict[str, str], float]:
+        """What the secrets of the compiled form were, as digests, and when commands were asked last."""
+        path = self._path(environment, "secrets.json")
+        try:
+            data = _unseal(path)
+            return (dict(data["stamps"]), os.stat(path).st_mtime) if data is not None else ({}, 0.0)
+        except (DamagedError, OSError, KeyError, TypeError, ValueError):
+            return {}, 0.0  # they are asked again
+
+    def save_stamps(self, environment: str, stamps: Mapping[str, str]) -> None:
+        """Raises `OSError`."""
+        self._write(self._path(environment, "secrets.json"), {"stamps": stamps})
+
+    def touch_stamps(self, environment: str, when: float) -> None:
+        """Note when commands were asked. No file is written: only a time changes."""
+        with suppress(OSError):
+            os.utime(self._path(environment, "secrets.json"), (when, when))
+
+    def secret_key(self, root: str) -> str:
+        """What digests of secrets are keyed with below a root; empty where that was not noted yet."""
+        try:
+            return files.read(_key_path(root)).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def save_secret_key(self, root: str, key: str) -> None:
+        """Keep it beside what runs: with another one all that has a secret would restart."""
+        path = _key_path(root)
+        if self.secret_key(root) != key and os.path.isdir(os.path.dirname(path)):
+            with suppress(OSError):  # the next pass tries again
+                files.write(path, key.encode(), 0o600)
+
     def inventory(self, environment: str, root: str) -> Recalled:
         """What is ours; from the copy below the root where the state directory was lost or damaged."""
         damage = ""
@@ -221,6 +255,8 @@ class Store:
             _copy_path(root),
             _accepted_path(root),
             *self.rollouts_paths(environment, root),
+            _key_path(root),
+            self._path(environment, "secrets.json"),
             self._path(environment, "inventory.json"),
             self._path(environment, "compiled.json"),
         ):
@@ -307,3 +343,7 @@ def _copy_path(root: str) -> str:
 
 def _accepted_path(root: str) -> str:
     return os.path.join(root, ".reconcile", "accepted.json")
+
+
+def _key_path(root: str) -> str:
+    return os.path.join(root, ".reconcile", "salt")

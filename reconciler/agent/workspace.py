@@ -13,6 +13,7 @@ from reconciler.core.model import Compiled, Deployment
 from reconciler.host import files
 
 if TYPE_CHECKING:
+    from reconciler.agent.secrets import Vault
     from reconciler.desired import Facts, Result
     from reconciler.source import Mirror
 
@@ -26,17 +27,20 @@ class Workspace:
         self.mirror = mirror
         self.host = host
         self._results: dict[str, Result] = {}
+        self._revealed: dict[str, Result] = {}
+        self._opened: Vault | None = None
 
     def kept(self, commit: str, environments: tuple[str, ...]) -> dict[str, Deployment]:
         """The compiled forms of a commit that are kept; empty unless all of them are."""
         if not commit or not environments:
             return {}
-        found = {name: self.store.compiled(name, self._key(commit, name)) for name in environments}
-        return (
-            {name: deployment for name, deployment in found.items() if deployment is not None}
-            if all(found.values())
-            else {}
-        )
+        read = {name: self.store.compiled(name, self._key(commit, name)) for name in environments}
+        found = {name: deployment for name, deployment in read.items() if deployment is not None}
+        if len(found) < len(read):
+            return {}
+        if any(one.secrets for one in found.values()) and not all(map(self._vault().is_current, found.values())):
+            return {}  # a secret has changed, or cannot be had any more
+        return found
 
     def compile(self, commit: str) -> Result:
         """Everything of this site at a commit, with contents and reasons. Raises `SourceError`."""
@@ -48,6 +52,29 @@ class Workspace:
                 tree, self.agent.site, self.agent.environments or None, self._facts(), commit
             )
         return self._results[commit]
+
+    def reveal(self, commit: str) -> Result:
+        """The same with the secrets in it that stand elsewhere, where this host needs them; those that cannot be had
+        are gaps. For a commit that has been accepted only: it may say what is to be run. Raises `SourceError`."""
+        if commit not in self._revealed:
+            result = self.compile(commit)
+            if any(one.deployment.secrets for one in result.compiled.values()):
+                result = self._vault().fill(result, self.mirror.tree(commit), commit)
+            self._revealed[commit] = result
+        return self._revealed[commit]
+
+    def _vault(self) -> Vault:
+        """Only where git refers to secrets: else nothing of it is loaded."""
+        if self._opened is None:
+            from reconciler.agent.secrets import Vault
+
+            self._opened = Vault(self.agent, self.store, self._facts())
+        return self._opened
+
+    def vouch(self, deployment: Deployment) -> None:
+        """Note beside what runs what digests of its secrets are keyed with."""
+        if deployment.secrets:
+            self._vault().vouch(deployment)
 
     def accepted(self, commit: str) -> set[str]:
         """What was accepted last in the deployments of a commit, as their roots tell. Raises `SourceError`."""
@@ -62,19 +89,25 @@ class Workspace:
         Thread(target=_load, daemon=True).start()
 
     def keep(self, compiled: Compiled) -> None:
-        """Save a compiled form for the passes to come. Raises `OSError`."""
+        """Save a compiled form for the passes to come; not where a secret is missing in it. Raises `OSError`."""
         deployment = compiled.deployment
+        if deployment.gaps:
+            return
+        if deployment.secrets:
+            self._vault().keep(deployment)
         key = self._key(deployment.commit, deployment.environment)
         self.store.save_compiled(deployment.environment, key, deployment)
 
     def _key(self, commit: str, environment: str) -> str:
-        return "|".join((tool_identity(), commit, self.agent.site, environment, *self.host, *self.agent.sources))
+        allowed = (*self.agent.sources, "", *self.agent.roots)
+        return "|".join((tool_identity(), commit, self.agent.site, environment, *self.host, *allowed))
 
     def _facts(self) -> Facts:
         from reconciler.desired import Facts
 
         host = self.host
-        return Facts(host.name, host.account, self._salt(), host.home, self.agent.sources, here=True)
+        agent = self.agent
+        return Facts(host.name, host.account, self._salt(), host.home, agent.sources, here=True, roots=agent.roots)
 
     def _salt(self) -> str:
         """Makes the digests of secrets that people see useless for guessing them. Kept, so that changes show."""

@@ -19,3 +19,8 @@ def digest_of(value: object) -> str:
             "utf-8", "surrogatepass"
         )
     )
+
+
+def keyed(key: str, data: bytes) -> str:
+    """A digest that cannot be guessed at without the key, whatever is digested."""
+    return blake2b(data, digest_size=16, key=key.encode()[:64]).hexdigest()

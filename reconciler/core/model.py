@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from reconciler.core.secret import Use
 
 
 class Origin(NamedTuple):
@@ -300,15 +303,17 @@ class Deployment(NamedTuple):
     rollbacks: Mapping[str, bool] = {}  # by service, whether one that fails goes back, where git says so
     drains: tuple[Drain, ...] = ()  # by service
     sets: tuple[ReplicaSet, ...] = ()  # by name
+    syncs: Mapping[str, bool] = {}  # services that say themselves whether a person approves what git says anew
+    guards: Mapping[str, tuple[Guard, ...]] = {}  # by service; of a disabled one also where it has none
+    approvals: tuple[Approval, ...] = ()  # plans that git approves
+    secrets: tuple[Use, ...] = ()  # that git only refers to
+    gaps: tuple[Gap, ...] = ()  # secrets that cannot be had on this host now; what they go into is not made
 
     @property
     def guarded(self) -> frozenset[str]:
         """Services of which a new specification has to prove healthy, or goes back to the last that did."""
         watched = {watch.service for watch in self.watches if self.rollbacks.get(watch.service, True)}
         return frozenset(watched | {name for name, wanted in self.rollbacks.items() if wanted})
-    syncs: Mapping[str, bool] = {}  # services that say themselves whether a person approves what git says anew
-    guards: Mapping[str, tuple[Guard, ...]] = {}  # by service; of a disabled one also where it has none
-    approvals: tuple[Approval, ...] = ()  # plans that git approves
 
     @property
     def others(self) -> tuple[Unmanaged | Elsewhere, ...]:
@@ -349,6 +354,7 @@ class Compiled(NamedTuple):
     deployment: Deployment
     contents: Mapping[str, bytes]  # by path
     fields: Mapping[str, Mapping[str, Field]]  # by service, then key: "version", "env.LC_ALL"
+    hidden: tuple[str, ...] = ()  # secrets that are in the contents, to be masked in whatever is told
 
 
 # ---------------------------------------------------------------- observed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.model import Compiled, Deployment, File, Install
+from reconciler.core.model import Compiled, Deployment, File, Gap, Install
 
 
 def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> Deployment:
@@ -46,7 +46,18 @@ def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> De
             *(one for one in wanted.drains if one.service not in names),
             *(one for one in before.drains if one.service in names),
         ),
+        # Whoever approved what failed has approved this: nobody is asked for the way back.
+        syncs={**wanted.syncs, **dict.fromkeys(sorted(names), False)},
+        secrets=tuple(dict.fromkeys((*wanted.secrets, *before.secrets))),
+        gaps=_gaps(wanted, before, names),
     )
+
+
+def _gaps(wanted: Deployment, before: Deployment, names: frozenset[str]) -> tuple[Gap, ...]:
+    """Secrets that cannot be had: those of then where these services need them, and of now all others."""
+    theirs = {file.path for file in before.files if names.intersection(file.services)}
+    now = (gap for gap in wanted.gaps if gap.subject not in theirs)
+    return tuple(dict.fromkeys((*now, *(gap for gap in before.gaps if gap.subject in theirs))))
 
 
 def _files(wanted: Deployment, before: Deployment, names: frozenset[str]) -> tuple[File, ...]:
@@ -78,11 +89,10 @@ def overlay_compiled(wanted: Compiled, before: Compiled, names: frozenset[str]) 
     """The same, with the contents of files and the effective values."""
     deployment = overlay(wanted.deployment, before.deployment, names)
     theirs = {file.path for file in before.deployment.files if names.intersection(file.services)}
-    contents = {
-        file.path: (before if file.path in theirs else wanted).contents[file.path] for file in deployment.files
-    }
+    sources = {file.path: (before if file.path in theirs else wanted).contents for file in deployment.files}
+    contents = {path: found[path] for path, found in sources.items() if path in found}  # without what is a gap
     fields = {name: (before if name in names else wanted).fields.get(name, {}) for name in wanted.fields}
-    return Compiled(deployment, contents, fields)
+    return Compiled(deployment, contents, fields, tuple(sorted({*wanted.hidden, *before.hidden})))
 
 
 # ---------------------------------------------------------------- what cannot be had apart

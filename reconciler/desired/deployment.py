@@ -27,6 +27,7 @@ from reconciler.core.model import (
     Verify,
     Watch,
 )
+from reconciler.core.secret import Secret
 from reconciler.desired import checks
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
@@ -42,6 +43,7 @@ from reconciler.desired.scope import Got
 from reconciler.desired.service import Draft, drafts, fields_of, mount_source, options, program_to_check, spec_of
 from reconciler.desired.templates import Templates
 from reconciler.desired.unmanaged import Seen, described, fields, traces, unmanaged
+from reconciler.desired.uses import uses
 from reconciler.desired.windows import windows
 from reconciler.launchers import on_start
 from reconciler.launchers.base import Place, Rendering, ServiceSpec
@@ -49,6 +51,7 @@ from reconciler.launchers.base import Place, Rendering, ServiceSpec
 _FOLDERS = (("root", 0o755), ("bin", 0o755), ("config", 0o750), ("logs", 0o750), ("run", 0o700))
 _OF_A_DAEMON = frozenset(("pidfile", "socket"))  # that it makes itself: two daemons at one end each other
 _MANUAL = "manual"
+_PLACES = frozenset(("socket", "unit_folder"))  # settings of launchers that say where something goes
 _BELOW = 0o750  # folders inside of those, that some file needs
 
 
@@ -75,6 +78,7 @@ class _Run(NamedTuple):
     rendering: Rendering
     port: Origin  # where the port of its daemon was written
     socket: Origin  # where it was written where the daemon's socket goes
+    secrets: frozenset[Secret]  # that its daemon is given
 
 
 class _Parts(NamedTuple):
@@ -186,7 +190,7 @@ def _ready(
     for name, draft in services.items():
         if draft.sound and draft.component and all(got.text in files for got in draft.files):
             own = [files[got.text] for got in draft.files]
-            spec = spec_of(draft, draft.component, own, ground.wanted.facts.home)
+            spec = spec_of(draft, draft.component, own, ground.wanted)
             found[name] = _Ready(draft, draft.component, own, spec)
     return found
 
@@ -206,7 +210,9 @@ def _render(ground: Ground, folders: dict[str, str], ready: Mapping[str, _Ready]
         if sound and _fits_place(ground, place, name):
             port = settings.get("port", Got("", _section(ground, name)))
             socket = settings.get("socket", Got("", _run_folder(ground)))
-            runs.append(_Run(name, launcher.render(place, [one.spec for one in own]), port.origin, socket.origin))
+            rendering = launcher.render(place, [one.spec for one in own])
+            given = frozenset[Secret]().union(*(got.secrets for got in settings.values()))
+            runs.append(_Run(name, rendering, port.origin, socket.origin, given))
     return runs
 
 
@@ -227,7 +233,11 @@ def _settings(ground: Ground, launcher: str) -> tuple[dict[str, Got], bool]:
     node = ground.merged.get(launcher)
     inner = node if isinstance(node, Entries) else Entries("default", 0, 0)
     reader = Reader(inner, launcher, ground.scope, ground.evaluator, ground.problems)
-    return options(launcher, "settings", node, reader), reader.sound
+    found = options(launcher, "settings", node, reader)
+    for key in _PLACES & found.keys():
+        if against := ground.outside(found[key].text) if found[key].text.startswith("/") else None:
+            reader.tell(found[key].origin, f"`{key}` of {launcher} {against[0]}", against[1])
+    return found, reader.sound
 
 
 def _section(ground: Ground, launcher: str) -> Origin:
@@ -368,11 +378,32 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         syncs={n: draft.got["sync"].text == _MANUAL for n, draft in sorted(ours.items()) if draft.got["sync"].text},
         guards={name: found for name, draft in sorted(ours.items()) if (found := _guards(draft, parts))}
         | {name: () for name, draft in sorted(disabled.items()) if not draft.guarded.guards},
+        secrets=uses(_secrets(parts, enabled, rendered)),
     )
     salt = wanted.facts.salt
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
     told |= {name: fields(one) for name, one in parts.others.items()}
-    return Compiled(deployment, contents, told)
+    hidden = {got.text for one in enabled.values() for got in one.draft.env.values() if got.secret}
+    return Compiled(deployment, contents, told, tuple(sorted(hidden)))
+
+
+def _secrets(
+    parts: _Parts, enabled: Mapping[str, _Ready], files: tuple[File, ...]
+) -> Iterator[tuple[frozenset[Secret], str, str]]:
+    """What secrets that stand elsewhere go into: a file, or a launcher's daemon with its files."""
+    yield from ((file.secrets, file.path, "") for file in parts.files.values() if file.secrets)
+    for name, path in _env_files(files).items():
+        given = frozenset[Secret]().union(*(got.secrets for got in enabled[name].draft.env.values()))
+        options = frozenset[Secret]().union(*(got.secrets for got in enabled[name].draft.options.values()))
+        if given:
+            yield given, path, ""
+        for unit in files if options else ():
+            if unit.role is Role.UNIT and name in unit.services:
+                yield options, unit.path, ""
+    for run in parts.runs:
+        for made in run.rendering.files if run.secrets else ():
+            if not made.service:
+                yield run.secrets, made.path, run.name
 
 
 def _services(enabled: Mapping[str, _Ready], runs: list[_Run]) -> tuple[Service, ...]:

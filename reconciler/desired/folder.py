@@ -12,7 +12,7 @@ from reconciler.desired.text import MAX_BYTES
 Tree = Mapping[str, bytes]
 
 MAX_FILES = 5000
-PARTS = ("approvals", "desired", "templates")
+PARTS = ("approvals", "desired", "secrets", "templates")
 
 
 class UnreadableFolder(Exception):  # noqa: N818 - it names the thing, and `problems` the errors
@@ -24,7 +24,7 @@ class UnreadableFolder(Exception):  # noqa: N818 - it names the thing, and `prob
 
 
 def read_folder(path: str) -> Tree:
-    """All files of `PARTS`. Raises `UnreadableFolder` with everything that is wrong."""
+    """All files below `PARTS`. Raises `UnreadableFolder` with everything that is wrong."""
     root = os.path.realpath(path)
     tree: dict[str, bytes] = {}
     problems: list[Problem] = []

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reconciler.core.digest import digest
 from reconciler.core.model import Origin
+from reconciler.core.secret import HIDDEN, Revealed, Secret
 from reconciler.desired.layers import site_file
 from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.problems import Failed, Problems, suggest
@@ -27,7 +28,8 @@ _HANDED_ON = 8  # vars that hand on one another; more are a cycle, which is told
 
 class Facts(NamedTuple):
     """What the host says of itself. `salt` goes into the digests that are shown of secrets; `sources` are patterns of
-    what its agent lets be installed, anything where there are none."""
+    what its agent lets be installed, anything where there are none, and `roots` the folders that all paths must be
+    below, likewise. `secrets` are those of other places than git that it has."""
 
     host: str
     account: str
@@ -35,6 +37,8 @@ class Facts(NamedTuple):
     home: str = "~"  # of the account; so where it is not known
     sources: tuple[str, ...] = ()
     here: bool = False  # only what is for this account and host is compiled; False: all of it, for whomever
+    roots: tuple[str, ...] = ()
+    secrets: Revealed = HIDDEN
 
 
 class Wanted(NamedTuple):
@@ -58,6 +62,7 @@ class ConfigFile(NamedTuple):
     secret: bool
     origin: Origin  # of the path
     template: Origin
+    secrets: frozenset[Secret] = frozenset()  # of other places than git, that are in it
 
 
 class Ground:
@@ -68,7 +73,7 @@ class Ground:
         self.merged = merged = wanted.merged
         self.problems = problems
         self.templates = templates
-        self.evaluator = Evaluator(templates, problems)
+        self.evaluator = Evaluator(templates, problems, wanted.facts.secrets)
         self.paths = Table(self.evaluator, ("root", *FOLDERS), self._path)
         self.versions = Table(self.evaluator, merged.section("versions"), self._version)
         self._contents = {name: self._content(name, node) for name, node in merged.section("files").items()}
@@ -170,7 +175,16 @@ class Ground:
             self._fail(
                 self.path_origin(name), f"`paths.{name}` is the whole file system", "give it a folder of its own"
             )
+        if against := self.outside(path):
+            self._fail(self.path_origin(name), f"`paths.{name}` {against[0]}", against[1], rule=f"roots {path}")
         return path
+
+    def outside(self, path: str) -> tuple[str, str] | None:
+        """What stands against a path that this host's agent does not let be used, and which it does."""
+        roots = self.wanted.facts.roots
+        if not roots or any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots):
+            return None
+        return f"is outside of the `roots` of this host's agent: {path[:200]}", "allowed: " + ", ".join(roots)
 
     def _version(self, name: str) -> Lazy:
         node = self.merged.section("versions")[name]
@@ -215,7 +229,8 @@ class Ground:
             self._fail(place, message, 'write "0600" or "0640"')
         data = str(content.value).encode()
         template = node.entries["template"].origin
-        return ConfigFile(name, path, mode, data, digest(data), content.tainted, node.entries["path"].origin, template)
+        place, secrets = node.entries["path"].origin, content.secrets
+        return ConfigFile(name, path, mode, data, digest(data), content.tainted, place, template, secrets)
 
     def _file(self, name: str) -> Table:
         node = self.merged.section("files")[name]

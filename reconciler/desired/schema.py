@@ -282,6 +282,12 @@ def launcher_options(launcher: str, which: str) -> Mapping[str, Option]:
 
 _TEMPLATE = r"\{\{|\{%"
 _NULLABLE = {"type": "null"}
+_REFERENCE: dict[str, object] = {  # behind the tag `!secret`, which a schema does not know
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("file", "env", "command", "age", "sops", "key")},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
 
 
 def json_schema() -> dict[str, object]:
@@ -348,7 +354,7 @@ _SHAPES: dict[Kind, Callable[[Key, str], dict[str, object]]] = {
     Kind.TEXT: _shape_text,
     Kind.VERSION: lambda _key, _name: {"type": "string"},
     Kind.MODE: lambda _key, _name: {"type": "string", "anyOf": [{"pattern": MODE}, {"pattern": _TEMPLATE}]},
-    Kind.VALUE: lambda _key, _name: {"type": ["string", "number", "boolean"]},
+    Kind.VALUE: lambda _key, _name: {"anyOf": [{"type": ["string", "number", "boolean"]}, _REFERENCE]},
     Kind.NUMBER: lambda key, _name: _or_template({"type": "integer", "minimum": key.minimum}),
     Kind.FLAG: lambda _key, _name: _or_template({"type": "boolean"}),
     Kind.LIMIT: lambda _key, _name: {

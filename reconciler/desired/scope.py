@@ -11,8 +11,10 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from reconciler.core.model import Origin
+from reconciler.core.secret import HIDDEN, Reference, Revealed, Secret
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import Failed, Problems
+from reconciler.desired.reference import Referred, place, stand_in, wrong
 from reconciler.desired.rendering import Broken, plain
 from reconciler.desired.shape import is_secret_name, is_template
 from reconciler.desired.templates import Templates
@@ -28,9 +30,10 @@ class _State(Enum):
 
 
 class Lazy:
-    """A value to be worked out by `make`. `tainted`: it is a secret, or made from one."""
+    """A value to be worked out by `make`. `tainted`: it is a secret, or made from one. `secrets`: those that stand
+    elsewhere and that it is made from."""
 
-    __slots__ = ("label", "make", "origin", "state", "tainted", "value")
+    __slots__ = ("label", "make", "origin", "secrets", "state", "tainted", "value")
 
     def __init__(self, label: str, origin: Origin, make: Callable[[], object], *, secret: bool = False) -> None:
         self.label = label
@@ -38,6 +41,7 @@ class Lazy:
         self.make = make
         self.state = _State.NEW
         self.tainted = secret
+        self.secrets: frozenset[Secret] = frozenset()
         self.value: object = None
 
 
@@ -47,6 +51,7 @@ class Got(NamedTuple):
     value: object
     origin: Origin
     secret: bool = False
+    secrets: frozenset[Secret] = frozenset()  # that stand elsewhere, and that it is made from
 
     @property
     def text(self) -> str:
@@ -124,9 +129,10 @@ class Scope:
 class Evaluator:
     """Works values out for one deployment."""
 
-    def __init__(self, templates: Templates, problems: Problems) -> None:
+    def __init__(self, templates: Templates, problems: Problems, revealed: Revealed = HIDDEN) -> None:
         self._templates = templates
         self._problems = problems
+        self._revealed = revealed
         self._stack: list[Lazy] = []
 
     def force(self, lazy: Lazy) -> object:
@@ -138,7 +144,7 @@ class Evaluator:
         if lazy.state is not _State.DONE:
             raise Failed
         if lazy.tainted:
-            self._taint()
+            self._taint(lazy.secrets)
         return lazy.value
 
     def _work_out(self, lazy: Lazy) -> None:
@@ -160,9 +166,10 @@ class Evaluator:
             )
             raise Failed
 
-    def _taint(self) -> None:
+    def _taint(self, secrets: frozenset[Secret] = frozenset()) -> None:
         if self._stack:
             self._stack[-1].tainted = True
+            self._stack[-1].secrets |= secrets
 
     def _cycle(self, lazy: Lazy) -> None:
         chain = self._stack[self._stack.index(lazy) :]
@@ -178,18 +185,43 @@ class Evaluator:
     def text(self, node: Scalar, scope: Scope, label: str, *, secret: bool = False) -> Got:
         """A string as it is in the end. Raises `Failed`."""
         secret = secret or node.secret
-        if not is_template(node.text):
+        if not isinstance(node, Referred) and not is_template(node.text):
             return Got(node.text, node.origin, secret)
         lazy = Lazy(label, node.origin, lambda: self._string(node, scope), secret=secret)
         value = self.force(lazy)
-        return Got(value, node.origin, lazy.tainted)
+        return Got(value, node.origin, lazy.tainted, lazy.secrets)
 
     def file(self, name: str, scope: Scope, origin: Origin) -> str:
         """The text that a file template gives. Raises `Failed`."""
         return self._rendered(lambda: self._templates.file(name, scope), origin, "")
 
     def _string(self, node: Scalar, scope: Scope) -> str:
+        if isinstance(node, Referred):
+            return self._secret(node, scope)
         return self._rendered(lambda: self._templates.string(node.text, scope), node.origin, node.style)
+
+    def _secret(self, node: Referred, scope: Scope) -> str:
+        """What a reference leads to, or the word that stands for it here."""
+        words = Lazy("the place of a secret", node.origin, lambda: self._words(node, scope))
+        reference = self.force(words)
+        if not isinstance(reference, Reference):
+            raise Failed
+        against = wrong(reference, self._templates.tree)
+        if words.tainted:
+            against = ("where a secret is cannot itself be a secret: it would show", "use no secret in it")
+        if against[0]:
+            self._problems.add(node.target.origin, *against)
+            raise Failed
+        self._taint(frozenset((Secret(reference, place(node.origin)),)))
+        value = self._revealed.get(reference)
+        return stand_in(reference, self._templates.tree) if value is None else value
+
+    def _words(self, node: Referred, scope: Scope) -> Reference:
+        target, key = (
+            self._string(part, scope) if is_template(part.text) else part.text
+            for part in (node.target, node.key or _EMPTY)
+        )
+        return Reference(node.source, target, key)
 
     def _rendered(self, render: Callable[[], str], origin: Origin, style: str) -> str:
         try:
@@ -205,7 +237,8 @@ class Evaluator:
         if node.secret:
             self._taint()
         if isinstance(node, Scalar):
-            return self._string(node, scope) if isinstance(node.value, str) and is_template(node.text) else node.value
+            worked_out = isinstance(node, Referred) or (isinstance(node.value, str) and is_template(node.text))
+            return self._string(node, scope) if worked_out else node.value
         if isinstance(node, Items):
             return [
                 self.value(item, scope, f"{label}[{index}]", secret=secret) for index, item in enumerate(node.items)
@@ -228,6 +261,9 @@ class Evaluator:
             )
 
         return Table(self, node.entries, make)
+
+
+_EMPTY = Scalar("", 0, 0, "", "", "'", False)
 
 
 def _inside(origin: Origin, broken: Broken, style: str) -> Origin:

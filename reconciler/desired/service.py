@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reconciler.core.digest import digest, digest_of
 from reconciler.core.model import Ask, Field, Origin
 from reconciler.desired.component import Component, Components
-from reconciler.desired.ground import ConfigFile, Ground
+from reconciler.desired.ground import ConfigFile, Ground, Wanted
 from reconciler.desired.guards import Guarded, guarded
 from reconciler.desired.health import Asked, asked
 from reconciler.desired.nodes import Entries, Node, Scalar, empty, merge
@@ -100,7 +100,7 @@ def _draft(name: str, node: Entries, ground: Ground, components: Components) -> 
         named_ports=isinstance(node.get("ports"), Entries),
         lists={key: reader.origin(key) for key in ("files", "after", "ports")},
         options=options(launcher, "service", node.get(launcher), reader) if launcher else {},
-        container=_container(unit, launcher, component, reader),
+        container=_container(ground, unit, launcher, component, reader),
         unit=unit,
         asked=asked(name, reader),
         rollout=rollout(name, reader),
@@ -155,7 +155,9 @@ def _unit(name: str, got: Mapping[str, Got], environment: str) -> str:
     return launcher_of(launcher).unit(name, environment, got["name"].text) if launcher else ""
 
 
-def _container(unit: str, launcher: str, component: Component | None, reader: Reader) -> dict[str, Got]:
+def _container(
+    ground: Ground, unit: str, launcher: str, component: Component | None, reader: Reader
+) -> dict[str, Got]:
     """How the image of its component is run; its own keys win over the component's."""
     if component is None or not component.is_image:
         return {}  # a layer below may say how it would be, where some site installs an image of it
@@ -168,7 +170,7 @@ def _container(unit: str, launcher: str, component: Component | None, reader: Re
         "program": inner.text("program", "apptainer"),
         "home": inner.flag("home", default=False),
         "cleanenv": inner.flag("cleanenv", default=True),
-        "configdir": inner.text("configdir"),
+        "configdir": _allowed(ground, inner, inner.text("configdir"), "configdir"),
         **{f"mounts.{name}": got for name, got in sorted(inner.texts("mounts").items())},
         **{f"options.{number}": got for number, got in enumerate(inner.names("options"))},
     }
@@ -179,6 +181,13 @@ def _container(unit: str, launcher: str, component: Component | None, reader: Re
             inner.tell(got.origin, f"`{key}` of {inner.label} names no source", 'write it like "src=/a,dst=/b,ro"')
     reader.sound = reader.sound and inner.sound
     return found
+
+
+def _allowed(ground: Ground, reader: Reader, got: Got, key: str) -> Got:
+    """A place that git names besides `paths`; told where this host's agent does not allow it."""
+    if got.text.startswith("/") and (against := ground.outside(got.text)):
+        reader.tell(got.origin, f"`{key}` of {reader.label} {against[0]}", against[1])
+    return got
 
 
 def mount_source(mount: str) -> str:
@@ -258,22 +267,23 @@ def _keys() -> dict[str, Key]:
 # ---------------------------------------------------------------- compiled
 
 
-def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: str) -> ServiceSpec:
+def spec_of(draft: Draft, component: Component, files: list[ConfigFile], wanted: Wanted) -> ServiceSpec:
     """The service in the form that launchers render. Its digest says what the process was started from.
 
     It is made of what is meant, not of the text of a shim: another way to write the same restarts nothing.
     """
+    home = wanted.facts.home
     env = tuple(sorted((name, got.text) for name, got in draft.env.items()))
     container = _container_spec(draft, component, home)
     meaning: dict[str, object] = {
         "command": draft.got["command"].text,
-        "env": env,
+        "env": [(name, _meant(draft.env[name], wanted)) for name, _ in env],
         "prologue": draft.got["prologue"].text,
         "version": component.version.text,
         "component": component.name,
         "install": component.install.digest if component.install else "",
         "exports": component.exports,
-        "files": sorted([file.path, file.mode, file.digest] for file in files),
+        "files": sorted([file.path, file.mode, _meant_by(file, wanted)] for file in files),
     }
     if draft.got["on_start"].text.strip():
         meaning["on_start"] = draft.got["on_start"].text
@@ -298,6 +308,17 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile], home: s
         on_start=draft.got["on_start"].text,
         says_start=_reads_log(draft),
     )
+
+
+def _meant(got: Got, wanted: Wanted) -> str:
+    """The value; of a secret that stands elsewhere a digest with a key, as everybody may read whose digest it is in."""
+    if not got.secrets:
+        return got.text
+    return wanted.facts.secrets.digest(wanted.environment, got.text.encode("utf-8", "surrogatepass"))
+
+
+def _meant_by(file: ConfigFile, wanted: Wanted) -> str:
+    return wanted.facts.secrets.digest(wanted.environment, file.content) if file.secrets else file.digest
 
 
 def _reads_log(draft: Draft) -> bool:
@@ -371,7 +392,9 @@ def fields_of(draft: Draft, component: Component, files: list[ConfigFile], salt:
 
 def _field(got: Got, salt: str) -> Field:
     if got.secret:
-        return Field(f"(secret {shown_secret(got.text, salt)})", got.origin, secret=True)
+        where = ", ".join(sorted({str(secret.reference) for secret in got.secrets}))
+        told = shown_secret(got.text, salt) + (f", of {where}" if where else "")
+        return Field(f"(secret {told})", got.origin, secret=True)
     return Field(got.value, got.origin)
 
 

@@ -76,6 +76,11 @@ class Templates:
         if self._split(source) is None:
             self._engine().check(source, name)
 
+    @property
+    def tree(self) -> Mapping[str, bytes]:
+        """All files of the repo that are read."""
+        return self._tree
+
     def __contains__(self, path: object) -> bool:
         return path in self._tree
 

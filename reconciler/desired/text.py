@@ -177,9 +177,15 @@ class _Builder:
             node.items = parts
         elif isinstance(node, Entries):
             self._fill(node, parts)
+            node = self._referred(node) if node.secret else node
         if anchor:
             self._sizes[id(node)] = size
         self._take(node, anchor)
+
+    def _referred(self, node: Entries) -> Node:
+        from reconciler.desired.reference import referred
+
+        return referred(node, self._problems)
 
     def _take(self, node: Node, anchor: str | None) -> None:
         weight = 1 + len(node.text) // _WEIGHT if isinstance(node, Scalar) else 1

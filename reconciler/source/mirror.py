@@ -323,7 +323,7 @@ class Mirror:
         return refs.read_ref(self.folder, f"{_PINS}/{name}") if not check_branch(name) else ""
 
     def tree(self, commit: str) -> dict[str, bytes]:
-        """Every regular file below `desired/`, `templates/` and `approvals/` of a commit, by repo-relative path.
+        """Every regular file of a commit that is part of the desired state, by repo-relative path.
 
         Raises `BadTree` for what is not read, `UnknownCommit`, `Damaged`.
         """

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 from reconciler.source.command import describe, is_commit, never, start
 from reconciler.source.errors import BadTree, Damaged, UnknownCommit
 
-FOLDERS = ("approvals", "desired", "templates")
+FOLDERS = ("approvals", "desired", "secrets", "templates")
 MAX_FILE = 1 << 20  # bytes
 MAX_FILES = 5000
 MAX_TOTAL = 64 << 20  # bytes of all files together
@@ -76,7 +76,7 @@ class Reader:
         while level:
             seen += len(level)
             if seen > MAX_FILES:
-                raise BadTree(f"more than {MAX_FILES} files and folders below desired/ and templates/")
+                raise BadTree(f"more than {MAX_FILES} files and folders below desired/, templates/ and secrets/")
             files += [_regular(entry) for entry in level if entry.mode != _FOLDER]
             folders = [entry for entry in level if entry.mode == _FOLDER]
             level = [
@@ -93,7 +93,8 @@ class Reader:
             found[entry.path] = content
             total += len(content)
             if total > MAX_TOTAL:
-                raise BadTree(f"the files below desired/ and templates/ are more than {MAX_TOTAL >> 20} MiB together")
+                folders = ", ".join(FOLDERS)
+                raise BadTree(f"the files of {folders} are more than {MAX_TOTAL >> 20} MiB together")
         return found
 
     def _present(self, entries: list[_Entry]) -> Iterator[tuple[str, bytes]]:

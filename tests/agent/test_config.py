@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.agent.config import _read_simple, _read_yaml, seconds
+from reconciler.agent.config import Agent, InvalidInput, Options, _read_simple, _read_yaml, load_agent, seconds
 
 KEYS = ("repo", "branch", "site", "environments", "state_dir", "interval", "timeout", "max_staleness", "other")
 WORDS = st.one_of(
@@ -73,3 +73,25 @@ def test_it_is_read_the_short_way_with_whom_to_trust() -> None:
     assert simple is not None
     assert set(simple) == {"repo", "verify", "site"}
     assert (simple, []) == _read_yaml("agent.yaml", content)
+
+
+def agent(tmp_path: Path, text: str) -> Agent:
+    (tmp_path / "agent.yaml").write_text(f"repo: /srv/repo\nsite: x\n{text}\n")
+    return load_agent(Options(config=str(tmp_path / "agent.yaml")), {"HOME": "/home/ann"})
+
+
+def test_a_private_key_counts_from_the_file_that_names_it(tmp_path: Path) -> None:
+    assert agent(tmp_path, "age_identity: keys/id").age_identity == str(tmp_path / "keys/id")
+    assert not agent(tmp_path, "").age_identity
+
+
+def test_roots_are_a_list_of_absolute_paths(tmp_path: Path) -> None:
+    assert agent(tmp_path, "roots: [/srv/ours, /opt]").roots == ("/srv/ours", "/opt")
+    assert agent(tmp_path, "").roots == ()
+
+
+@pytest.mark.parametrize("roots", ["[]", "/srv", "[srv]", "[/srv/../etc]", "[/srv/]", '[""]', "{a: /srv}"])
+def test_what_could_be_read_as_another_limit_is_refused(roots: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        agent(tmp_path, f"roots: {roots}")
+    assert refused.value.problems[0].origin.line == 3

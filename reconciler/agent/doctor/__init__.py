@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic, time
 
 from reconciler.agent.config import Agent, InvalidInput
+from reconciler.agent.doctor import secrets
 from reconciler.agent.doctor.deployment import examine
 from reconciler.agent.enforce import Busy, alone
 from reconciler.agent.here import Host
@@ -39,12 +40,15 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
     yield from _notify(agent, store)
     known = yield from _known(store)
     commit, tree = yield from _tree(agent, store, known)
+    yield ok("", "roots", _roots(agent))
     deployments = (yield from _compiled(agent, host, tree, commit)) if commit else ()
     if commit and known.valid and commit != known.valid:
         yield warning("", "commit", f"git is at {commit[:8]}, and passes are at {known.valid[:8]}", "`reconcile plan`")
     for compiled in deployments:
         recalled = store.inventory(compiled.deployment.environment, compiled.deployment.root)
-        yield from examine(compiled, recalled.inventory, recalled.damage, host.home)
+        yield from secrets.told(compiled)
+        checks = examine(compiled, recalled.inventory, recalled.damage, host.home)
+        yield from secrets.masked(checks, compiled)
 
 
 # ---------------------------------------------------------------- this host and this agent
@@ -121,6 +125,12 @@ def _known(store: Store) -> Generator[Checked, None, SourceState]:
         return SourceState()
 
 
+def _roots(agent: Agent) -> str:
+    if agent.roots:
+        return f"git may name paths below {', '.join(agent.roots)}"
+    return "git may name any path that this account can write to: the agent's file has no `roots`"
+
+
 # ---------------------------------------------------------------- the repo
 
 _Tree = Mapping[str, bytes]
@@ -152,7 +162,8 @@ def _compiled(agent: Agent, host: Host, tree: _Tree, commit: str) -> Generator[C
     """The deployments that are for this account on this host."""
     from reconciler.desired import Facts, compile_site
 
-    facts = Facts(host=host.name, account=host.account, salt=os.urandom(16).hex(), home=host.home, here=True)
+    salt = os.urandom(16).hex()
+    facts = Facts(host.name, host.account, salt, host.home, agent.sources, here=True, roots=agent.roots)
     result = compile_site(tree, agent.site, agent.environments or None, facts, commit)
     for problem in result.problems[:_SHOWN]:
         yield error("", "desired", str(problem._replace(hint="")), problem.hint)
@@ -160,6 +171,7 @@ def _compiled(agent: Agent, host: Host, tree: _Tree, commit: str) -> Generator[C
         more = f"`reconcile validate` tells all {len(result.problems)} problems"
         yield error("", "desired", f"commit {commit[:8]} is not valid, and would not be applied", more)
         return ()
+    result = secrets.filled(result, agent, facts, tree, commit)
     here = {name: one for name, one in result.compiled.items() if not one.deployment.is_elsewhere}
     for name, found in result.compiled.items():
         if name in here:

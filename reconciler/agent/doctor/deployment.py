@@ -51,7 +51,7 @@ def _tools(desired: Deployment) -> Iterator[Checked]:
 def _seen(desired: Deployment, observed: Observed) -> Iterator[Checked]:
     """What keeps a pass from seeing, what is wrong already, and what will go wrong one day, such as lingering."""
     where = desired.environment
-    for gap in observed.gaps:
+    for gap in (gap for gap in observed.gaps if gap not in desired.gaps):  # those have been told
         yield error(where, gap.scope, gap.message, "until it can be seen, nothing that depends on it is touched")
     for finding in observed.findings:
         yield error(where, "finding", f"{finding.name}: {finding.message}")

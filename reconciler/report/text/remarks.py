@@ -114,8 +114,8 @@ def _why(told: Verdict) -> str:
 
 def unclear(plan: Plan, style: Style) -> Iterator[str]:
     """What could not be seen, and what will go wrong one day."""
-    for gap in plan.diff.gaps:
-        yield from style.fold(f"  {style.paint('?', 'red')} {gap.message}", indent="      ")
+    for message in dict.fromkeys(gap.message for gap in plan.diff.gaps):  # one of several files is told once
+        yield from style.fold(f"  {style.paint('?', 'red')} {message}", indent="      ")
     for finding in plan.diff.findings:
         first, *printed = finding.message.split("\n")
         yield from style.fold(f"  {style.paint('finding', 'red')}: {finding.name}: {first}", indent="      ")

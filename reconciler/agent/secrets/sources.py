@@ -1,0 +1,153 @@
+"""Gets secrets from where they are. What goes wrong is told without a byte of what was read, printed or decrypted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from stat import S_ISREG
+
+from reconciler.agent.secrets.document import NotThereError, pick
+from reconciler.core.secret import Reference, Source
+from reconciler.desired.text import forbidden
+
+SECONDS = 30.0  # that a command may take, and sops
+_MOST = 1 << 20  # bytes of a file or an answer
+_FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".env": "dotenv", ".ini": "ini"}
+
+
+class Unresolved(Exception):  # noqa: N818 - it says what is so
+    """A secret cannot be had: why, and how to mend it. No part of it is secret."""
+
+    def __init__(self, why: str, mend: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.mend = mend
+
+
+def fetch(reference: Reference, tree: Mapping[str, bytes], identity: str) -> str:
+    """The secret. `identity`: the file with the private key for age. Raises `Unresolved` and nothing else, as the text
+    of any other error may quote what it is about."""
+    try:
+        content = _fetch(reference, tree, identity)
+        return _text(_at(content, reference.key) if reference.key else content)
+    except Unresolved:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        raise Unresolved(f"a defect in reconcile itself ({type(error).__name__})", "please report it") from None
+
+
+def _fetch(reference: Reference, tree: Mapping[str, bytes], identity: str) -> bytes:
+    if reference.source is Source.FILE:
+        return private(reference.target)
+    if reference.source is Source.ENV:
+        return _variable(reference.target)
+    if reference.source is Source.COMMAND:
+        return _printed(reference.target)
+    content = tree.get(reference.target)
+    if content is None:
+        raise Unresolved("the commit has no such file")
+    if reference.source is Source.AGE:
+        from reconciler.agent.secrets.age import decrypted
+
+        return decrypted(content, identity)
+    return _by_sops(content, reference)
+
+
+def _at(content: bytes, key: str) -> bytes:
+    try:
+        return pick(content, key).encode("utf-8", "surrogatepass")
+    except NotThereError as error:
+        raise Unresolved(str(error), "look at `key`") from None
+
+
+def _text(content: bytes) -> str:
+    """Without the line end that editors and `echo` put behind it."""
+    try:
+        text = content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise Unresolved("it is not text", "encode it, with base64 for example") from None
+    if not text:
+        raise Unresolved("it is empty")
+    if found := forbidden(text):
+        raise Unresolved(f"it holds the control character U+{ord(found[0]):04X}")
+    return text
+
+
+# ---------------------------------------------------------------- files and variables
+
+
+def private(path: str) -> bytes:
+    """The content of a file that nobody else may read. Raises `Unresolved`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise Unresolved(f"{path} cannot be read: {error.strerror}", "see `ls -l` of it, as this account") from None
+    try:
+        info = os.fstat(descriptor)
+        if not S_ISREG(info.st_mode):
+            raise Unresolved(f"{path} is not a regular file")
+        _closed(path, info)
+        content = b""
+        while len(content) <= _MOST and (chunk := os.read(descriptor, _MOST)):
+            content += chunk
+    except OSError as error:
+        raise Unresolved(f"{path} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+    return _bounded(content)
+
+
+def _closed(path: str, info: os.stat_result) -> None:
+    """A group may read what is another account's: so root hands a secret to a service account."""
+    own = info.st_uid == os.geteuid()
+    if info.st_mode & 0o007 or (own and info.st_mode & 0o070):
+        what = f"{path} has mode {info.st_mode & 0o7777:04o}, so that others can read it"
+        raise Unresolved(what, f"chmod {'600' if own else 'o-rwx'} {path}, and have the secret changed")
+    if info.st_mode & 0o022:
+        raise Unresolved(f"{path} has mode {info.st_mode & 0o7777:04o}: others can write to it", f"chmod go-w {path}")
+
+
+def _variable(name: str) -> bytes:
+    value = os.environb.get(name.encode())
+    if value is None:
+        mend = "set it where reconcile is started: a crontab and a timer have an environment of their own"
+        raise Unresolved(f"there is no variable {name} in reconcile's own environment", mend)
+    return value
+
+
+def _bounded(content: bytes) -> bytes:
+    if len(content) > _MOST:
+        raise Unresolved(f"it has more than {_MOST} bytes")
+    return content
+
+
+# ---------------------------------------------------------------- programs
+
+
+def _printed(command: str) -> bytes:
+    mend = "run it yourself, as this account; what it printed is not shown, as the secret may be in it"
+    return _run(["/bin/bash", "-c", command], "the command", mend)
+
+
+def _by_sops(content: bytes, reference: Reference) -> bytes:
+    """The program gets the encrypted file by a pipe and gives the content by another: nothing is put on a disk."""
+    form = _FORMATS.get(os.path.splitext(reference.target)[1].lower(), "binary")
+    asked = "json" if reference.key and form != "binary" else form
+    argv = ["sops", "--decrypt", "--input-type", form, "--output-type", asked, "/dev/stdin"]
+    mend = f"try `sops --decrypt {reference.target}` in a checkout, as this account on this host"
+    return _run(argv, "sops", mend, content)
+
+
+def _run(argv: list[str], what: str, mend: str, stdin: bytes = b"") -> bytes:
+    """What it prints. Its errors are its own: they may repeat what it was about."""
+    from reconciler.host.run import CommandFailed, run
+
+    try:
+        return _bounded(run(argv, timeout=SECONDS, stdin=stdin).out)
+    except CommandFailed as failed:
+        why, missing = failed.why, failed.why.startswith("could not be started")
+    except UnicodeEncodeError:
+        raise Unresolved(f"{what} cannot be written as text") from None
+    if missing:
+        raise Unresolved(f"{what} {why}", f"have {argv[0]} on the PATH of the pass, also from cron")
+    raise Unresolved(f"{what} ended with {why}" if why.startswith("exit") else f"{what} {why}", mend)
