@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _DID_NOT_START = "did not start: "  # how a step ends whose service came to nothing
 _STILL_STARTING = f"{_DID_NOT_START}STARTING"
-_LATER = "the pass was asked to stop; the next one goes back"
 
 Again = Callable[[Deployment, "Observation"], DeploymentReport]  # carries out another deployment in the same pass
 
@@ -73,14 +72,10 @@ class Rollouts:
     def follow(self, done: DeploymentReport, observation: Observation, again: Again, *, stop: bool) -> DeploymentReport:
         """What became of the specifications that were tried; those that failed go back now. Raises `OSError`.
 
-        `stop`: nothing more is to be begun.
+        `stop`: nothing more is to be begun; then the next pass goes back.
         """
         self._judge(done, observation)
-        if self.held.names >= rollback.failing(self.state, self.specs).keys():
-            return self.told(done)
-        if stop:
-            failed = rollback.failing(self.state, self.specs).keys() - self.held.names
-            self.held = self.held._replace(stuck={**self.held.stuck, **dict.fromkeys(failed, _LATER)})
+        if stop or self.held.names >= rollback.failing(self.state, self.specs).keys():
             return self.told(done)
         before, self.held = self.held, self._hold_back()
         if self.held.overlays == before.overlays:

@@ -47,7 +47,7 @@ class Stage(Enum):
     PROGRESSING = "progressing"  # it has not proved healthy yet
     APPLIED = "applied"
     ROLLED_BACK = "rolled-back"  # it failed; what was healthy before is wanted in its place
-    FAILED = "failed"  # it failed, and there is nothing that could take its place
+    FAILED = "failed"  # it failed, and nothing takes its place yet, or at all
 
     @property
     def is_failure(self) -> bool:
@@ -64,7 +64,7 @@ class Rollout(NamedTuple):
     commit: str = ""  # that brought what failed
     since: float = 0.0  # seconds since the epoch: when it failed
     why: str = ""  # it failed
-    stuck: str = ""  # why nothing takes its place
+    stuck: str = ""  # why nothing takes its place yet, or at all
     beside: str = ""  # it did not fail itself: it goes back with this one
 
 
@@ -306,7 +306,8 @@ def told(wanted: Deployment, tried: Mapping[str, Spec], held: Held, state: State
 def _told(name: str, spec: Spec, record: Record, failed: Mapping[str, Spec], held: Held) -> Rollout:
     if name in failed:
         why = failed[name]
-        stuck = held.stuck.get(name, "")
+        reason = held.stuck.get(name, "")
+        stuck = f"it cannot go back: {reason}" if reason else "the next pass goes back to what was healthy"
         return Rollout(Stage.FAILED, spec.version, "", why.commit, why.since, why.why, stuck)
     stage = Stage.APPLIED if _is(record.proved, spec) else Stage.PROGRESSING
     return Rollout(stage, spec.version, spec.version if stage is Stage.APPLIED else "")

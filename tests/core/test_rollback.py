@@ -137,7 +137,7 @@ def test_what_cannot_be_gone_back_to(change: dict[str, str], stuck: str) -> None
     assert (held.deployment, held.overlays) == (wanted, ())
     assert stuck in held.stuck["a"]
     told = stages(wanted, held, state)["a"]
-    assert (told.stage, told.since, told.stuck) == (Stage.FAILED, 3.0, held.stuck["a"])
+    assert (told.stage, told.since, told.stuck) == (Stage.FAILED, 3.0, f"it cannot go back: {held.stuck['a']}")
 
 
 def test_what_is_recompiled_otherwise_is_not_what_was_healthy() -> None:

@@ -45,5 +45,5 @@ def _words(told: Rollout, kept: str) -> str:
         return f"{runs} with {told.beside}, which failed: they share what changed"
     failed = f"{told.wanted} of {told.commit[:8]} failed at {since}: {told.why}"
     if told.stuck:
-        return f"{failed}; it cannot go back: {told.stuck}"
+        return f"{failed}; {told.stuck}"
     return f"{failed}; {told.runs} {kept} until a commit changes it"
