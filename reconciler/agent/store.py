@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from reconciler import __version__
+from reconciler.agent import clock
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.digest import digest
 from reconciler.core.model import Deployment, Inventory, Pause
@@ -176,7 +177,7 @@ class Store:
                 damage = damage or str(error)
                 continue
             if data is not None:
-                return Recalled(decode_inventory(data["inventory"]))
+                return Recalled(clock.translated(decode_inventory(data["inventory"]), data.get("clock")))
         return Recalled(Inventory(), damage)
 
     def environments(self) -> list[str]:
@@ -203,7 +204,7 @@ class Store:
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""
-        sealed = _seal({"inventory": encode_inventory(inventory)})
+        sealed = _seal({"inventory": encode_inventory(inventory), "clock": clock.now()})
         for path in (self._path(environment, "inventory.json"), _copy_path(root)):
             self._put(path, sealed)
 
