@@ -12,48 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bench import Bench
+from tests.faults.children import FATES, StandIn
 from tests.faults.strace import Ran
 from tests.scenarios.test_kill import wheels, with_venv
 from tests.scenarios.world import SLEEP, World, a_world, until  # noqa: F401
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git, pytest.mark.slow]
-
-# Stands in the place of a program: the n-th call of a pass meets its fate, all others run as ever.
-_STAND_IN = """\
-#!/bin/bash
-[ -e "{folder}/nth" ] || exec {program} "$@"
-echo "$*" >>"{folder}/calls"
-[ "$(wc -l <"{folder}/calls")" -eq "$(cat "{folder}/nth")" ] || exec {program} "$@"
-{fate}
-"""
-_FATES = {
-    "killed at once": "kill -KILL $$",
-    "killed while it answers": '{program} "$@" | head -c 30; kill -KILL $$',
-    "killed when it has done all": '{program} "$@"; kill -KILL $$',
-    "hung": "exec sleep 86397",
-    "deaf and hung": "trap '' TERM; sleep 86397; exit",
-}
-
-
-class StandIn:
-    """A program in the place of another one, in a folder of its own."""
-
-    def __init__(self, folder: Path, name: str, program: str, fate: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self.path = folder, folder / name
-        fate = _FATES[fate].format(program=program)
-        self.path.write_text(_STAND_IN.format(folder=folder, program=program, fate=fate))
-        self.path.chmod(0o755)
-
-    def arm(self, nth: int) -> None:
-        (self.folder / "calls").write_text("")
-        (self.folder / "nth").write_text(str(nth))
-
-    def disarm(self) -> int:
-        """How often it was called."""
-        (self.folder / "nth").unlink()
-        return len((self.folder / "calls").read_text().splitlines())
-
 
 @pytest.fixture
 def bench(short_folder: Path) -> Iterator[Bench]:
@@ -67,7 +31,7 @@ def passed(bench: Bench, *words: str) -> Ran:
     return Ran(done.code, done.out, done.err, "")
 
 
-@pytest.mark.parametrize("fate", _FATES)
+@pytest.mark.parametrize("fate", FATES)
 def test_each_call_of_git(fate: str, bench: Bench) -> None:
     """A hung one is ended by its time limit; the commit is told of and followed by the next pass."""
     git = shutil.which("git")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.host.lock import Lock
 from tests.faults.bench import Bench
 from tests.faults.strace import Ran
 
@@ -75,6 +77,21 @@ def test_a_full_file_system(fill: Callable[[Path, int], None], below: str, small
         assert (codes[0], codes[-1]) == (1, 0), codes
     finally:
         bench.end()
+
+
+def test_a_numbered_lock_is_given_back(small: Path) -> None:
+    """Where flock is refused, the lock is a file: it must not stay held by a loop that could not write `free`."""
+
+    def refused(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "no flock here")
+
+    one = Lock(str(small / "lock"), refused)
+    assert one.acquire() is None
+    bytes_left(small, 0)
+    one.release()
+    room(small)
+    assert Lock(str(small / "lock"), refused).acquire() is None
+    assert [path.name for path in small.iterdir() if path.name not in ("lock", "lock.2")] == []
 
 
 @pytest.mark.parametrize("below", ["state", "root"])
