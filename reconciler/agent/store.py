@@ -205,8 +205,17 @@ class Store:
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""
         sealed = _seal({"inventory": encode_inventory(inventory), "clock": clock.now()})
-        for path in (self._path(environment, "inventory.json"), _copy_path(root)):
+        for path in self._inventory_paths(environment, root):
             self._put(path, sealed)
+
+    def finish_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
+        """Write it once more where a pass was killed while it did, which a temporary file tells. Raises `OSError`."""
+        paths = self._inventory_paths(environment, root)
+        if any(os.path.lexists(files.temporary_name(path)) for path in paths):
+            self.save_inventory(environment, root, inventory)
+
+    def _inventory_paths(self, environment: str, root: str) -> tuple[str, str]:
+        return self._path(environment, "inventory.json"), _copy_path(root)
 
     def _write(self, path: str, data: Mapping[str, Any]) -> None:
         self._put(path, _seal(data))

@@ -22,7 +22,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from tests.faults.children import StandIn
@@ -290,11 +290,14 @@ class Soak:
             self._commit()
         self._clean()
         self.world.git("commit", "--allow-empty", "--quiet", "--message", "the last one")
-        for _ in range(5):
-            self.step()
+        warm = self.steps[min(_WARM, len(self.steps) // 2) :][:10]
+        for _ in range(50):  # what watches for changes lets go of the former folders by itself, and not at once
+            last = [self.step() for _ in range(5)]
+            if min(step.descriptors for step in last) <= min(step.descriptors for step in warm):
+                break
+            sleep(0.1)
         assert self.steps[-1].code == 0
         self._no_leftovers()
-        warm, last = self.steps[min(_WARM, len(self.steps) // 2) :][:10], self.steps[-5:]
         grown = min(step.resident for step in last) - min(step.resident for step in warm)
         figures = (
             f"{len(self.steps)} passes: {dict(sorted(self.done.items()))}\n"
@@ -344,7 +347,7 @@ def main(argv: Sequence[str]) -> int:
     assert __doc__
     parser = argparse.ArgumentParser("scripts/soak", description=__doc__.partition("\n")[0])
     parser.add_argument("passes", nargs="?", type=int, default=500, metavar="PASSES")
-    parser.add_argument("--seed", type=int, default=1, help="another story")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another story")
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))
     try:
