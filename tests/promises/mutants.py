@@ -115,10 +115,10 @@ MUTANTS = (
     ),
     Mutant(
         7,
-        "an invalid commit that lets go of the valid one",
+        "an invalid commit in the place of the valid one",
         "agent/follow.py",
-        "        return Chosen(state.valid, state._replace(head=commit), problems=result.problems)\n",
-        '        return Chosen("", state._replace(head=commit), problems=result.problems)\n',
+        "    if result.problems:\n",
+        "    if False:\n",
     ),
     Mutant(
         8,
@@ -172,9 +172,9 @@ MUTANTS = (
     Mutant(
         11,
         "a stop though what comes after it is not ready",
-        "apply/executor.py",
-        '        unmet = next((need for need in step.needs if self._failed(need)), "")\n',
-        '        unmet = ""\n',
+        "core/plan.py",
+        "            *self._ready(change.service),\n            *self._daemon_needs(service.launcher),\n",
+        "            *self._daemon_needs(service.launcher),\n",
     ),
 )
 
