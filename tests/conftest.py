@@ -139,6 +139,16 @@ def _slurm(version: int, name: str) -> Backend:
     return Backend(name, "" if why else name, why)
 
 
+def _strace() -> Backend:
+    """In a container the kernel may not let it look at another program, or make one's calls fail."""
+    found = _program("strace", "strace")
+    if not found.found:
+        return found
+    argv = ["strace", "-o", os.devnull, "-e", "inject=fsync:error=EIO", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    return Backend("strace", "", f"of no use here: {done.stderr.strip()}") if done.returncode else found
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git": lambda: _program("git", "git", "--version"),
     "supervisord": _supervisord,
@@ -150,10 +160,11 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "slurm 24.11 (scrontab)": lambda: _slurm(24, "slurm 24.11 (scrontab)"),
     "slurm 22.05": lambda: _slurm(22, "slurm 22.05"),
     "cron": lambda: _program("cron", "cron"),
+    "strace": _strace,
     "package index": _index,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
-_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
+_NEEDED |= {"strace": "strace", "systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 
 def pytest_report_header() -> list[str]:

@@ -218,6 +218,7 @@ class Enforcer:
         desired, inventory = observation.desired, observation.inventory
         processes = _main(planned.observed, desired)
         if book.is_current(inventory, desired, processes):
+            self.store.finish_inventory(desired.environment, desired.root, inventory)
             return
         self._save(desired, book.after_apply(inventory, self._full(desired), planned.plan, (), processes), inventory)
 

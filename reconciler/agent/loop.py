@@ -148,8 +148,10 @@ class Loop:
         self._stop_watching()
         self._watched, self._unwatch = folders, Event()
         if folders:
-            self._watcher = Thread(target=self._listen, args=(sorted(folders), self._unwatch), daemon=True)
-            self._watcher.start()
+            watcher = Thread(target=self._listen, args=(sorted(folders), self._unwatch), daemon=True)
+            with suppress(RuntimeError):  # the account may run no more threads: the interval remains, and the next pass
+                watcher.start()
+                self._watcher = watcher
 
     def _stop_watching(self) -> None:
         self._unwatch.set()

@@ -30,6 +30,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from reconciler import __version__
+from reconciler.agent import clock
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.digest import digest
 from reconciler.core.model import Deployment, Inventory, Pause
@@ -238,7 +239,7 @@ class Store:
                 damage = damage or str(error)
                 continue
             if data is not None:
-                return Recalled(decode_inventory(data["inventory"]))
+                return Recalled(clock.translated(decode_inventory(data["inventory"]), data.get("clock")))
         return Recalled(Inventory(), damage)
 
     def environments(self) -> list[str]:
@@ -296,9 +297,18 @@ class Store:
 
     def save_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
         """Raises `OSError`: a pass must not act on what it could not note as its own."""
-        sealed = _seal({"inventory": encode_inventory(inventory)})
-        for path in (self._path(environment, "inventory.json"), _copy_path(root)):
+        sealed = _seal({"inventory": encode_inventory(inventory), "clock": clock.now()})
+        for path in self._inventory_paths(environment, root):
             self._put(path, sealed)
+
+    def finish_inventory(self, environment: str, root: str, inventory: Inventory) -> None:
+        """Write it once more where a pass was killed while it did, which a temporary file tells. Raises `OSError`."""
+        paths = self._inventory_paths(environment, root)
+        if any(os.path.lexists(files.temporary_name(path)) for path in paths):
+            self.save_inventory(environment, root, inventory)
+
+    def _inventory_paths(self, environment: str, root: str) -> tuple[str, str]:
+        return self._path(environment, "inventory.json"), _copy_path(root)
 
     def _write(self, path: str, data: Mapping[str, Any]) -> None:
         self._put(path, _seal(data))

@@ -86,7 +86,8 @@ class Workspace:
         """Load what a pass with news will need, while it waits for git and for its services."""
         from threading import Thread
 
-        Thread(target=_load, daemon=True).start()
+        with suppress(RuntimeError):  # the account may run no more threads: then it is loaded when it is needed
+            Thread(target=_load, daemon=True).start()
 
     def keep(self, compiled: Compiled) -> None:
         """Save a compiled form for the passes to come; not where a secret is missing in it. Raises `OSError`."""

@@ -13,6 +13,7 @@ from reconciler.host.run import CommandFailed, run, tail
 from reconciler.install import method
 
 _PROLOGUE_SECONDS = 120.0
+_NOT_FOUND = 121  # the exit status where the program is not there: one that a prologue hardly has of its own
 _LAST_WORDS = 'set -o pipefail; /bin/bash -c "$1" 2>&1 | tail -c 16384'  # it may print for as long as it runs
 _OF_THE_SHELL = frozenset("~$`*?[{(<>")  # what a word means that has one of these, only a shell can tell
 
@@ -78,14 +79,15 @@ def _check_path(path: str) -> tuple[str, str] | None:
 
 
 def _ask_shell(service: Service, program: str) -> tuple[str, str] | None:
-    script = prologue_script(service.prologue) + (f"command -v -- {quote(program)}\n" if program else "")
+    search = f"command -v -- {quote(program)} || exit {_NOT_FOUND}\n" if program else ""
+    script = prologue_script(service.prologue) + search
     env = {"HOME": os.environ.get("HOME", "/"), "PATH": SERVICE_PATH}
     try:
         run(["/bin/bash", "-c", _LAST_WORDS, "bash", script], timeout=_PROLOGUE_SECONDS, env=env, cwd="/")
     except CommandFailed as error:
         printed = tail(error.err) or tail(error.out)
-        told = not program or error.why.startswith("took longer")
-        message = f"the prologue {error.why}" if told else f"command not found after the prologue: {program}"
+        not_found = error.why == f"exit status {_NOT_FOUND}"
+        message = f"command not found after the prologue: {program}" if not_found else f"the prologue {error.why}"
         message += f"\n{printed}" if printed else ""
         return message, f"prologue: {service.prologue.strip()}"
     return None

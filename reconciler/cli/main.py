@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,22 @@ _COMMANDS = {
 def run() -> None:
     """The entry point. Does not return."""
     _bear_any_output()
-    code = main(sys.argv[1:])
+    code = _printed(main(sys.argv[1:]))
+    # What is left to tear down is memory; the kernel does that faster.
+    with suppress(OSError):  # nobody is left to be told
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _printed(code: int) -> int:
+    """Have all of the answer printed; the exit status, which tells where that failed: a log on a full disk."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    # What is left to tear down is memory; the kernel does that faster.
-    sys.stderr.flush()
-    os._exit(code)
+        pass
+    except OSError as error:
+        return _fail(code or FAILED, f"standard output: {error.strerror or error}")
+    return code
 
 
 def _bear_any_output() -> None:
@@ -127,5 +136,6 @@ def _internal(error: Exception) -> int:
 
 
 def _fail(code: int, message: str) -> int:
-    print(f"reconcile: {message}", file=sys.stderr)
+    with suppress(OSError):  # the exit status tells it as well
+        print(f"reconcile: {message}", file=sys.stderr)
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from reconciler.agent.run import Pass
@@ -98,22 +98,28 @@ def loop(options: Namespace) -> int:
 
     def told(report: PassReport) -> None:
         log.flush()
-        _tell(report, options)
-        sys.stdout.flush()
+        try:
+            _tell(report, options)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise  # nobody listens any more
+        except OSError as error:  # a log on a full disk, which must not end the loop
+            log.event("error", "the report could not be printed", error=str(error))
 
     return Loop(agent_of(options), log, told).run()
 
 
 def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> int:
     """Print the answer. A pass that found nothing to do is silent unless somebody asks."""
-    if hasattr(options, "json"):
-        from reconciler.report.data import pass_data
+    with suppress(BrokenPipeError):  # whoever reads it has seen enough; the exit status is the pass's all the same
+        if hasattr(options, "json"):
+            from reconciler.report.data import pass_data
 
-        print_json(pass_data(report))
-    elif always or not report.idle or sys.stdout.isatty():
-        from reconciler.report.text.page import pass_text
+            print_json(pass_data(report))
+        elif always or not report.idle or sys.stdout.isatty():
+            from reconciler.report.text.page import pass_text
 
-        print(pass_text(report, style()), end="")
+            print(pass_text(report, style()), end="")
     return report.exit_code
 
 

@@ -22,14 +22,14 @@ class Background:
     """A running program, found on the PATH. Whoever starts one must call `finish` or `end`. Raises `OSError`."""
 
     def __init__(self, argv: list[str], env: Mapping[str, str]) -> None:
-        self._out, self._err = os.memfd_create("out"), os.memfd_create("err")
-        actions = (
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, self._out, 1),
-            (os.POSIX_SPAWN_DUP2, self._err, 2),
-        )
-        self._pid = 0
+        self._pid, self._out, self._err = 0, os.memfd_create("out"), -1
         try:
+            self._err = os.memfd_create("err")
+            actions = (
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, self._out, 1),
+                (os.POSIX_SPAWN_DUP2, self._err, 2),
+            )
             self._pid = os.posix_spawnp(
                 argv[0], argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=(_SIGPIPE,)
             )

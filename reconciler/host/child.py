@@ -187,9 +187,8 @@ def _patient() -> None:
 
 def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False, heed: Callable[[], None] = _patient) -> Child:
     """Start a program found on the PATH; `feed` gives it a pipe as standard input. Raises `OSError`."""
-    out, out_end = os.pipe()
-    err, err_end = os.pipe()
-    given, ours = os.pipe() if feed else (-1, -1)
+    (out, out_end), (err, err_end), *fed = _pipes(3 if feed else 2)
+    given, ours = fed[0] if feed else (-1, -1)
     source = (os.POSIX_SPAWN_DUP2, given, 0) if feed else (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     actions = (source, (os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, err_end, 2))
     try:
@@ -207,3 +206,16 @@ def start(argv: list[str], env: Mapping[str, str], *, feed: bool = False, heed: 
             if descriptor >= 0:
                 os.close(descriptor)
     return Child(pid, out, err, ours, heed)
+
+
+def _pipes(number: int) -> list[tuple[int, int]]:
+    """All of them or none, where no more can be opened. Raises `OSError`."""
+    made: list[tuple[int, int]] = []
+    try:
+        while len(made) < number:
+            made.append(os.pipe())
+    except OSError:
+        for descriptor in sum(made, ()):
+            os.close(descriptor)
+        raise
+    return made

@@ -75,7 +75,12 @@ class Lock:
                     return self._refused(error, descriptor)
                 finally:
                     os.close(descriptor)
-            if _same(descriptor, self.path):
+            try:
+                same = _same(descriptor, self.path)
+            except OSError:
+                os.close(descriptor)
+                raise
+            if same:
                 break
             os.close(descriptor)  # somebody took the file away meanwhile: what we hold guards nothing
         self._descriptor = descriptor
@@ -102,7 +107,7 @@ class Lock:
                 self._flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
         if numbered:
-            _replace(numbered, _FREE)
+            _free(numbered)
 
     # ------------------------------------------------------------ where flock is refused
 
@@ -150,8 +155,18 @@ def _make(path: str, text: str) -> bool:
     return True
 
 
-def _replace(path: str, text: str) -> None:
-    os.replace(_temporary(path, text), path)
+def _free(path: str) -> None:
+    """Say that a numbered lock is free; on a full disk in its own place, where there is room for it."""
+    try:
+        os.replace(_temporary(path, _FREE), path)
+    except OSError:
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.pwrite(descriptor, _FREE.encode(), 0)
+                os.ftruncate(descriptor, len(_FREE))
+            finally:
+                os.close(descriptor)
 
 
 def _temporary(path: str, text: str) -> str:
@@ -160,6 +175,10 @@ def _temporary(path: str, text: str) -> str:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(descriptor, text.encode())
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
     finally:
         os.close(descriptor)
     return temporary

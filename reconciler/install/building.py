@@ -82,7 +82,10 @@ def run_watched(
     results: list[Finished | CommandFailed] = []
     thread = Thread(target=_run_into, args=(results, argv, {**env, MARK: folder}, cwd), daemon=True)
     meanwhile()
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # the account may run no more threads
+        raise CommandFailed(argv, f"could not be started: {error}") from error
     try:
         while thread.is_alive():
             thread.join(_SLICE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
@@ -65,8 +66,9 @@ class Log:
         held, self._held = self._held, []
         if self._logger is None:
             self._logger = _make_logger(self.stream, Style(self.colour, 0))
-        for when, level, name, fields in held:
-            getattr(self._logger, level)(name, timestamp=_stamp(when), **fields)
+        with suppress(OSError):  # a log on a full disk: what is to be done is done without it, and the report tells it
+            for when, level, name, fields in held:
+                getattr(self._logger, level)(name, timestamp=_stamp(when), **fields)
 
 
 def _stamp(when: float) -> str:

@@ -5,7 +5,7 @@
 BACKENDS=(
     git:git ssh:openssh-client sshd:openssh-server lighttpd:lighttpd gpg:gnupg
     /lib/systemd/systemd:systemd busybox:busybox-static
-    cron:cron
+    cron:cron strace:strace
     # what Apptainer runs: it makes images, mounts them, and maps user ids
     mksquashfs:squashfs-tools squashfuse_ll:squashfuse fusermount3:fuse3 newuidmap:uidmap
 )

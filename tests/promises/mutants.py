@@ -1,0 +1,247 @@
+"""scripts/mutants: each promise of the design's section 4 has a test that fails when the code guarding it is taken out.
+
+    scripts/mutants [NUMBER...]   of the promises (default: all)
+      --jobs N      copies side by side (default 1)
+
+For each guard the checkout is copied, the guard taken out of the copy, and the promise's test run there, which has to
+fail; before, it has to pass there untouched. Exits with 1 where a test went well without a guard, or where the code
+that a guard stands in is no longer found: then this list wants mending.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parents[2]
+_COPIED = ("reconciler", "tests", "pyproject.toml")
+_SECONDS = 600
+
+
+class Mutant(NamedTuple):
+    """A guard taken out."""
+
+    promise: int
+    what: str  # is guarded against
+    file: str  # below `reconciler/`
+    code: str  # the guard, as it stands there once
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.file})"
+
+
+MUTANTS = (
+    Mutant(
+        1,
+        "a restart without another specification",
+        "core/diff.py",
+        "    if case.mark is None or case.mark.spec == case.service.spec:\n        return None\n    act = ",
+        "    if case.mark is None:\n        return None\n    act = ",
+    ),
+    Mutant(
+        1,
+        "a bump of one component that reaches another's services",
+        "desired/deployment.py",
+        "            own = [files[got.text] for got in draft.files]\n",
+        "            own = list(files.values())\n",
+    ),
+    Mutant(
+        2,
+        "an inventory that is written though it says the same",
+        "agent/enforce.py",
+        "        if book.is_current(inventory, desired, processes):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        2,
+        "a program that is asked where the ref can be read",
+        "source/mirror.py",
+        'known = refs.branch_head(self._path, self.branch) if self._path else ""',
+        'known = ""',
+    ),
+    Mutant(
+        3,
+        "trust in what was rendered, where the process says otherwise",
+        "core/diff.py",
+        "    if case.mark is None or case.mark.spec == case.service.spec:\n        return None\n    act = ",
+        "    if case.mark is None or not case.drift:\n        return None\n    act = ",
+    ),
+    Mutant(
+        4,
+        "a removal by a pass that has forgotten what is ours",
+        "core/orphans.py",
+        "    if removals and view.forgetful:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        4,
+        "an act on a launcher that does not answer",
+        "core/view.py",
+        'self.blind = {gap.subject: gap.message for gap in observed.gaps if gap.scope == "launcher"}',
+        "self.blind: dict[str, str] = {}",
+    ),
+    Mutant(
+        5,
+        "the removal of what others run",
+        "core/orphans.py",
+        " and not view.is_foreign(view.unit(name))",
+        "",
+    ),
+    Mutant(
+        5,
+        "a file of others' that is written over",
+        "apply/executor.py",
+        "            _keep_aside(step.path)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        6,
+        "half a file",
+        "host/files.py",
+        "            _put(folder, temporary, content, mode, sync=sync)\n"
+        "            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)\n",
+        "            _put(folder, name, content, mode, sync=sync)\n",
+    ),
+    Mutant(
+        7,
+        "an invalid commit in the place of the valid one",
+        "agent/follow.py",
+        "    if result.problems:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        8,
+        "a file that was changed since the plan",
+        "apply/executor.py",
+        "        if now.digest != step.before:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        8,
+        "a process that was started since the plan",
+        "apply/executor.py",
+        "                if finding.ground is not Ground.FIRM:\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        8,
+        "a saved plan of another state",
+        "agent/run.py",
+        "                if not saved.matches(chosen.commit, planned.values()):\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        9,
+        "a failed step that the exit status does not tell",
+        "core/report.py",
+        "    return bool(report.failed or report.unhealthy",
+        "    return bool(report.unhealthy",
+    ),
+    Mutant(
+        9,
+        "what a program printed that is not told",
+        "apply/preflight.py",
+        '        message += f"\\n{printed}" if printed else ""\n',
+        "",
+    ),
+    Mutant(
+        10,
+        "a secret that others can read",
+        "launchers/scripts.py",
+        "return RenderedFile(env_path(place, service), 0o600,",
+        "return RenderedFile(env_path(place, service), 0o644,",
+    ),
+    Mutant(
+        10,
+        "a secret in the reasons",
+        "desired/service.py",
+        "    if got.secret:\n        return Field(",
+        "    if False:\n        return Field(",
+    ),
+    Mutant(
+        11,
+        "a stop though what comes after it is not ready",
+        "core/plan.py",
+        "            *self._ready(change.service),\n            *self._daemon_needs(service.launcher),\n",
+        "            *self._daemon_needs(service.launcher),\n",
+    ),
+)
+
+
+@contextmanager
+def _copy() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))
+    try:
+        for name in _COPIED:
+            source, target = HERE / name, folder / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tests(folder: Path, promise: int) -> tuple[int, str]:
+    """pytest's exit status, and what it printed."""
+    found = sorted(str(path) for path in (folder / "tests/promises").glob(f"test_{promise:02}_*.py"))
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", *found]
+    env = os.environ | {"PYTHONPATH": str(folder), "RECONCILE_TEST_INDEX": "not asked"}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def _untouched(promise: int) -> str:
+    """Why the test of a promise does not pass as things are; empty where it does."""
+    with _copy() as folder:
+        code, said = _tests(folder, promise)
+    return f"fails as things are\n{said[-2000:]}" if code else ""
+
+
+def _judged(mutant: Mutant) -> str:
+    """Why a guard is not proven; empty where the promise's test fails without it."""
+    with _copy() as folder:
+        path = folder / "reconciler" / mutant.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutant.code) != 1:
+            return f"stands {text.count(mutant.code)} times in {mutant.file}: mend tests/promises/mutants.py"
+        path.write_text(text.replace(mutant.code, mutant.instead), encoding="utf-8")
+        code, said = _tests(folder, mutant.promise)
+    if code == 1:
+        return ""
+    return "went well without it" if code == 0 else f"pytest ended with {code}\n{said[-2000:]}"
+
+
+def main(argv: Sequence[str]) -> int:
+    assert __doc__
+    parser = argparse.ArgumentParser("scripts/mutants", description=__doc__.partition("\n")[0])
+    parser.add_argument("promises", nargs="*", type=int, metavar="NUMBER", help="of the promises (default: all)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="copies side by side")
+    options = parser.parse_args(argv)
+    promises = options.promises or sorted({mutant.promise for mutant in MUTANTS})
+    chosen = [mutant for mutant in MUTANTS if mutant.promise in promises]
+    tasks = [(f"{number:2}  as things are", partial(_untouched, number)) for number in promises]
+    tasks += [(f"{one.promise:2}  without what guards against {one}", partial(_judged, one)) for one in chosen]
+    wrong = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for (what, _), why in zip(tasks, pool.map(lambda task: task[1](), tasks), strict=True):
+            wrong += bool(why)
+            good = "passes" if what.endswith("as things are") else "fails, as it has to"
+            print(f"{what}: {why or good}", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
