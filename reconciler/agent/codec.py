@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.model import (
+    Age,
     Ask,
+    Cleanup,
     Deployment,
     Elsewhere,
     File,
@@ -24,7 +26,9 @@ from reconciler.core.model import (
     Policy,
     Probe,
     Role,
+    RootIs,
     Service,
+    Sort,
     Unmanaged,
     Verify,
     Watch,
@@ -43,6 +47,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         "disabled": {name: list(origin) for name, origin in deployment.disabled.items()},
         "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
+        "cleanups": list(map(_plain_cleanup, deployment.cleanups)),
     }
 
 
@@ -75,6 +80,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         elsewhere=tuple(map(_elsewhere, data.get("elsewhere", ()))),
         watches=tuple(map(_watch, data["watches"])),
         verifies=tuple(map(_verify, data["verifies"])),
+        cleanups=tuple(map(_cleanup, data.get("cleanups", ()))),
     )
 
 
@@ -95,6 +101,17 @@ def _watch(row: list[Any]) -> Watch:
 def _verify(row: list[Any]) -> Verify:
     verify = Verify._make(row)
     return verify._replace(probe=_probe(verify.probe))
+
+
+def _plain_cleanup(rule: Cleanup) -> Cleanup:
+    plain = {"sort": rule.sort.value, "age": rule.age.value, "root_is": rule.root_is.value}
+    return rule._replace(**plain)  # type: ignore[arg-type]
+
+
+def _cleanup(row: Iterable[Any]) -> Cleanup:
+    rule = Cleanup(*row)
+    sort, age, root_is = Sort(rule.sort), Age(rule.age), RootIs(rule.root_is)
+    return rule._replace(exclude=tuple(rule.exclude), sort=sort, age=age, root_is=root_is)
 
 
 def _plain_window(window: Window) -> Window:
