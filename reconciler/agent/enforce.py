@@ -24,6 +24,7 @@ from reconciler.launchers import on_start
 from reconciler.source import SourceError
 
 if TYPE_CHECKING:
+    from reconciler.agent.cleanup import Scratches
     from reconciler.agent.health import Health
 
 
@@ -80,6 +81,8 @@ class Enforcer:
         self.workspace = workspace
         self.observer = observer
         self.asked_to_stop = asked_to_stop
+        self.cleans = True  # False: scratch folders are not looked at
+        self.scratches: dict[str, Scratches] = {}  # by environment, where there are rules
 
     def plan(self, observation: Observation) -> DeploymentReport:
         """The plan for one deployment. Reasons need all that was written; it is read where there is one to tell."""
@@ -92,8 +95,17 @@ class Enforcer:
                 plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
             except SourceError as failed:
                 error = str(failed)
+        if desired.cleanups and self.cleans:
+            plan = self._scratches(desired).into(plan, observed.shut)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
         return self._health(observation).look(report) if desired.watches or desired.verifies else report
+
+    def _scratches(self, desired: Deployment) -> Scratches:
+        """Only where git has rules for clean-up: without that nothing of it is loaded."""
+        from reconciler.agent.cleanup import Scratches
+
+        self.scratches[desired.environment] = Scratches(desired, self.store, self.workspace.host.name)
+        return self.scratches[desired.environment]
 
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
@@ -106,13 +118,19 @@ class Enforcer:
         if planned.error:
             return planned
         try:
+            scratches = self.scratches.get(observation.desired.environment)
             if not planned.plan.steps:
                 self._adopt(planned, observation)
+                if scratches is not None:
+                    scratches.remember()
                 return planned._replace(applied=True)
             began = time.monotonic()
             results, error = self._carry_out(planned, observation)
             seconds = time.monotonic() - began
             done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
+            if scratches is not None:
+                scratches.remember()
+                done = done._replace(scratches=scratches.results())
             if observation.desired.watches:
                 done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
             return _noted_since(done) if observation.desired.notes else done
@@ -146,6 +164,7 @@ class Enforcer:
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
             executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
+            executor.scratch = self.scratches.get(desired.environment)
             results = executor.run()
             self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}
@@ -161,6 +180,13 @@ class Enforcer:
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
 
+    def _cleaned(self, environment: str) -> dict[str, object]:
+        if environment not in self.scratches:
+            return {}
+        from reconciler.agent.cleanup import entry
+
+        return entry(self.scratches[environment].results())
+
     def _record(self, plan: Plan, results: tuple[StepResult, ...]) -> None:
         from reconciler.agent import journal
 
@@ -171,6 +197,7 @@ class Enforcer:
             "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
             "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
             **({"findings": plan.diff.findings} if plan.diff.findings else {}),
+            **(self._cleaned(plan.environment)),
         }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(plan.environment), entry)

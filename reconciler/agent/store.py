@@ -5,6 +5,7 @@
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
+    SITE/ENV/cleanup.json        when the rules of `cleanup` come next
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     mirrors/…                    bare clones
@@ -22,13 +23,16 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler import __version__
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.digest import digest
 from reconciler.core.model import Deployment, Inventory, Pause
 from reconciler.host import files
+
+if TYPE_CHECKING:
+    from reconciler.core.cleanup import Memory
 
 _FORMAT = 3
 _PAUSES = 1  # the format of pauses: they outlast another version of reconcile
@@ -143,6 +147,25 @@ class Store:
         else:
             files.remove(self.pauses_path())
 
+    # ------------------------------------------------------------ clean-up
+
+    def scratch(self, environment: str) -> dict[str, Memory]:
+        """What is remembered of the rules of `cleanup`, by name. Raises `DamagedError`."""
+        path = self._path(environment, "cleanup.json")
+        data = _unseal(path)
+        if data is None:
+            return {}
+        from reconciler.core.cleanup import Memory
+
+        try:
+            return {name: Memory(*row) for name, row in data["rules"].items()}
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{path} is damaged") from error
+
+    def save_scratch(self, environment: str, memories: Mapping[str, Memory]) -> None:
+        """Raises `OSError`; then all is as it was."""
+        self._write(self._path(environment, "cleanup.json"), {"rules": memories})
+
     # ------------------------------------------------------------ deployments
 
     def _path(self, environment: str, name: str) -> str:
@@ -194,6 +217,7 @@ class Store:
             _accepted_path(root),
             self._path(environment, "inventory.json"),
             self._path(environment, "compiled.json"),
+            self._path(environment, "cleanup.json"),
         ):
             files.remove(path)
         for kind in ("health", "verify"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+
+if TYPE_CHECKING:
+    from reconciler.core.cleanup import Cleaned, Figures
 
 
 class Notice(NamedTuple):
@@ -16,6 +19,16 @@ class Notice(NamedTuple):
 
     message: str
     failed: bool  # the pass ends with exit status 1 for it
+
+
+class Scratch(NamedTuple):
+    """What a rule of `cleanup` would remove, or has removed."""
+
+    name: str
+    root: str
+    figures: Figures | None = None
+    cleaned: Cleaned | None = None
+    troubles: tuple[str, ...] = ()  # the first of what could not be looked at
 
 
 class DeploymentReport(NamedTuple):
@@ -28,6 +41,7 @@ class DeploymentReport(NamedTuple):
     busy: bool = False  # another pass is at work in it
     seconds: float = 0.0  # that carrying it out took
     health: Mapping[str, Verdict] = {}  # by service, of those that `health` in git says how to ask
+    scratches: tuple[Scratch, ...] = ()  # of the rules of `cleanup` that have a step
 
     @property
     def failed(self) -> tuple[StepResult, ...]:

@@ -48,8 +48,15 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "pauses": [pause_data(pause) for pause in report.observed.pauses],
         "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
         "health": {name: _verdict(told) for name, told in sorted(report.health.items())},
+        **({"cleanup": _scratches(report)} if report.scratches else {}),
         **({"error": report.error} if report.error else {}),
     }
+
+
+def _scratches(report: DeploymentReport) -> list[dict[str, Any]]:
+    from reconciler.report.cleanup import scratches_data
+
+    return scratches_data(report.scratches)
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import ELSEWHERE, Pause, Problem, State, Unit, Verdict
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Plan, Step
+from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.data import is_healthy, running_version, unit_of
 from reconciler.report.style import Style
@@ -105,7 +105,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     width = min(max((len(change.service) for change in changes), default=0), _WIDEST_NAME)
     versions = min(max((len(_versions(change)) for change in acting), default=0), _WIDEST_VERSIONS)
     talkative = {step.service for step in deployment.plan.steps if results.get(step.id, _SILENT).message}
-    shared = steps.get("", ())
+    shared = [step for step in steps.get("", ()) if step.phase is not Phase.SCRATCH]
     broken = [step for step in shared if results.get(step.id, _SILENT).status is Status.FAILED]
     yield from _shared_lines(broken, results, deployment.desired.root, style)
     for alike in _alike(acting, talkative):
@@ -118,6 +118,10 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from _kept_lines(kept, width, style)
     yield from _elsewhere(deployment, style)
     yield from _shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
+    if any(step.phase is Phase.SCRATCH for step in deployment.plan.steps):
+        from reconciler.report.cleanup import scratch_lines
+
+        yield from scratch_lines(deployment, style)
     yield from _paused(deployment, style)
     yield from _health_lines(deployment, style)
     yield from _unclear(deployment.plan, style)

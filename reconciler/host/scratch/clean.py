@@ -16,7 +16,7 @@ from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
 _OLDEST = 20_000  # entries that are held at once where the oldest go first
-_LOOK = 16  # of them between two looks at what is free
+_LOOK = 16  # files between two looks at what is free; a folder may hold much
 _LIST_LIMIT = 64 << 20  # bytes of a list of what is in use
 
 Told = Callable[[str], None]
@@ -147,7 +147,8 @@ def _oldest_first(walk: Walk, remover: Remover) -> None:
         walk.run(_Holder(oldest))
         went = walk.tally.entries
         for count, (_, _, entry) in enumerate(sorted(oldest, reverse=True)):
-            if walk.tally.must_stop() or (count % _LOOK == 0 and not _is_short(walk)):
+            looks = entry.is_folder or count % _LOOK == 0
+            if walk.tally.must_stop() or (looks and not _is_short(walk)):
                 return
             _again(walk, remover, entry)
         if len(oldest) < _OLDEST or walk.tally.entries == went or not _is_short(walk):
