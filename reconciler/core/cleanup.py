@@ -67,11 +67,15 @@ class Kept:
         self._used: set[str] = set()
         self._paths: set[str] = set()
         self._above: set[str] = set()
+        self._all = False  # the root itself is in use, or what holds it
         for line in in_use:
             self._take_in(line, rule.root)
 
     def _take_in(self, line: str, root: str) -> None:
         line = line.strip("\r\n")
+        if line.startswith("/") and f"{root}/".startswith(f"{line.rstrip('/')}/"):
+            self._all = True
+            return
         inside = line.removeprefix(f"{root.rstrip('/')}/")
         if not line.strip() or (line.startswith("/") and inside == line):
             return  # it lies elsewhere
@@ -86,11 +90,11 @@ class Kept:
     @property
     def any(self) -> bool:
         """Something must stay, so a folder is looked through before it goes as a whole."""
-        return bool(self._names or self._shapes or self._used or self._paths)
+        return bool(self._all or self._names or self._shapes or self._used or self._paths)
 
     def stays(self, name: str, path: str) -> Stay:
         """`path` is from the root on."""
-        if name in self._used or path in self._paths:
+        if self._all or name in self._used or path in self._paths:
             return Stay.ALL
         if any(pattern.fullmatch(name) for pattern in self._names):
             return Stay.ALL
