@@ -8,6 +8,7 @@
     SITE/ENV/cleanup.json        when the rules of `cleanup` come next
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
+    SITE/told.json               what receivers of `notify` were told, and what waits for them
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
@@ -165,6 +166,16 @@ class Store:
     def save_scratch(self, environment: str, memories: Mapping[str, Memory]) -> None:
         """Raises `OSError`; then all is as it was."""
         self._write(self._path(environment, "cleanup.json"), {"rules": memories})
+
+    # ------------------------------------------------------------ what was told
+
+    def told(self) -> dict[str, Any] | None:
+        """None where nobody was told anything yet. Raises `DamagedError`."""
+        return _unseal(os.path.join(self.folder, "told.json"))
+
+    def save_told(self, data: Mapping[str, Any]) -> None:
+        """Raises `OSError`."""
+        self._write(os.path.join(self.folder, "told.json"), data)
 
     # ------------------------------------------------------------ deployments
 
