@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.host.scratch.walk import Task
 
 _PREFIX = "clean:scratch:"  # no path begins so, and every other step of this kind has one
+_SELDOM = 10.0  # seconds between two lines of progress
 
 Told = Callable[[str], None]
 
@@ -121,7 +122,7 @@ class Scratches:
         rule = self._rules[_rule_of(step)]
         why = self._why.get(rule.name, Why.SCHEDULE)
         try:
-            done = clean(task(rule, time.time(), self._begin(rule), why), progress, asked_to_stop)
+            done = clean(task(rule, time.time(), self._begin(rule), why), _seldom(progress), asked_to_stop)
         except refused() as error:
             return Ended(Status.FAILED, said(error))
         self._cleaned[rule.name] = done
@@ -160,6 +161,19 @@ def task(rule: Cleanup, now: float, begin: str = "", why: Why = Why.SCHEDULE) ->
 
     used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()
     return Task(rule, Kept(rule, used), now, begin, why)
+
+
+def _seldom(progress: Told) -> Told:
+    """For a log: a line now and then, not one a second."""
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SELDOM:
+            last = time.monotonic()
+            progress(line)
+
+    return tell
 
 
 def entry(scratches: tuple[Scratch, ...]) -> dict[str, object]:
