@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.model import (
+    Age,
     Approval,
     Ask,
+    Cleanup,
     Deployment,
     Drain,
     Elsewhere,
@@ -29,7 +31,9 @@ from reconciler.core.model import (
     Prune,
     ReplicaSet,
     Role,
+    RootIs,
     Service,
+    Sort,
     Unmanaged,
     Verify,
     Watch,
@@ -52,6 +56,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         "watches": [one._replace(probes=tuple(map(_plain_probe, one.probes))) for one in deployment.watches],
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
         "secrets": list(map(_plain_use, deployment.secrets)),
+        "cleanups": list(map(_plain_cleanup, deployment.cleanups)),
     }
 
 
@@ -91,6 +96,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         guards={name: _guards(rows) for name, rows in data["guards"].items()},
         approvals=tuple(Approval(*row) for row in data["approvals"]),
         secrets=tuple(map(_use, data.get("secrets", ()))),
+        cleanups=tuple(map(_cleanup, data.get("cleanups", ()))),
     )
 
 
@@ -128,6 +134,15 @@ def _verify(row: list[Any]) -> Verify:
 def _set(row: list[Any]) -> ReplicaSet:
     one = ReplicaSet._make(row)
     return one._replace(services=tuple(one.services))
+def _plain_cleanup(rule: Cleanup) -> Cleanup:
+    plain = {"sort": rule.sort.value, "age": rule.age.value, "root_is": rule.root_is.value}
+    return rule._replace(**plain)  # type: ignore[arg-type]
+
+
+def _cleanup(row: Iterable[Any]) -> Cleanup:
+    rule = Cleanup(*row)
+    sort, age, root_is = Sort(rule.sort), Age(rule.age), RootIs(rule.root_is)
+    return rule._replace(exclude=tuple(rule.exclude), sort=sort, age=age, root_is=root_is)
 
 
 def _plain_window(window: Window) -> Window:

@@ -26,6 +26,7 @@ from reconciler.source import SourceError
 
 if TYPE_CHECKING:
     from reconciler.agent.approving import Approving
+    from reconciler.agent.cleanup import Scratches
     from reconciler.agent.health import Health
     from reconciler.agent.rollouts import Rollouts
     from reconciler.core.approval import Gate
@@ -90,6 +91,8 @@ class Enforcer:
         self.observer = observer
         self.asked_to_stop = asked_to_stop
         self._rollouts: dict[str, Rollouts] = {}  # by environment
+        self.cleans = True  # False: scratch folders are not looked at
+        self.scratches: dict[str, Scratches] = {}  # by environment, where there are rules
 
     def begin(self) -> None:
         """Deployments are begun, perhaps anew: an environment may have left the site."""
@@ -123,6 +126,8 @@ class Enforcer:
                 error = str(failed)
         if gate is not None and gate.told:
             plan = plan._replace(diff=plan.diff._replace(warnings=(*plan.diff.warnings, *gate.told)))
+        if desired.cleanups and self.cleans:
+            plan = self._scratches(desired).into(plan, observed.shut)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate)
         report = self._health(observation).look(report) if desired.watches or desired.verifies else report
         rollouts = self._rollouts.get(desired.environment)
@@ -144,6 +149,13 @@ class Enforcer:
 
         return Approving(self.store, self.workspace, desired.environment, asks_remote=self.asks_remote)
 
+    def _scratches(self, desired: Deployment) -> Scratches:
+        """Only where git has rules for clean-up: without that nothing of it is loaded."""
+        from reconciler.agent.cleanup import Scratches
+
+        self.scratches[desired.environment] = Scratches(desired, self.store, self.workspace.host.name)
+        return self.scratches[desired.environment]
+
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
         from reconciler.agent.health import Health
@@ -154,15 +166,24 @@ class Enforcer:
         """Carry the very plan out that was made from this observation. Raises `Busy`."""
         if planned.error:
             return planned
-        rollouts = self._rollouts.get(observation.desired.environment)
         try:
-            if rollouts is None:
-                return self._apply(planned, observation)
-            rollouts.begin(planned)
-            done = self._apply(planned, observation)
-            return rollouts.follow(done, observation, self._go_back, stop=self.asked_to_stop())
+            done = self._followed(planned, observation)
+            scratches = self.scratches.get(observation.desired.environment)
+            if scratches is None:
+                return done
+            scratches.remember()
+            return done._replace(scratches=scratches.results()) if planned.plan.steps else done
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))
+
+    def _followed(self, planned: DeploymentReport, observation: Observation) -> DeploymentReport:
+        """Until what was begun has proved healthy, or what was healthy before is there again."""
+        rollouts = self._rollouts.get(observation.desired.environment)
+        if rollouts is None:
+            return self._apply(planned, observation)
+        rollouts.begin(planned)
+        done = self._apply(planned, observation)
+        return rollouts.follow(done, observation, self._go_back, stop=self.asked_to_stop())
 
     def _apply(self, planned: DeploymentReport, observation: Observation) -> DeploymentReport:
         gates = self._gates(planned, observation)
@@ -187,12 +208,14 @@ class Enforcer:
         """In the same pass, to what was healthy before: a plan of its own, made from another look."""
         recalled = self.store.inventory(desired.environment, desired.root)
         observation = Observation(desired, recalled.inventory, recalled.damage, first.windows)
+        self.cleans = False  # that is done
         try:
             planned = self.plan(observation)
             return planned if planned.error else self._apply(planned, observation)
         except Busy as busy:
             return planned._replace(error=f"another pass is at work: {busy.holder} ({busy.path})")
         finally:
+            self.cleans = True
             observation.close()
 
     def _gates(self, planned: DeploymentReport, observation: Observation) -> Approving | None:
@@ -248,6 +271,7 @@ class Enforcer:
                 drains=drains(desired, observation.inventory),
                 lock_folder=os.path.dirname(root_lock_path(desired.root)),
             )
+            executor.scratch = self.scratches.get(desired.environment)
             results = watcher.mask_all(executor.run())
             self._record(planned, results)
             processes = {**_main(planned.observed, desired), **executor.up}
@@ -272,6 +296,13 @@ class Enforcer:
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
 
+    def _cleaned(self, environment: str) -> dict[str, object]:
+        if environment not in self.scratches or not self.cleans:
+            return {}
+        from reconciler.agent.cleanup import entry
+
+        return entry(self.scratches[environment].results())
+
     def _record(self, planned: DeploymentReport, results: tuple[StepResult, ...]) -> None:
         from reconciler.agent import journal
 
@@ -285,6 +316,7 @@ class Enforcer:
             **({"findings": plan.diff.findings} if plan.diff.findings else {}),
             **(self._rollouts[plan.environment].entry() if plan.environment in self._rollouts else {}),
             **({"approval": gate.approval._asdict()} if gate and gate.approval else {}),
+            **(self._cleaned(plan.environment)),
         }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(plan.environment), entry)

@@ -91,6 +91,7 @@ class Pass:
             stuck = f"git is at {known.head[:8]}, which is not valid; `reconcile plan` tells why"
             notices = (*notices, Notice(stuck, failed=True))
         begun: dict[str, Observation] = {}
+        self.enforcer.cleans = False
         try:
             kept = self._kept(known)
             begun = self._begin(known.valid, kept or self._compiled(known.valid))
@@ -208,8 +209,18 @@ class Pass:
             stale = name not in planned and any(report.results or report.rollback for report in reports.values())
             observation = begun[name] = first.again() if stale else first
             report = planned.get(name) or self.enforcer.plan(observation)
+            report = report if apply or name not in self.enforcer.scratches else self._surveyed(report)
             reports[name] = self._apply(report, observation, alone=len(begun) == 1) if apply else report
         return reports
+
+    def _surveyed(self, report: DeploymentReport) -> DeploymentReport:
+        """With what would be removed of scratch folders, for people."""
+        return report._replace(scratches=self.enforcer.scratches[report.plan.environment].figures(report.plan))
+
+    def deployments(self) -> dict[str, Deployment]:
+        """What git wants by the last valid commit; nothing where none is known. Raises `InvalidCommit`."""
+        known, _ = self._known()
+        return self._kept(known) or (self._compiled(known.valid) if known.valid else {})
 
     def _apply(self, report: DeploymentReport, observation: Observation, *, alone: bool) -> DeploymentReport:
         """Another pass in one of several deployments is told of that one; the others go on."""

@@ -9,6 +9,7 @@
                                  when commands were asked for theirs
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
+    SITE/ENV/cleanup.json        when the rules of `cleanup` come next
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     SITE/told.json               what receivers of `notify` were told, and what waits for them
@@ -27,7 +28,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler import __version__
 from reconciler.agent import clock
@@ -35,6 +36,9 @@ from reconciler.agent.codec import decode_deployment, decode_inventory, encode_d
 from reconciler.core.digest import digest
 from reconciler.core.model import Deployment, Inventory, Pause
 from reconciler.host import files
+
+if TYPE_CHECKING:
+    from reconciler.core.cleanup import Memory
 
 _FORMAT = 3
 _PAUSES = 1  # the format of pauses: they outlast another version of reconcile
@@ -163,6 +167,24 @@ class Store:
     def save_plan(self, environment: str, name: str, data: Mapping[str, Any]) -> None:
         """Raises `OSError`; then all is as it was."""
         self._put(os.path.join(self.plans_folder(environment), f"{name}.json"), _seal(data, _PLANS))
+    # ------------------------------------------------------------ clean-up
+
+    def scratch(self, environment: str) -> dict[str, Memory]:
+        """What is remembered of the rules of `cleanup`, by name. Raises `DamagedError`."""
+        path = self._path(environment, "cleanup.json")
+        data = _unseal(path)
+        if data is None:
+            return {}
+        from reconciler.core.cleanup import Memory
+
+        try:
+            return {name: Memory(*row) for name, row in data["rules"].items()}
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{path} is damaged") from error
+
+    def save_scratch(self, environment: str, memories: Mapping[str, Memory]) -> None:
+        """Raises `OSError`; then all is as it was."""
+        self._write(self._path(environment, "cleanup.json"), {"rules": memories})
 
     # ------------------------------------------------------------ what was told
 
@@ -260,6 +282,7 @@ class Store:
             self._path(environment, "secrets.json"),
             self._path(environment, "inventory.json"),
             self._path(environment, "compiled.json"),
+            self._path(environment, "cleanup.json"),
         ):
             files.remove(path)
         for kind in ("health", "verify", "plans"):

@@ -43,6 +43,14 @@ class Watcher(Protocol):
         """Nothing can be done but wait: the time for work that can be done at any time."""
 
 
+class Scratches(Protocol):
+    """Carries out the steps of `cleanup`; what it gives is an `Ending` by another name."""
+
+    def carry_out(
+        self, step: Step, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]
+    ) -> tuple[Status, str, str, bool]: ...
+
+
 class Ending(NamedTuple):
     """How one step ended, before it is timed."""
 
@@ -92,6 +100,7 @@ class Executor:
         self.results: dict[str, StepResult] = {}
         self.as_it_was = {change.service for change in plan.diff.changes if change.held}  # not as git wants it now
         self.up: dict[str, Process] = {}  # by service, what was started
+        self.scratch: Scratches | None = None  # what carries the steps of `cleanup` out, where there are any
 
     def run(self) -> tuple[StepResult, ...]:
         """Every step's result, in the plan's order. Never raises for what a host can do to it."""
@@ -246,6 +255,9 @@ class Executor:
         return DONE
 
     def _clean(self, step: Step) -> Ending:
+        if self.scratch is not None and step.phase is Phase.SCRATCH:
+            progress = functools.partial(self.watcher.progress, step)
+            return Ending(*self.scratch.carry_out(step, progress, self.asked_to_stop))
         name = os.path.basename(step.path)
         for wanted in self.files:  # a root or a home that git or this pass spells otherwise, by way of a link
             if os.path.basename(wanted) == name and _is_same(wanted, step.path):

@@ -28,6 +28,7 @@ _COMMANDS = {
     "validate": ("authoring", "check"),
     "explain": ("authoring", "explain"),
     "schema": ("authoring", "schema"),
+    "cleanup": ("cleanup", "cleanup"),
     "schedule": ("schedule", "schedule"),
     "pause": ("pauses", "pause"),
     "resume": ("pauses", "resume"),

@@ -28,6 +28,7 @@ _COMMANDS = {
     "validate": "check a desired-state repo, all errors at once",
     "explain": "each effective value of a service, and the file and line that set it",
     "schema": "a JSON Schema of the layer files, for an editor",
+    "cleanup": "remove now what the rules for scratch folders say; --dry-run lists it",
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "pause": "leave a deployment, or one service of it, as it is, for a time",
     "resume": "end what `reconcile pause` has paused",
@@ -122,6 +123,9 @@ def _whole() -> _Parser:
     explain.add_argument("service", metavar="SERVICE")
     explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
+    cleanup = command("cleanup")
+    cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
+    cleanup.add_argument("--dry-run", action="store_true", help="list every entry that would go; nothing is removed")
     _schedule(command("schedule"))
     _pause(command("pause"))
     command("resume").add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: all)")

@@ -26,7 +26,7 @@ def once(options: Namespace) -> int:
     """One pass."""
     log = Log(colour=likes_colour())
     one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
-    with _interrupts(one):
+    with interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
     log.flush()
     return _tell(report, options)
@@ -50,7 +50,7 @@ def apply(options: Namespace) -> int:
 
     log = Log(colour=likes_colour())
     one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
-    with _interrupts(one):
+    with interrupts(one):
         report = one.run_saved(load(options.file, one.agent), accept_rewind=options.accept_rewind)
     log.flush()
     return _tell(report, options, always=True)
@@ -124,7 +124,7 @@ def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> in
 
 
 @contextmanager
-def _interrupts(one: Pass) -> Iterator[None]:
+def interrupts(one: Pass) -> Iterator[None]:
     """SIGTERM and SIGINT end a pass between two steps, not within one."""
     asked: list[int] = []
     one.asked_to_stop = lambda: bool(asked)

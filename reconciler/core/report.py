@@ -12,6 +12,7 @@ from reconciler.core.plan import Plan
 
 if TYPE_CHECKING:
     from reconciler.core.approval import Gate
+    from reconciler.core.cleanup import Cleaned, Figures
     from reconciler.core.rollback import Rollout
 
 
@@ -20,6 +21,16 @@ class Notice(NamedTuple):
 
     message: str
     failed: bool  # the pass ends with exit status 1 for it
+
+
+class Scratch(NamedTuple):
+    """What a rule of `cleanup` would remove, or has removed."""
+
+    name: str
+    root: str
+    figures: Figures | None = None
+    cleaned: Cleaned | None = None
+    troubles: tuple[str, ...] = ()  # the first of what could not be looked at
 
 
 class DeploymentReport(NamedTuple):
@@ -35,6 +46,7 @@ class DeploymentReport(NamedTuple):
     rollouts: Mapping[str, Rollout] = {}  # by service, of those whose new specification has to prove healthy
     rollback: DeploymentReport | None = None  # what was done in the same pass for what failed in it
     gate: Gate | None = None  # what waits for a person, or has
+    scratches: tuple[Scratch, ...] = ()  # of the rules of `cleanup` that have a step
 
     @property
     def failed(self) -> tuple[StepResult, ...]:

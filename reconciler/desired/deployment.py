@@ -28,7 +28,7 @@ from reconciler.core.model import (
     Watch,
 )
 from reconciler.core.secret import Secret
-from reconciler.desired import checks
+from reconciler.desired import checks, cleanup
 from reconciler.desired.checks import Use, Uses
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Facts, Ground, Wanted
@@ -110,6 +110,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     away = _away(services, wanted.facts)
     policy = _policy(ground)._replace(windows=windows(ground))
     verifies = of_deployment(ground)
+    cleanups = cleanup.rules(ground, folders) if wanted.merged.get("cleanup") else ()
     ready = _ready(ground, {n: draft for n, draft in services.items() if n not in twice and n not in away}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
     uses = _uses(ground, folders, files, services, runs)
@@ -125,7 +126,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
         theirs = (Elsewhere("", whole.told, (), ()),)
     own = _own_files(files, services, away)
     parts = _Parts(folders, own, services, ready, runs, spare, policy, others, theirs, verifies, ground.sets.members)
-    return Made(_assemble(wanted, parts), uses)
+    return Made(cleanup.with_rules(_assemble(wanted, parts), cleanups, ground), uses)
 
 
 def _away(services: Mapping[str, Draft], facts: Facts) -> dict[str, Draft]:

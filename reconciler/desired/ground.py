@@ -169,7 +169,7 @@ class Ground:
             self._fail(self.path_origin(name), "`paths.root` is missing", 'write `paths: {root: "/srv/..."}`')
         path = self.text(node, f"paths.{name}")
         path = path.rstrip("/") if path.strip("/") else path
-        if wrong := _not_a_path(path):
+        if wrong := not_a_path(path):
             self._fail(self.path_origin(name), f"`paths.{name}` {wrong}: {path[:200]}", "", rule=f"path {wrong}")
         if path == "/":
             self._fail(
@@ -248,7 +248,7 @@ class Ground:
         if part is None and isinstance(node, Entries):
             self._fail(node.origin, f"`path` of file `{name}` is missing", "say where the file goes")
         path = self.text(part, f"files.{name}.path")
-        if wrong := _not_a_path(path):
+        if wrong := not_a_path(path):
             self._fail(
                 _origin(part, node), f"the path of file `{name}` {wrong}: {path[:200]}", "", rule=f"file {wrong}"
             )
@@ -299,7 +299,7 @@ def _origin(part: Node | None, node: Node) -> Origin:
     return (part or node).origin
 
 
-def _not_a_path(path: str) -> str:
+def not_a_path(path: str) -> str:
     """What keeps a text from being a path that means one place, or nothing."""
     if not path.startswith("/"):
         return "must be absolute"

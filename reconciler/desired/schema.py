@@ -16,6 +16,7 @@ VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
 MODE = "^0?[0-7]{3}$"
 PERCENT = "^(100|[0-9]{1,2})%$"
 SPAN = "^[0-9]{1,6}[smhd]$"
+SIZE = "^[0-9]{1,9}[KMGTP]?$"
 
 FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
@@ -234,6 +235,31 @@ _WINDOW = _closed(
     services=Key(Kind.NAMES, "Only these services; default: the whole deployment"),
 )
 
+_CLEANUP = _closed(
+    "What of a scratch folder goes, and when",
+    root=_text("The folder; nothing outside of it is touched; required"),
+    older_than=Key(Kind.NUMBER, "Days, as with `find -mtime +N`: it goes after N + 1 full ones; required"),
+    min_depth=Key(Kind.NUMBER, "How deep an entry must lie; 1 is what lies in the root itself, the default", minimum=1),
+    max_depth=Key(Kind.NUMBER, "How deep it may lie; default: any; what is below it goes with it", minimum=1),
+    type=_text("d: folders; f: plain files; any: the default", choices=("any", "d", "f")),
+    age=_text(
+        "self: by the entry's own date, the default; newest: a folder by the newest file below it",
+        choices=("self", "newest"),
+    ),
+    exclude=Key(Kind.NAMES, "Patterns of names, or with a slash of paths from the root on, that stay"),
+    schedule=_text('When it comes: a cron expression, such as "0 2 * * sun"; default: once in a night'),
+    zone=_text("Whose clocks the schedule goes by, such as Europe/Berlin; default: this host's"),
+    free_below=_text('It comes early while less than this is free, oldest first, until it is: "10%", "500G"'),
+    in_use=_closed(
+        "What tells what must stay: a path or a name in each line. Where it fails nothing is removed",
+        command=_text("Lines for bash that print it"),
+        file=_text("Or a file that holds it"),
+    ),
+    root_is=_text("What a root else must not be: mount, a mount point; home, the account's", choices=("mount", "home")),
+    minutes=Key(Kind.NUMBER, "How long one pass may take for it; the next one goes on; default 2", minimum=1),
+    entries=Key(Kind.NUMBER, "How many one pass may remove; default: any number", minimum=1),
+)
+
 _PATHS = {
     "root": _text("The folder of this deployment; required"),
     **{name: _text(f"default: the folder {name} below root") for name in FOLDERS},
@@ -253,6 +279,7 @@ LAYER = Key(
         "files": _open("What is rendered", _FILE),
         "services": _open("What runs", Key(Kind.CLOSED, "A long-running process", keys=_SERVICE_KEYS)),
         "verify": _open("Settings of something outside, by names of your choice", _VERIFY),
+        "cleanup": _open("Scratch folders that are cleaned up, by names of your choice", _CLEANUP),
         "policy": _closed(
             "What a pass may do",
             max_removals=Key(Kind.LIMIT, 'Services removed at once: 3, or "30%"'),

@@ -90,21 +90,21 @@ def _timed(reader: Reader, window: Window) -> Window:
         reader.tell(
             reader.place(window.opens.value), f"{reader.label} does not say how long it stays open", "add `for: 8h`"
         )
-    _check(reader, cron, parse, "deny and allow take a cron expression")
+    check(reader, cron, parse, "deny and allow take a cron expression")
     if zone.text:
-        _check(reader, zone, _check_zone, "such as Europe/Berlin")
+        check(reader, zone, check_zone, "such as Europe/Berlin")
     return window._replace(cron=cron.text, zone=zone.text, seconds=span(reader, "for", "1h"))
 
 
 def _maintenance(reader: Reader, window: Window) -> Window:
     nodes = reader.text("nodes")
     if nodes.text:
-        _check(reader, nodes, expand, "such as nid[001-100],login01")
+        check(reader, nodes, expand, "such as nid[001-100],login01")
     partition = reader.text("partition").text
     return window._replace(nodes=nodes.text, partition=partition, seconds=span(reader, "buffer", _BUFFER))
 
 
-def _check(reader: Reader, got: Got, understands: Callable[[str], object], hint: str) -> None:
+def check(reader: Reader, got: Got, understands: Callable[[str], object], hint: str) -> None:
     """Tell where a text was written that means nothing."""
     if not reader.sound:
         return
@@ -115,7 +115,7 @@ def _check(reader: Reader, got: Got, understands: Callable[[str], object], hint:
         reader.tell(got.origin, f"{reader.label}: {error}", better or hint)
 
 
-def _check_zone(zone: str) -> None:
+def check_zone(zone: str) -> None:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:

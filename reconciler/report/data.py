@@ -53,6 +53,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "health": {name: _verdict(told) for name, told in sorted(report.health.items())},
         **({"rollback": _back(report.rollback)} if report.rollback is not None else {}),
         **({"approval": gate_data(report.gate)} if report.gate else {}),
+        **({"cleanup": _scratches(report)} if report.scratches else {}),
         **({"error": report.error} if report.error else {}),
     }
 
@@ -78,6 +79,10 @@ def wanted_version(change: Change, report: DeploymentReport) -> str:
     """The version that git wants, be it one that failed and is held back."""
     told = report.rollouts.get(change.service)
     return told.wanted if told is not None and told.stage.is_failure else change.wanted
+def _scratches(report: DeploymentReport) -> list[dict[str, Any]]:
+    from reconciler.report.cleanup import scratches_data
+
+    return scratches_data(report.scratches)
 
 
 def _change(change: Change) -> dict[str, Any]:

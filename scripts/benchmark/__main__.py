@@ -19,6 +19,7 @@ from scripts.benchmark.repo import HERE
 
 OURS = (RECONCILE, "bound", "bound cached", "bound full")
 ALWAYS, ON_REQUEST = ("bash-tuned", "bash"), ("pyinfra", "ansible")
+SERVICES = [8, 200, 1000]
 READY = f"{RECONCILE} ready"  # with startsecs=1
 
 
@@ -30,6 +31,8 @@ def main() -> int:
         return subprocess.run(argv, check=False).returncode
     if options.command == "looking":
         return _looking(options)
+    if options.command == "cleanup":
+        return _cleanup(options)
     if not tools.install(BOUND):
         print("bench: without a lower bound there is nothing to measure against", file=sys.stderr)
         return 1
@@ -65,6 +68,21 @@ def _looking(options: argparse.Namespace) -> int:
             print("" if options.json else table(backend, count, found[backend]), end="", flush=True)
     if options.json:
         print(json.dumps({name: [cost._asdict() for cost in costs] for name, costs in found.items()}, indent=1))
+    return 0
+
+
+def _cleanup(options: argparse.Namespace) -> int:
+    """A scratch folder listed and removed, beside find. -n: how many files (default 20000,200000)."""
+    from scripts.benchmark.cleaning import cleaning, table
+
+    processes.adopt_orphans()
+    counts = [20_000, 200_000] if options.services == SERVICES else options.services
+    found = {}
+    for count in counts:
+        found[count] = cleaning(count, options.repeat or 3, max(options.limit, 600.0))
+        print("" if options.json else table(count, found[count]), end="", flush=True)
+    if options.json:
+        print(json.dumps({count: [cost._asdict() for cost in costs] for count, costs in found.items()}, indent=1))
     return 0
 
 
@@ -129,8 +147,9 @@ def _tools(options: argparse.Namespace) -> Tools:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", add_help=False)
-    parser.add_argument("command", nargs="?", choices=("compare", "plan", "memory", "looking"), default="compare")
-    parser.add_argument("-n", dest="services", type=_numbers, default=[8, 200, 1000])
+    commands = ("compare", "plan", "memory", "looking", "cleanup")
+    parser.add_argument("command", nargs="?", choices=commands, default="compare")
+    parser.add_argument("-n", dest="services", type=_numbers, default=SERVICES)
     parser.add_argument("--scenarios", type=_scenarios, default=list(SCENARIOS))
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--limit", type=float, default=60.0)

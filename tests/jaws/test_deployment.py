@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from reconciler.core.model import Compiled, Role
+from reconciler.core.model import Cleanup, Compiled, Role, Sort
 from tests.jaws.repo import (
     CROMWELL,
     DEPLOYMENTS,
@@ -25,6 +25,8 @@ from tests.jaws.repo import (
     services_of,
     site_conf,
 )
+
+IN_BUCKETS = ("assembly", "aws")  # sites whose scratch is no folder
 
 
 def test_validates_without_a_problem(jaws: Repo) -> None:
@@ -84,6 +86,24 @@ def test_cromwell_has_time_to_stop(site: str, environment: str, deployments: Dep
     assert all(services[name].ready_seconds >= 3 for name in JAWS_SITE)
     assert "cromwell" in services["run-daemon"].after
     assert all("task-log" in services[name].after for name in JAWS_SITE if name != "task-log")
+
+
+@pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)
+def test_scratch_is_purged_as_cron_does_today(site: str, environment: str, deployments: Deployments) -> None:
+    """`find $SCRATCH/jaws-ENV/inputs -mindepth 2 -mtime +14` and what goes with it; buckets have rules of their own."""
+    scratch = {rule.name: rule for rule in deployments[site, environment].deployment.cleanups}
+    if site in IN_BUCKETS:
+        assert scratch == {}
+        return
+    day = {"dev": "sun", "staging": "fri", "prod": "sat"}[environment]
+    base = scratch["inputs"].root.removesuffix(f"/jaws-{environment}/inputs")
+    root = f"{base}/jaws-{environment}"
+    assert scratch == {
+        "inputs": Cleanup("inputs", f"{root}/inputs", 14, min_depth=2, cron=f"0 2 * * {day}"),
+        "executions": Cleanup(
+            "executions", f"{root}/cromwell-executions", 14, min_depth=2, max_depth=2, sort=Sort.FOLDER
+        )._replace(cron=f"0 5 * * {day}"),
+    }
 
 
 @pytest.mark.parametrize(("site", "environment"), DEPLOYMENTS)

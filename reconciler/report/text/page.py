@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.core.change import Kind
 from reconciler.core.outcome import Status
+from reconciler.core.plan import Phase
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.style import Style
 from reconciler.report.text.changes import (
@@ -52,7 +53,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     width = min(max((len(change.service) for change in changes), default=0), WIDEST_NAME)
     versions = min(max((len(versions_of(change)) for change in acting), default=0), WIDEST_VERSIONS)
     talkative = {step.service for step in deployment.plan.steps if results.get(step.id, SILENT).message}
-    shared = steps.get("", ())
+    shared = [step for step in steps.get("", ()) if step.phase is not Phase.SCRATCH]
     broken = [step for step in shared if results.get(step.id, SILENT).status is Status.FAILED]
     yield from shared_lines(broken, results, deployment.desired.root, style)
     for alike in alike_changes(acting, talkative):
@@ -65,6 +66,10 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     yield from kept_lines(kept, width, style)
     yield from elsewhere(deployment, style)
     yield from shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
+    if any(step.phase is Phase.SCRATCH for step in deployment.plan.steps):
+        from reconciler.report.cleanup import scratch_lines
+
+        yield from scratch_lines(deployment, style)
     yield from paused(deployment, style)
     yield from rollout_lines(deployment, style)
     yield from approved(deployment, style)

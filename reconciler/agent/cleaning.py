@@ -1,0 +1,109 @@
+"""`reconcile cleanup`: the rules of a site, looked at or carried out by a person, whether they are due or not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from reconciler.agent import journal
+from reconciler.agent.cleanup import Scratches, entry, refused, said, task
+from reconciler.agent.config import InvalidInput
+from reconciler.agent.enforce import alone
+from reconciler.agent.run import Pass
+from reconciler.core.model import Cleanup, Deployment, Origin, Problem
+from reconciler.core.report import Scratch
+
+_FOREVER = 7 * 24 * 60  # minutes: whoever waits for it may end it
+
+
+class Now(NamedTuple):
+    """One rule, and what it would remove or has removed."""
+
+    environment: str
+    rule: Cleanup
+    scratch: Scratch
+    due: float = 0.0  # when it comes by itself; 0: not known
+    held: str = ""  # why nothing of it is removed now
+    error: str = ""
+
+
+class Listed(NamedTuple):
+    """One entry that would go."""
+
+    environment: str
+    rule: str
+    date: float  # seconds since the epoch; 0: it is being removed
+    size: int  # bytes
+    path: str  # from the root on
+
+
+class ByHand:
+    """The rules of the agent's deployments at the last valid commit."""
+
+    def __init__(self, one: Pass, name: str) -> None:
+        """`name`: of a rule; empty: all. Raises `InvalidInput` for one that nobody knows, and as a pass does."""
+        self._pass, self._name = one, name
+        self._deployments = [desired for desired in one.deployments().values() if not desired.is_elsewhere]
+        known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
+        if name and name not in known:
+            hint = f"known: {', '.join(known)}" if known else "git has no rules for clean-up here"
+            raise InvalidInput([Problem(Origin("RULE", 0, 0), f"there is no rule `{name}`", hint)])
+
+    def _rules(self) -> Iterator[tuple[Deployment, Cleanup]]:
+        for desired in self._deployments:
+            for rule in desired.cleanups:
+                if self._name in ("", rule.name):
+                    yield desired, rule._replace(minutes=_FOREVER, entries=0)
+
+    def look(self, told: Callable[[Listed], None]) -> Iterator[Now]:
+        """What each rule would remove. `told` gets each entry."""
+        from reconciler.host.scratch.clean import survey
+        from reconciler.host.scratch.walk import Entry
+
+        for desired, rule in self._rules():
+            where, name = desired.environment, rule.name
+            now = Now(where, rule, Scratch(name, rule.root))
+            now = now._replace(due=Scratches(desired, self._pass.store, self._pass.host.name).comes(rule))
+
+            def tell(one: Entry, size: int, where: str = where, name: str = name) -> None:
+                told(Listed(where, name, one.date / 1e9, size, one.path))
+
+            try:
+                figures, troubles = survey(task(rule, time.time()), tell)
+            except refused() as error:
+                yield now._replace(error=said(error))
+                continue
+            yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles))
+
+    def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
+        """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`."""
+        self._pass.store.prepare()
+        with alone(self._pass.store.lock_path()):
+            self._pass.windows.ask(self._deployments)
+            try:
+                for desired, rule in self._rules():
+                    if asked_to_stop():
+                        return
+                    yield self._carried_out(desired, rule, progress, asked_to_stop)
+            finally:
+                self._pass.windows.close()
+
+    def _carried_out(
+        self, desired: Deployment, rule: Cleanup, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]
+    ) -> Now:
+        from reconciler.host.scratch.clean import clean
+
+        now = Now(desired.environment, rule, Scratch(rule.name, rule.root))
+        shut = self._pass.windows.holding(desired, time.time()).shut.get("")
+        if shut is not None:
+            return now._replace(held=shut.why)
+        try:
+            done = clean(task(rule, time.time()), progress, asked_to_stop)
+        except refused() as error:
+            return now._replace(error=said(error))
+        now = now._replace(scratch=now.scratch._replace(cleaned=done))
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = {"run": self._pass.id, "at": at, "commit": desired.commit, **entry((now.scratch,))}
+        journal.append(self._pass.store.journal_path(desired.environment), line)
+        return now

@@ -1,0 +1,238 @@
+"""The rules of `cleanup` in a pass: which are due, a step for each that has something to remove, and what came of it.
+
+A pass in which no rule is due reads one small file and asks each file system that has a `free_below` what is free.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from reconciler.agent.store import DamagedError, Store
+from reconciler.core import cleanup as rules
+from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words
+from reconciler.core.model import Cleanup, Deployment, Gap, Shut
+from reconciler.core.outcome import ASKED_TO_STOP, Status
+from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.report import Scratch
+
+if TYPE_CHECKING:
+    from reconciler.host.scratch.walk import Task
+
+_PREFIX = "clean:scratch:"  # no path begins so, and every other step of this kind has one
+_SELDOM = 10.0  # seconds between two lines of progress
+
+Told = Callable[[str], None]
+
+
+class Ended(NamedTuple):
+    """How the step of a rule ended."""
+
+    status: Status
+    message: str = ""
+    hint: str = ""
+    waits: bool = False
+
+
+class Scratches:
+    """The rules of one deployment, in one pass."""
+
+    def __init__(self, desired: Deployment, store: Store, host: str) -> None:
+        self.desired, self._store, self._host = desired, store, host
+        self._now = time.time()
+        self._rules = {rule.name: rule for rule in desired.cleanups}
+        self._why: dict[str, Why] = {}
+        self._cleaned: dict[str, Cleaned] = {}
+        self._idle: list[str] = []  # rules that were due, and have nothing to remove
+        try:
+            self._before = store.scratch(desired.environment)
+        except DamagedError:
+            self._before = {}  # each rule waits for the next time of its schedule
+        self._memory = rules.known(self._before, desired.cleanups)
+
+    # ------------------------------------------------------------ the plan
+
+    def into(self, plan: Plan, shut: Mapping[str, Shut | None]) -> Plan:
+        """The plan with what is to be cleaned up. While a window or a pause holds, nothing is."""
+        if shut.get("") is not None:
+            return plan
+        steps, gaps, warnings = [], [], []
+        for rule in self._rules.values():
+            why = self._due(rule)
+            if why is None:
+                continue
+            self._why[rule.name] = why
+            try:
+                found = self._anything(rule)
+            except refused() as error:
+                gaps.append(Gap("cleanup", rule.name, f"cleanup.{rule.name}: {said(error)}; nothing is removed"))
+                continue
+            if found:
+                steps.append(_step(rule))
+                continue
+            self._idle.append(rule.name)
+            if why is Why.FREE:
+                warnings.append(f"cleanup.{rule.name}: {_short(rule)}, and nothing below {rule.root} is old enough")
+        diff = plan.diff
+        diff = diff._replace(gaps=(*diff.gaps, *gaps), warnings=(*diff.warnings, *warnings))
+        return plan._replace(steps=(*plan.steps, *steps), diff=diff)
+
+    def comes(self, rule: Cleanup) -> float:
+        """When a rule comes by itself; 0: not known yet."""
+        memory = self._memory.get(rule.name)
+        return memory.due if memory is not None else 0.0
+
+    def _due(self, rule: Cleanup) -> Why | None:
+        free = None
+        if rule.starts_early:
+            from reconciler.host.scratch.root import free_of
+
+            free = free_of(rule.root)
+        return rules.due(rule, self._memory.get(rule.name), self._host, self._now, free)
+
+    def _anything(self, rule: Cleanup) -> bool:
+        from reconciler.host.scratch.clean import anything
+
+        return anything(task(rule, self._now, self._begin(rule)))
+
+    def _begin(self, rule: Cleanup) -> str:
+        memory = self._memory.get(rule.name)
+        return memory.at if memory is not None and self._why.get(rule.name) is Why.SCHEDULE else ""
+
+    def figures(self, plan: Plan) -> tuple[Scratch, ...]:
+        """What each step would remove, for people."""
+        return tuple(self._surveyed(self._rules[name]) for name in map(_rule_of, plan.steps) if name)
+
+    def _surveyed(self, rule: Cleanup) -> Scratch:
+        from reconciler.host.scratch.clean import survey
+
+        try:
+            figures, troubles = survey(task(rule, self._now, self._begin(rule)))
+        except refused() as error:
+            return Scratch(rule.name, rule.root, troubles=(said(error),))
+        return Scratch(rule.name, rule.root, figures, troubles=troubles)
+
+    # ------------------------------------------------------------ carrying it out
+
+    def carry_out(self, step: Step, progress: Told, asked_to_stop: Callable[[], bool]) -> Ended:
+        """Remove what the rule of a step says. What is in use is asked for once more."""
+        from reconciler.host.scratch.clean import clean
+
+        rule = self._rules[_rule_of(step)]
+        why = self._why.get(rule.name, Why.SCHEDULE)
+        try:
+            done = clean(task(rule, time.time(), self._begin(rule), why), _seldom(progress), asked_to_stop)
+        except refused() as error:
+            return Ended(Status.FAILED, said(error))
+        self._cleaned[rule.name] = done
+        return _ended(rule, done, asked=asked_to_stop())
+
+    def results(self) -> tuple[Scratch, ...]:
+        """What was removed in this pass."""
+        return tuple(Scratch(name, self._rules[name].root, cleaned=done) for name, done in self._cleaned.items())
+
+    def remember(self) -> None:
+        """Note when each rule comes next; nothing is written where nothing has changed. Raises `OSError`."""
+        found = dict(self._memory)
+        for rule in self._rules.values():
+            memory, why = self._memory.get(rule.name), self._why.get(rule.name)
+            done = self._cleaned.get(rule.name)
+            if memory is None or memory.key != rules.key_of(rule, self._host):
+                memory = found[rule.name] = self._begun(rule)
+            if rule.name in self._idle:
+                done = Cleaned(short=why is Why.FREE)
+            if why is not None and done is not None:
+                found[rule.name] = rules.after(why, done, memory, self._begun(rule))
+        if found != self._before:
+            self._store.save_scratch(self.desired.environment, found)
+
+    def _begun(self, rule: Cleanup) -> Memory:
+        from reconciler.host.calendar import offset_of
+
+        return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
+
+
+def task(rule: Cleanup, now: float, begin: str = "", why: Why = Why.SCHEDULE) -> Task:
+    """A rule with what must stay as it is now. Raises `RootError`."""
+    from reconciler.host.detached import environment
+    from reconciler.host.scratch.clean import in_use
+    from reconciler.host.scratch.walk import Task
+
+    used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()
+    return Task(rule, Kept(rule, used), now, begin, why)
+
+
+def _seldom(progress: Told) -> Told:
+    """For a log: a line now and then, not one a second."""
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SELDOM:
+            last = time.monotonic()
+            progress(line)
+
+    return tell
+
+
+def entry(scratches: tuple[Scratch, ...]) -> dict[str, object]:
+    """What the journal says of what was removed."""
+    found: dict[str, object] = {}
+    for one in scratches:
+        if one.cleaned is not None:
+            done = one.cleaned
+            found[one.name] = {
+                "root": one.root,
+                "entries": done.entries,
+                "bytes": done.size,
+                "removed": list(done.tops),
+                "more": max(done.top_count - len(done.tops), 0),
+                "failed": list(done.troubles),
+            }
+    return {"cleanup": found} if found else {}
+
+
+def said(error: Exception) -> str:
+    """With how to mend it."""
+    hint = getattr(error, "hint", "")
+    return f"{error}" + (f" ({hint})" if hint else "")
+
+
+def refused() -> type[Exception]:
+    """What says that nothing of a rule may be removed."""
+    from reconciler.host.scratch.root import RootError
+
+    return RootError
+
+
+def _step(rule: Cleanup) -> Step:
+    return Step(f"{_PREFIX}{rule.name}", Action.CLEAN, "", f"cleanup.{rule.name} below {rule.root}", Phase.SCRATCH)
+
+
+def _rule_of(step: Step) -> str:
+    return step.id.removeprefix(_PREFIX) if step.phase is Phase.SCRATCH else ""
+
+
+def _short(rule: Cleanup) -> str:
+    return f"less than {bytes_in_words(rule.free_bytes) if rule.free_bytes else f'{rule.free_percent} %'} is free"
+
+
+def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
+    if done.failed:
+        more = [f"and {done.failed - len(done.troubles)} more"] if done.failed > len(done.troubles) else []
+        first = f"{done.failed} could not be removed or looked at below {rule.root}"
+        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), "all else that is old is gone")
+    if done.stopped:
+        message = ASKED_TO_STOP if asked else f"{in_words(done)} so far: the next pass goes on"
+        return Ended(Status.SKIPPED, message, waits=not asked)
+    if done.short:
+        return Ended(
+            Status.FAILED, f"still {_short(rule)}, and nothing more is old enough", f"look at what fills {rule.root}"
+        )
+    return Ended(Status.DONE, in_words(done))
+
+
+def in_words(done: Cleaned) -> str:
+    """`1,234 entries, 5.6 GB`."""
+    return f"{done.entries:,} {'entry' if done.entries == 1 else 'entries'}, about {bytes_in_words(done.size)}"

@@ -1,0 +1,105 @@
+"""`reconcile cleanup`: what the rules for scratch folders would remove, and removing it now."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterable
+
+from reconciler.agent.cleaning import ByHand, Listed, Now
+from reconciler.agent.cleanup import in_words
+from reconciler.agent.config import InvalidInput
+from reconciler.agent.run import Pass
+from reconciler.cli.options import agent_of
+from reconciler.cli.passes import interrupts
+from reconciler.cli.terminal import likes_colour, print_json, style
+from reconciler.core.cleanup import bytes_in_words
+from reconciler.core.model import Origin, Problem
+from reconciler.report.cleanup import figure_lines, scratch_data, shown
+from reconciler.report.log import Log
+
+
+def cleanup(options: Namespace) -> int:
+    """0: all went, or with --dry-run nothing would; 1: something could not be; 2: something would go, or is held."""
+    if options.rule == "":
+        raise InvalidInput([Problem(Origin("RULE", 0, 0), "has no value", "leave it out or give one")])
+    one = Pass(agent_of(options), Log(colour=likes_colour()))
+    hand = ByHand(one, options.rule or "")
+    if options.dry_run:
+        return _look(hand, options)
+    with interrupts(one):
+        found = _told(hand.carry_out(_progress, one.asked_to_stop), options)
+    failed = any(now.error or (now.scratch.cleaned and now.scratch.cleaned.failed) for now in found)
+    stopped = any(now.held or (now.scratch.cleaned and now.scratch.cleaned.stopped) for now in found)
+    return 1 if failed else 2 if stopped else 0
+
+
+def _look(hand: ByHand, options: Namespace) -> int:
+    listed: list[dict[str, object]] = []
+    as_json = hasattr(options, "json")
+
+    def told(one: Listed) -> None:
+        if as_json:
+            listed.append({**one._asdict(), "path": shown(one.path)})
+        else:
+            date = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.date)) if one.date else "being removed"
+            print(f"{date:<16}  {bytes_in_words(one.size):>8}  {shown(one.path)}")
+
+    found = []
+    for now in hand.look(told):
+        found.append(now)
+        if not as_json:
+            _print(now)
+    if as_json:
+        print_json({"rules": [_data(now) for now in found], "entries": listed})
+    elif not found:
+        print("git has no rules for clean-up here")
+    if any(now.error or now.scratch.troubles for now in found):
+        return 1
+    return 2 if any(now.scratch.figures and now.scratch.figures.entries for now in found) else 0
+
+
+def _told(rules: Iterable[Now], options: Namespace) -> list[Now]:
+    """Each as soon as it is through."""
+    found = []
+    for now in rules:
+        found.append(now)
+        if not hasattr(options, "json"):
+            _print(now)
+    if hasattr(options, "json"):
+        print_json({"rules": [_data(now) for now in found]})
+    elif not found:
+        print("git has no rules for clean-up here")
+    return found
+
+
+def _print(now: Now) -> None:
+    paint, done = style().paint, now.scratch.cleaned
+    print(f"{paint(f'{now.environment} cleanup.{now.rule.name}', 'bold')} below {now.rule.root}")
+    if now.error:
+        print(f"  {paint('error', 'red')}: {now.error}; nothing is removed")
+    elif now.held:
+        print(f"  {now.held}")
+    elif done is not None:
+        print(f"  {in_words(done)} removed" + (", and it was stopped before it was through" if done.stopped else ""))
+        for trouble in done.troubles:
+            print(f"  {paint('failed', 'red')}: {shown(trouble)}")
+        if done.failed > len(done.troubles):
+            print(f"  and {done.failed - len(done.troubles)} more")
+    else:
+        for line in figure_lines(now.scratch, style()):
+            print(line)
+        if now.due:
+            print(f"  comes by itself at {time.strftime('%Y-%m-%d %H:%M', time.localtime(now.due))}")
+    sys.stdout.flush()
+
+
+def _data(now: Now) -> dict[str, object]:
+    more = {"environment": now.environment, "due": now.due or None, "held": now.held, "error": now.error}
+    return {**scratch_data(now.scratch), **more}
+
+
+def _progress(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)

@@ -1,0 +1,233 @@
+"""Which entries of a scratch folder go, and when a rule is due. Pure: entries and `now` in, a verdict out.
+
+The meaning of `find ROOT -mindepth M -mtime +N`, to the second: what fraction of a day an age has is left out, so +14
+is at least 15 full days. findutils reckons it as older than the start of `find` less N + 1 times 86400 seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from reconciler.core.calendar import DAY, Offset
+from reconciler.core.cron import next_after, parse
+from reconciler.core.digest import digest
+from reconciler.core.model import Cleanup, Sort
+
+if TYPE_CHECKING:
+    from re import Pattern
+
+GONE = ".reconcile-gone-"  # how a folder is called from the instant on at which it is being removed
+_NANO = 1_000_000_000
+_NIGHT = (60, 300)  # minutes of the day between which a rule without a schedule comes: 1:00 to 5:00
+_PAUSE = 3600  # seconds after an early start that did not free enough
+
+
+def limit_of(rule: Cleanup, now: float) -> int:
+    """The instant before which an entry is old, in nanoseconds since the epoch."""
+    return int(now * _NANO) - (rule.days + 1) * DAY * _NANO
+
+
+class Reach(NamedTuple):
+    """What a rule says of an entry at some depth, before its age is asked."""
+
+    may_go: bool
+    may_hold: bool  # what lies in it may go by itself
+
+
+def reach(rule: Cleanup, depth: int, *, is_folder: bool, is_file: bool) -> Reach:
+    """`depth` counts from the root: 1 is what lies in it. A link, a socket or a pipe is neither folder nor file."""
+    below = not rule.max_depth or depth < rule.max_depth
+    in_range = depth >= rule.min_depth and (not rule.max_depth or depth <= rule.max_depth)
+    right = rule.sort is Sort.ANY or (is_folder if rule.sort is Sort.FOLDER else is_file)
+    return Reach(in_range and right, is_folder and below)
+
+
+# ---------------------------------------------------------------- what must stay
+
+
+class Stay(Enum):
+    """Whether an entry must stay because it is excluded or in use."""
+
+    NO = "no"
+    ABOVE = "above"  # something below it must: it stays, what else is in it may go
+    ALL = "all"  # it stays, with all that is in it
+
+
+class Kept:
+    """What must stay: by the patterns of `exclude`, and by what `in_use` lists.
+
+    A line of `in_use` is a path, in full or from the root on, or a bare name that counts wherever it stands.
+    """
+
+    def __init__(self, rule: Cleanup, in_use: Iterable[str] = ()) -> None:
+        self._names = [_pattern(one) for one in rule.exclude if "/" not in one]
+        self._shapes = [_pattern(one.strip("/")) for one in rule.exclude if "/" in one]
+        self._used: set[str] = set()
+        self._paths: set[str] = set()
+        self._above: set[str] = set()
+        self._all = False  # the root itself is in use, or what holds it
+        for line in in_use:
+            self._take_in(line, rule.root)
+
+    def _take_in(self, line: str, root: str) -> None:
+        line = line.strip("\r\n")
+        if line.startswith("/") and f"{root}/".startswith(f"{line.rstrip('/')}/"):
+            self._all = True
+            return
+        inside = line.removeprefix(f"{root.rstrip('/')}/")
+        if not line.strip() or (line.startswith("/") and inside == line):
+            return  # it lies elsewhere
+        parts = [part for part in inside.split("/") if part not in ("", ".")]
+        if len(parts) == 1 and not line.startswith("/") and "/" not in line:
+            self._used.add(parts[0])
+            return
+        paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        self._above.update(paths[:-1])
+        self._paths.update(paths[-1:])
+
+    @property
+    def any(self) -> bool:
+        """Something must stay, so a folder is looked through before it goes as a whole."""
+        return bool(self._all or self._names or self._shapes or self._used or self._paths)
+
+    def stays(self, name: str, path: str) -> Stay:
+        """`path` is from the root on."""
+        if self._all or name in self._used or path in self._paths:
+            return Stay.ALL
+        if any(pattern.fullmatch(name) for pattern in self._names):
+            return Stay.ALL
+        if any(pattern.fullmatch(path) for pattern in self._shapes):
+            return Stay.ALL
+        return Stay.ABOVE if path in self._above else Stay.NO
+
+
+def _pattern(text: str) -> Pattern[str]:
+    """As the shell has it: `*`, `?`, `[...]`; a star stands for slashes too, as in `find -path`."""
+    import re
+    from fnmatch import translate
+
+    return re.compile(translate(text))
+
+
+# ---------------------------------------------------------------- when
+
+
+class Memory(NamedTuple):
+    """What is remembered of one rule between passes. All times are seconds since the epoch."""
+
+    key: str  # of schedule and zone: another one begins anew
+    seen: float  # when this was reckoned
+    due: float  # when it comes next; 0: never
+    at: str = ""  # the name in the root at which a pass has stopped for its limit
+    early: float = 0.0  # when it was started early last, and could not free enough
+
+
+def schedule_of(rule: Cleanup, host: str) -> str:
+    """Its cron expression; without one, once in a night at a minute of its own, so that not all hosts walk at once."""
+    if rule.cron:
+        return rule.cron
+    first, last = _NIGHT
+    minute = first + int(digest(f"{host} {rule.root} {rule.name}".encode("utf-8", "surrogateescape"))[:8], 16) % (
+        last - first
+    )
+    return f"{minute % 60} {minute // 60} * * *"
+
+
+def begin(rule: Cleanup, host: str, now: float, offset: Offset) -> Memory:
+    """What is remembered from now on: it comes at the next time of its schedule, never at once.
+
+    A rule that is new in git is so looked at before it removes anything, and a lost memory costs one turn at most.
+    """
+    cron = schedule_of(rule, host)
+    return Memory(key_of(rule, host), now, float(next_after(parse(cron), now, offset) or 0))
+
+
+def key_of(rule: Cleanup, host: str) -> str:
+    return f"{schedule_of(rule, host)} {rule.zone}".strip()
+
+
+class Why(Enum):
+    """Why a rule is due."""
+
+    SCHEDULE = "schedule"
+    FREE = "free_below"
+
+
+def due(rule: Cleanup, memory: Memory | None, host: str, now: float, free: Free | None) -> Why | None:
+    """Whether it is the time. `free`: of its file system; None where that was not asked or cannot be told."""
+    if memory is None or memory.key != key_of(rule, host):
+        memory = None
+    if memory is not None and memory.due and now >= memory.due:
+        return Why.SCHEDULE
+    waited = memory is None or not memory.early or not 0 <= now - memory.early < _PAUSE
+    return Why.FREE if free is not None and waited and free.is_short(rule) else None
+
+
+class Free(NamedTuple):
+    """Of a file system, in bytes: what this account may still write, and how large it is."""
+
+    available: int
+    size: int
+
+    def wanted(self, rule: Cleanup) -> int:
+        return max(rule.free_bytes, self.size * rule.free_percent // 100)
+
+    def is_short(self, rule: Cleanup) -> bool:
+        return self.available < self.wanted(rule)
+
+
+# ---------------------------------------------------------------- what is told
+
+
+class Figures(NamedTuple):
+    """What would go."""
+
+    tops: int = 0  # entries that go by themselves
+    entries: int = 0  # with all that is below them
+    size: int = 0  # bytes on disk; of what has several names, its part of them
+    oldest: float = 0.0  # dates of the entries that go by themselves; 0: none
+    newest: float = 0.0
+    largest: tuple[tuple[int, str], ...] = ()  # up to ten: bytes, path
+    whole: bool = True  # False: the time was over before all was seen
+
+
+class Cleaned(NamedTuple):
+    """What became of one rule in one pass."""
+
+    entries: int = 0
+    size: int = 0  # bytes that the file system has more of afterwards, be it by others
+    tops: tuple[str, ...] = ()  # the first of the paths that went, from the root on
+    top_count: int = 0  # of them
+    troubles: tuple[str, ...] = ()  # the first of what could not be removed, and why
+    failed: int = 0  # how many of them
+    at: str = ""  # where the next pass goes on; empty: it is through
+    stopped: bool = False  # its limit was reached, or the pass was asked to stop
+    short: bool = False  # it was to free space, and there is still too little
+
+
+def bytes_in_words(size: int) -> str:
+    """`1.5 GB`: powers of 1000, as df -H has it."""
+    value, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if value < 1000 or unit == "PB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:
+    """What is remembered after a pass. What has stopped for its limit stays due, and goes on where it was.
+
+    `begun`: what a rule is begun with now.
+    """
+    if why is Why.FREE:
+        return memory._replace(early=begun.seen if cleaned.short and not cleaned.stopped else 0.0)
+    return memory._replace(at=cleaned.at) if cleaned.stopped else begun
+
+
+def known(memories: Mapping[str, Memory], rules: Iterable[Cleanup]) -> dict[str, Memory]:
+    """Without those of rules that git no longer has."""
+    names = {rule.name for rule in rules}
+    return {name: memory for name, memory in memories.items() if name in names}

@@ -1,0 +1,187 @@
+"""One rule: what it would remove, whether that is anything, and removing it."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from reconciler.core.cleanup import Cleaned, Figures, Free, Why
+from reconciler.core.model import Cleanup
+from reconciler.host.scratch.crew import WORKERS, Crew, Tally
+from reconciler.host.scratch.remove import Remover
+from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root
+from reconciler.host.scratch.survey import Surveyor
+from reconciler.host.scratch.walk import Entry, Task, Walk
+
+_OLDEST = 20_000  # entries that are held at once where the oldest go first
+_LOOK = 16  # files between two looks at what is free; a folder may hold much
+_LIST_LIMIT = 64 << 20  # bytes of a list of what is in use
+
+Told = Callable[[str], None]
+
+
+def in_use(rule: Cleanup, env: dict[str, str], seconds: float = 60.0) -> tuple[str, ...]:
+    """What must stay, one line each. Raises `RootError` where that cannot be known: nothing is removed then."""
+    if rule.in_use_file:
+        try:
+            return _lines(_content(rule.in_use_file))
+        except OSError as error:
+            raise RootError(
+                f"what is in use cannot be told: {rule.in_use_file}: {error.strerror or error}",
+                "nothing is removed until it can be read",
+            ) from error
+    if not rule.in_use_command:
+        return ()
+    from reconciler.host.run import CommandFailed, run
+
+    try:
+        told = run(["/bin/bash", "-o", "pipefail", "-ec", rule.in_use_command], timeout=seconds, env=env)
+    except CommandFailed as error:
+        raise RootError(f"what is in use cannot be told: {error}", "nothing is removed until it succeeds") from error
+    return _lines(told.out)
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        content = file.read(_LIST_LIMIT + 1)
+    if len(content) > _LIST_LIMIT:
+        raise OSError(0, "the list is too long")
+    return content
+
+
+def _lines(content: bytes) -> tuple[str, ...]:
+    return tuple(os.fsdecode(line) for line in content.split(b"\n") if line.strip())
+
+
+def anything(task: Task) -> bool:
+    """Whether a rule has something to remove; the walk ends at the first. Raises `RootError`."""
+    found: list[str] = []
+    tally = Tally(task.rule.minutes, 0, lambda: bool(found))
+    with _Held(task.rule) as ground:
+        if ground is not None:
+            Walk(task, ground, tally).run(lambda _folder, entry: found.append(entry.path), task.begin)
+    return bool(found) or tally.stopped or bool(tally.failed)
+
+
+def survey(
+    task: Task, told: Callable[[Entry, int], None] = lambda _entry, _size: None
+) -> tuple[Figures, tuple[str, ...]]:
+    """What a rule would remove, and what could not be looked at. Raises `RootError`."""
+    tally = Tally(task.rule.minutes, 0, lambda: False)
+    with _Held(task.rule) as ground:
+        if ground is None:
+            return Figures(), ()
+        walk = Walk(task, ground, tally)
+        surveyor = Surveyor(walk, told)
+        walk.run(surveyor)
+        return surveyor.figures(), tuple(tally.troubles)
+
+
+def clean(
+    task: Task,
+    progress: Told = lambda _line: None,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+    workers: int = WORKERS,
+) -> Cleaned:
+    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`."""
+    rule, scheduled = task.rule, task.why is Why.SCHEDULE
+    tally = Tally(rule.minutes, rule.entries, asked_to_stop)
+    with _Held(rule) as ground:
+        if ground is None:
+            return Cleaned()
+        before = _free(ground)
+        crew = Crew(workers if scheduled else 1)
+        walk = Walk(task, ground, tally, crew if scheduled else None)
+        remover = Remover(walk)
+        job = (lambda: walk.run(remover, task.begin)) if scheduled else (lambda: _oldest_first(walk, remover))
+        crew.run(job, lambda: progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}"))
+        free = _free(ground)
+        return Cleaned(
+            tally.entries,
+            max(free.available - before.available, 0) if free and before else 0,
+            tuple(tally.tops),
+            tally.top_count,
+            tuple(tally.troubles),
+            tally.failed,
+            at=min(tally.unfinished, default="") if tally.stopped else "",
+            stopped=tally.stopped,
+            short=not scheduled and (free is None or free.is_short(rule)),
+        )
+
+
+class _Held:
+    """A root, held open."""
+
+    def __init__(self, rule: Cleanup) -> None:
+        self._rule = rule
+        self._ground: Ground | None = None
+
+    def __enter__(self) -> Ground | None:
+        self._ground = open_root(self._rule)
+        return self._ground
+
+    def __exit__(self, *_: object) -> None:
+        if self._ground is not None:
+            os.close(self._ground.descriptor)
+
+
+def _free(ground: Ground) -> Free | None:
+    try:
+        told = os.statvfs(ground.descriptor)
+    except OSError:
+        return None
+    return Free(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
+
+
+# ---------------------------------------------------------------- the oldest first
+
+
+def _oldest_first(walk: Walk, remover: Remover) -> None:
+    """Until enough is free. The oldest are held, a bounded number of them; where that was not enough, they are looked
+    for again."""
+    while not walk.tally.must_stop():
+        oldest: list[tuple[int, str, Entry]] = []
+
+        walk.run(_Holder(oldest))
+        went = walk.tally.entries
+        for count, (_, _, entry) in enumerate(sorted(oldest, reverse=True)):
+            looks = entry.is_folder or count % _LOOK == 0
+            if walk.tally.must_stop() or (looks and not _is_short(walk)):
+                return
+            _again(walk, remover, entry)
+        if len(oldest) < _OLDEST or walk.tally.entries == went or not _is_short(walk):
+            return
+
+
+class _Holder:
+    """Takes entries by holding the oldest of them."""
+
+    def __init__(self, found: list[tuple[int, str, Entry]]) -> None:
+        self._found = found
+
+    def __call__(self, _folder: int, entry: Entry) -> None:
+        heapq.heappush(self._found, (-entry.date, entry.path, entry))
+        if len(self._found) > _OLDEST:
+            heapq.heappop(self._found)
+
+
+def _is_short(walk: Walk) -> bool:
+    free = _free(walk.ground)
+    return free is not None and free.is_short(walk.rule)
+
+
+def _again(walk: Walk, remover: Remover, entry: Entry) -> None:
+    """Take an entry that was found before: the way to it is gone once more, without any link."""
+    held = [os.dup(walk.ground.descriptor)]
+    try:
+        with suppress(OSError):
+            for name in entry.path.split("/")[:-1]:
+                held.append(os.open(name, FOLDER, dir_fd=held[-1]))
+                if not walk.ground.is_own(os.fstat(held[-1])):
+                    return
+            remover(held[-1], entry)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)

@@ -1,0 +1,144 @@
+"""Several threads that walk and remove, with a common limit, at low priority.
+
+What takes time is the file system, and Python lets go of its lock while it waits for that: on a parallel file system,
+where each call is a message to a server, threads help nearly as many times as there are. Work is handed over only
+while somebody is idle, so what waits is never more than a few folders, however large the tree is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Condition, Lock, Thread
+from time import monotonic
+
+WORKERS = 4
+_NICE = 10
+_IOPRIO = {"x86_64": 251, "aarch64": 30, "ppc64le": 273, "s390x": 282}  # ioprio_set(2), by machine
+_LOWEST = 2 << 13 | 7  # best effort, the last level: idle might never get its turn
+_TOLD_TROUBLES, _TOLD_TOPS = 20, 100
+_TICK = 1.0  # seconds between two lines of progress
+
+Job = Callable[[], None]
+
+
+class Tally:
+    """What was done by now, by all threads together."""
+
+    def __init__(self, minutes: float, entries: int, asked_to_stop: Callable[[], bool]) -> None:
+        self.entries = 0
+        self.tops: list[str] = []
+        self.top_count = 0
+        self.troubles: list[str] = []
+        self.failed = 0
+        self.unfinished: set[str] = set()  # names in the root that were not done with
+        self.stopped = False
+        self._lock = Lock()
+        self._end = monotonic() + minutes * 60
+        self._most = entries
+        self._asked_to_stop = asked_to_stop
+
+    def must_stop(self) -> bool:
+        """The limit of this pass is reached, or it was asked to stop."""
+        if not self.stopped and (
+            (self._most and self.entries >= self._most) or monotonic() > self._end or self._asked_to_stop()
+        ):
+            self.stopped = True
+        return self.stopped
+
+    def add(self, entries: int) -> None:
+        """So many more were removed."""
+        with self._lock:
+            self.entries += entries
+
+    def trouble(self, path: str, why: object) -> None:
+        """Something could not be looked at or removed."""
+        said = why.strerror if isinstance(why, OSError) and why.strerror else str(why)
+        with self._lock:
+            self.failed += 1
+            if len(self.troubles) < _TOLD_TROUBLES:
+                self.troubles.append(f"{path or '.'}: {said}")
+
+    def took(self, path: str) -> None:
+        """An entry that goes by itself has gone."""
+        with self._lock:
+            self.top_count += 1
+            if len(self.tops) < _TOLD_TOPS:
+                self.tops.append(path)
+
+    def left(self, path: str) -> None:
+        """What the next pass has to go on with."""
+        with self._lock:
+            self.unfinished.add(path.partition("/")[0])
+
+
+class Crew:
+    """Runs jobs, which may give more of them."""
+
+    def __init__(self, workers: int = WORKERS) -> None:
+        self._jobs: deque[Job] = deque()
+        self._change = Condition()
+        self._busy = 0
+        self._workers = workers
+        self._error: BaseException | None = None
+
+    def wants(self) -> bool:
+        """Somebody is idle. Asked without the lock: a wrong answer costs nothing."""
+        return self._busy + len(self._jobs) < self._workers
+
+    def give(self, job: Job) -> None:
+        with self._change:
+            self._jobs.append(job)
+            self._change.notify()
+
+    def run(self, first: Job, tick: Callable[[], None]) -> None:
+        """Do a job and all that come of it; `tick` is called once a second. What a job raises is raised here."""
+        self._jobs.append(first)
+        threads = [Thread(target=self._work, daemon=True) for _ in range(self._workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_TICK)
+                if thread.is_alive():
+                    tick()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        be_gentle()
+        while (job := self._next()) is not None:
+            try:
+                job()
+            except BaseException as error:  # noqa: BLE001 - it is raised where `run` was called
+                self._error = error
+            finally:
+                with self._change:
+                    self._busy -= 1
+                    self._change.notify_all()
+
+    def _next(self) -> Job | None:
+        """The next job; None when there are none and nobody is left who could give one."""
+        with self._change:
+            while not self._jobs:
+                if not self._busy:
+                    self._change.notify_all()
+                    return None
+                self._change.wait()
+            self._busy += 1
+            return self._jobs.popleft()
+
+
+def be_gentle() -> None:
+    """This thread gives way to all others: on the processor and, where the disk's scheduler knows that, on the disk."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)  # on Linux it counts for the calling thread
+    number = _IOPRIO.get(os.uname().machine)
+    if number is None:
+        return
+    with suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).syscall(number, 1, 0, _LOWEST)

@@ -1,0 +1,215 @@
+"""Removes what goes. A folder is first given another name: from then on it is going, whatever becomes of this pass.
+
+Else a pass that is killed in the middle would leave a folder that looks new, as its own date is that of the last
+removal in it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from errno import EACCES, ENOTEMPTY
+
+from reconciler.core.cleanup import GONE
+from reconciler.core.model import Age
+from reconciler.host.scratch.root import FOLDER
+from reconciler.host.scratch.walk import Entry, Walk
+
+_LEVELS = 100  # folders in one another that are held open; what lies deeper is moved up first
+_BATCH = 256  # entries between two looks at the clock
+_ROUNDS = 3  # through a folder that is not empty afterwards: some file systems skip entries, and others may add some
+
+
+class Remover:
+    """Takes entries by removing them."""
+
+    def __init__(self, walk: Walk) -> None:
+        self.tally, self.ground = walk.tally, walk.ground
+        self._by_own_date = walk.rule.age is Age.SELF
+
+    def __call__(self, folder: int, entry: Entry) -> None:
+        if self.tally.must_stop():
+            self.tally.left(entry.path)
+        elif entry.is_folder:
+            self._folder(folder, entry)
+        elif self._unlink(folder, entry.name, entry.path):
+            self.tally.add(1)
+            self.tally.took(entry.path)
+
+    def _unlink(self, folder: int, name: str, path: str) -> bool:
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self.tally.trouble(path, error)
+            return False
+        return True
+
+    def _folder(self, folder: int, entry: Entry) -> None:
+        begun = entry.name.startswith(GONE)
+        name = entry.name if begun else _begin(folder, entry.name)
+        top = _open(folder, name)
+        if isinstance(top, OSError):
+            self._unopened(folder, name, entry, top)
+            return
+        try:
+            info = os.fstat(top)
+            if not self.ground.is_own(info):
+                self.tally.trouble(entry.path, "is another file system, and stays")
+                gone = False
+            elif self._by_own_date and entry.date and info.st_mtime_ns != entry.date:
+                gone = False  # it is another one, or was used, since it was looked at
+            else:
+                gone = _Tree(self, top, entry.path).remove(folder, name, top, 0)
+            if not gone and not begun and not self.tally.stopped:
+                with suppress(OSError):
+                    os.utime(top, ns=(info.st_atime_ns, info.st_mtime_ns))
+                _back(folder, name, entry.name)
+        finally:
+            os.close(top)
+        if gone:
+            self.tally.took(entry.path)
+        elif self.tally.stopped:
+            self.tally.left(entry.path)
+
+    def _unopened(self, folder: int, name: str, entry: Entry, error: OSError) -> None:
+        """An empty one needs no opening; a link in its place is not what was to go."""
+        if isinstance(error, FileNotFoundError):
+            return
+        if error.errno == EACCES:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder)
+                self.tally.add(1)
+                self.tally.took(entry.path)
+                return
+        self.tally.trouble(entry.path, error)
+        _back(folder, name, entry.name)
+
+
+class _Tree:
+    """One folder that goes with all below it."""
+
+    def __init__(self, remover: Remover, top: int, path: str) -> None:
+        self.remover, self.tally, self.ground = remover, remover.tally, remover.ground
+        self.top, self.path = top, path
+        self.lifted = False  # something was moved to the top that is to be looked for there
+
+    def remove(self, folder: int, name: str, inner: int, level: int) -> bool:
+        """Remove a folder that is held open as `inner`, with all that is in it; whether it is gone."""
+        rounds = 0
+        while rounds < _ROUNDS:
+            rounds += 1
+            if not self._empty(inner, level):
+                return False
+            try:
+                os.rmdir(name, dir_fd=folder)
+            except FileNotFoundError:
+                return True
+            except OSError as error:
+                if error.errno != ENOTEMPTY:
+                    self.tally.trouble(self._shown(name, level), error)
+                    return False
+                rounds, self.lifted = (0, False) if self.lifted and not level else (rounds, self.lifted)
+            else:
+                self.tally.add(1)
+                return True
+        self.tally.trouble(self._shown(name, level), "is not empty: others write to it")
+        return False
+
+    def _empty(self, folder: int, level: int) -> bool:
+        """Whether nothing is known to be left."""
+        count, whole, unlink = 0, True, os.unlink
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        whole = self._inner(folder, entry.name, level + 1) and whole
+                        continue
+                    try:
+                        unlink(entry.name, dir_fd=folder)
+                        count += 1
+                    except FileNotFoundError:
+                        pass
+                    except OSError as error:
+                        self.tally.trouble(self._shown(entry.name, level + 1), error)
+                        whole = False
+                    if count >= _BATCH:
+                        self.tally.add(count)
+                        count = 0
+                        if self.tally.must_stop():
+                            return False
+        except OSError as error:
+            self.tally.trouble(self.path, error)
+            whole = False
+        self.tally.add(count)
+        return whole and not self.tally.must_stop()
+
+    def _shown(self, name: str, level: int) -> str:
+        """Where something is, as far as that is known."""
+        return self.path if not level else f"{self.path}/{name}" if level == 1 else f"{self.path}/…/{name}"
+
+    def _inner(self, folder: int, name: str, level: int) -> bool:
+        if level > _LEVELS:
+            return self._lift(folder, name)
+        inner = _open(folder, name)
+        if isinstance(inner, OSError):
+            return self._unopened(folder, name, inner, level)
+        try:
+            if not self.ground.is_own(os.fstat(inner)):
+                self.tally.trouble(self._shown(name, level), "is another file system, and stays")
+                return False
+            return self.remove(folder, name, inner, level)
+        finally:
+            os.close(inner)
+
+    def _unopened(self, folder: int, name: str, error: OSError, level: int) -> bool:
+        if isinstance(error, FileNotFoundError):
+            return True
+        if error.errno == EACCES:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder)
+                self.tally.add(1)
+                return True
+        self.tally.trouble(self._shown(name, level), error)
+        return False
+
+    def _lift(self, folder: int, name: str) -> bool:
+        """Move what lies too deep to the top of what goes, where the next round finds it."""
+        try:
+            os.rename(name, f"{GONE}{os.urandom(8).hex()}", src_dir_fd=folder, dst_dir_fd=self.top)
+        except OSError as error:
+            self.tally.trouble(f"{self.path}/…/{name}", error)
+            return False
+        self.lifted = True
+        return True
+
+
+def _open(folder: int, name: str) -> int | OSError:
+    try:
+        return os.open(name, FOLDER, dir_fd=folder)
+    except OSError as error:
+        return error
+
+
+def _begin(folder: int, name: str) -> str:
+    """Under which name it is being removed: its own where it cannot be given another."""
+    gone = f"{GONE}{os.urandom(8).hex()}"
+    try:
+        os.rename(name, gone, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        return name
+    return gone
+
+
+def _back(folder: int, name: str, before: str) -> None:
+    """Give a folder that stays after all its name back, unless that is taken by now."""
+    if name == before:
+        return
+    try:
+        os.stat(before, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        with suppress(OSError):
+            os.rename(name, before, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        pass

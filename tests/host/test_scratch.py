@@ -1,0 +1,421 @@
+"""What the clean-up of scratch folders removes, held against `find` itself, and what it never touches."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISDIR
+from threading import Event, Thread
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.cleanup import Cleaned, Kept, Why
+from reconciler.core.model import Age, Cleanup, RootIs, Sort
+from reconciler.host.scratch.clean import anything, clean, in_use, survey
+from reconciler.host.scratch.root import RootError
+from reconciler.host.scratch.walk import Task
+from tests.host.trees import DAYS, FOLDERS, LIMIT, Folder, build, listed, with_all_below
+
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def rule(root: Path, **more: object) -> Cleanup:
+    return Cleanup("inputs", str(root), DAYS, min_depth=2)._replace(**more)  # type: ignore[arg-type]
+
+
+def task(of: Cleanup, now: float, in_use: Sequence[str] = ()) -> Task:
+    return Task(of, Kept(of, in_use), now)
+
+
+def cleaned(of: Cleanup, now: float | None = None, in_use: Sequence[str] = (), workers: int = 4) -> Cleaned:
+    return clean(task(of, time.time() if now is None else now, in_use), workers=workers)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rc-scratch-") as folder:
+        yield Path(folder)
+
+
+def made(place: Path, plan: Folder, now: float) -> Path:
+    shutil.rmtree(place)
+    (place / "outside").mkdir(parents=True)
+    build(os.fsencode(place / "root"), plan, now, place / "outside")
+    return place / "root"
+
+
+# ---------------------------------------------------------------- what goes
+
+
+class Words(NamedTuple):
+    """What a rule says of depth and type."""
+
+    least: int
+    more: int | None  # how much deeper entries may lie; None: any
+    sort: Sort
+
+    def rule(self, root: Path, **more: object) -> Cleanup:
+        most = 0 if self.more is None else self.least + self.more
+        return rule(root, min_depth=self.least, max_depth=most, sort=self.sort, **more)
+
+    @property
+    def find(self) -> list[str]:
+        most = [] if self.more is None else ["-maxdepth", str(self.least + self.more)]
+        return ["-mindepth", str(self.least), *most, *([] if self.sort is Sort.ANY else ["-type", self.sort.value])]
+
+
+WORDS = st.builds(Words, st.integers(1, 3), st.none() | st.integers(0, 2), st.sampled_from(Sort))
+
+
+@SLOW
+@given(plan=FOLDERS, words=WORDS, workers=st.integers(1, 3))
+def test_by_its_own_date_what_goes_is_what_find_finds(place: Path, plan: Folder, words: Words, workers: int) -> None:
+    now = time.time()
+    root = made(place, plan, now)
+    outside = listed(place / "outside")
+    before = listed(root)
+    argv = ["find", str(root), *words.find, "-mtime", f"+{DAYS}", "-print0"]
+    printed = subprocess.run(argv, capture_output=True, check=True).stdout
+    assume(time.time() - now < 0.9)  # else a second has passed for `find` that has not for us
+    found = {os.path.relpath(path, os.fsencode(root)) for path in printed.split(b"\0") if path}
+
+    of = words.rule(root)
+    expected = with_all_below(before, found)
+    assert anything(task(of, now)) is bool(expected)
+    figures, _ = survey(task(of, now))
+    assert figures.entries == len(expected)
+    done = cleaned(of, now, workers=workers)
+    assert listed(root) == before - expected
+    assert (done.entries, done.failed, done.stopped) == (len(expected), 0, False)
+    assert listed(place / "outside") == outside
+
+
+def newer(root: Path, before: set[bytes], now: float) -> set[bytes]:
+    """Everything that is no folder and not old, with all folders above it."""
+    found = set()
+    for path in before:
+        info = os.lstat(os.path.join(os.fsencode(root), path))
+        if not S_ISDIR(info.st_mode) and info.st_mtime > now - LIMIT:
+            found |= {path, *above(path)}
+    return found
+
+
+def above(path: bytes) -> Iterator[bytes]:
+    while path := os.path.dirname(path):
+        yield path
+
+
+@SLOW
+@given(plan=FOLDERS, words=WORDS)
+def test_by_the_newest_file_no_folder_goes_that_holds_a_newer_one(place: Path, plan: Folder, words: Words) -> None:
+    now = time.time()
+    root = made(place, plan, now)
+    before = listed(root)
+    kept = newer(root, before, now)
+    of = words.rule(root, age=Age.NEWEST)
+    figures, _ = survey(task(of, now))
+    done = cleaned(of, now)
+    left = listed(root)
+    assert kept <= left
+    assert (done.entries, done.failed) == (len(before) - len(left), 0)
+    assert figures.entries == done.entries
+    assert cleaned(of, now).entries == 0  # nothing goes that a second look finds
+
+
+def old(path: Path, content: str | None = None, age: float = 40 * 86400) -> Path:
+    """An entry that is old; a folder where there is no content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        path.mkdir(exist_ok=True)
+    else:
+        path.write_text(content)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def paths(root: Path) -> list[str]:
+    return sorted(map(os.fsdecode, listed(root)))
+
+
+def test_what_is_excluded_or_in_use_stays_with_what_holds_it(place: Path) -> None:
+    for name in ("a/run-1/log", "a/run-2/log", "a/run-3/deep/run-9/log", "a/x.keep", "b/run-4/log", "b/loose"):
+        old(place / name, "x")
+    for name in ("a/run-3/deep/run-9", "a/run-3/deep", "a/run-1", "a/run-2", "a/run-3", "b/run-4"):
+        old(place / name)
+    of = rule(place, exclude=("*.keep", "b/loo*"))
+    lines = ["run-1", "run-9", f"{place}/b/run-4", "/elsewhere/a/run-2", "", "nothing-of-the-kind"]
+    done = cleaned(of, in_use=lines)
+    assert paths(place) == [
+        "a", "a/run-1", "a/run-1/log", "a/run-3", "a/run-3/deep", "a/run-3/deep/run-9", "a/run-3/deep/run-9/log",
+        "a/x.keep", "b", "b/loose", "b/run-4", "b/run-4/log",
+    ]  # fmt: skip
+    assert done.entries == 2
+
+
+# ---------------------------------------------------------------- what is in the way
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable, or mount something")
+def test_what_cannot_go_is_told_and_all_else_goes(place: Path) -> None:
+    fixed = old(place / "a" / "run" / "deep" / "fixed", "x")
+    old(place / "a" / "run" / "other", "x")
+    old(place / "a" / "gone", "x")
+    old(place / "a" / "run")
+    if subprocess.run(["chattr", "+i", str(fixed)], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows no immutable files")
+    try:
+        done = cleaned(rule(place))
+        assert (done.failed, [line.partition(":")[0] for line in done.troubles]) == (1, ["a/run/…/fixed"])
+        assert paths(place) == ["a", "a/run", "a/run/deep", "a/run/deep/fixed"]  # under its own name again
+        assert time.time() - (place / "a" / "run").stat().st_mtime > LIMIT  # and as old as it was
+    finally:
+        subprocess.run(["chattr", "-i", str(fixed)], check=True)
+    assert cleaned(rule(place)).failed == 0
+    assert paths(place) == ["a"]
+
+
+@pytest.fixture
+def mounted(place: Path) -> Iterator[Path]:
+    """A file system of its own, and a folder of the same one that is mounted a second time."""
+    if os.geteuid():
+        pytest.skip("only root can mount something")
+    folder = place / "mounted"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-R", str(folder)], check=True)
+
+
+def test_another_file_system_is_never_entered_nor_the_same_one_mounted_twice(place: Path, mounted: Path) -> None:
+    precious = old(place / "precious" / "file", "x")
+    root = place / "root"
+    for name in ("bind", "move"):
+        old(root / "a" / name / "below" / "file", "x")
+    subprocess.run(["mount", "--bind", str(precious.parent), str(root / "a" / "bind" / "below")], check=True)
+    subprocess.run(["mount", "--bind", str(mounted), str(root / "a" / "move" / "below")], check=True)
+    old(mounted / "file", "x")
+    try:
+        old(root / "a" / "bind")
+        old(root / "a" / "move")
+        done = cleaned(rule(root))
+        assert done.failed == 2
+        assert all("another file system" in line for line in done.troubles)
+    finally:
+        for name in ("bind", "move"):
+            subprocess.run(["umount", str(root / "a" / name / "below")], check=True)
+    assert precious.exists()
+    assert (mounted / "file").exists()
+
+
+def test_a_mount_point_or_a_home_is_a_root_only_where_the_rule_says_so(
+    mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = old(mounted / "a" / "file", "x")
+    with pytest.raises(RootError, match="is a mount point"):
+        cleaned(rule(mounted))
+    monkeypatch.setenv("HOME", str(mounted))
+    with pytest.raises(RootError, match="is the home"):
+        cleaned(rule(mounted, root_is=RootIs.MOUNT))
+    assert file.exists()
+    assert cleaned(rule(mounted, root_is=RootIs.HOME)).entries == 1
+
+
+def test_it_frees_what_is_asked_for_the_oldest_first(mounted: Path) -> None:
+    for number in range(8):
+        old(mounted / "a" / f"run-{number}" / "file", "x" * 100_000)
+        old(mounted / "a" / f"run-{number}", age=(40 + number) * 86400)
+    old(mounted / "a" / "new", "x" * 100_000, age=0)
+    free = os.statvfs(mounted).f_bavail * os.statvfs(mounted).f_frsize
+    of = rule(mounted, root_is=RootIs.MOUNT, free_bytes=free + 250_000)
+    done = clean(Task(of, Kept(of), time.time(), why=Why.FREE))
+    assert (done.short, done.stopped) == (False, False)
+    left = sorted(name for name in os.listdir(mounted / "a"))
+    assert left == ["new", *(f"run-{number}" for number in range(8 - done.top_count))]
+    assert 2 < done.top_count < 8
+    of = of._replace(free_bytes=1 << 40)
+    assert clean(Task(of, Kept(of), time.time(), why=Why.FREE)).short
+    assert os.listdir(mounted / "a") == ["new"]
+
+
+def test_what_lies_deep_goes_too(place: Path) -> None:
+    """Deeper than folders may be held open, and than a path may be long."""
+    here = os.open(old(place / "a" / "deep"), os.O_RDONLY)
+    for _ in range(400):
+        os.mkdir("level-name", dir_fd=here)
+        inner = os.open("level-name", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    old(place / "a" / "deep")
+    assert cleaned(rule(place)).entries == 401
+    assert paths(place) == ["a"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(place: Path) -> None:
+    """Asked of an ordinary user where this one may read everything."""
+    secret = old(place / "a" / "secret" / "file", "x").parent
+    old(place / "a" / "empty")
+    old(place / "a" / "gone", "x")
+    secret.chmod(0)
+    (place / "a" / "empty").chmod(0)
+    os.utime(secret, (0, 0))
+    os.utime(place / "a" / "empty", (0, 0))
+    done = as_somebody(place, lambda: cleaned(rule(place)))
+    assert done.startswith("1 failed: a/secret: Permission denied")
+    secret.chmod(0o700)
+    assert paths(place) == ["a", "a/secret", "a/secret/file"]
+
+
+def as_somebody(place: Path, act: Callable[[], Cleaned]) -> str:
+    """What comes of it in a process that is not root."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            if not os.geteuid():
+                subprocess.run(["chown", "-R", "65534:65534", str(place)], check=True)
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            done = act()
+            os.write(theirs, f"{done.failed} failed: {' '.join(done.troubles)}".encode())
+        except BaseException as error:  # noqa: BLE001 - the parent asserts on it
+            os.write(theirs, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    os.waitpid(child, 0)
+    with os.fdopen(ours) as told:
+        return told.read()
+
+
+# ---------------------------------------------------------------- attacks, and sudden ends
+
+
+def test_folders_that_are_swapped_for_links_ten_thousand_times_lose_nothing_outside(place: Path) -> None:
+    """Whoever owns part of the tree swaps folders, at every depth, for links that lead out of it."""
+    outside = place / "outside"
+    for number in range(50):
+        old(outside / f"precious-{number}" / "file", "x")
+        old(outside / "deep" / f"precious-{number}", "x")
+    before = listed(outside)
+    root = place / "root"
+    swaps, removed, rounds = 0, 0, 0
+    stop = Event()
+
+    def attack() -> None:
+        nonlocal swaps
+        spots = [root / "u" / f"run-{n}" / "deep" for n in range(8)]
+        spots += [root / "u" / f"run-{n}" for n in range(8)] + [root / "u"]
+        while not stop.is_set():
+            for spot in spots:
+                aside = f"{spot}.aside"
+                with suppress(OSError):
+                    os.rename(spot, aside)
+                    os.symlink(outside, spot)
+                    swaps += 1
+                with suppress(OSError):
+                    os.unlink(spot)
+                    os.rename(aside, spot)
+
+    attacker = Thread(target=attack)
+    attacker.start()
+    try:
+        while swaps < 10_000 or not removed:
+            rounds += 1
+            for number in range(8):
+                for name in ("deep/file-1", "deep/file-2", "file"):
+                    with suppress(OSError):
+                        old(root / "u" / f"run-{number}" / name, "x")
+                with suppress(OSError):
+                    old(root / "u" / f"run-{number}")
+            removed += cleaned(rule(root, age=Age.SELF if rounds % 2 else Age.NEWEST), workers=2).entries
+    finally:
+        stop.set()
+        attacker.join()
+    assert listed(outside) >= before  # the makers of this tree may have been led there, the remover never
+
+
+KILLED = """
+import sys, time
+from reconciler.core.cleanup import Kept
+from reconciler.core.model import Age, Cleanup
+from reconciler.host.scratch.clean import clean
+from reconciler.host.scratch.walk import Task
+of = Cleanup("x", sys.argv[1], 14, min_depth=2, max_depth=2, age=Age(sys.argv[2]))
+print(flush=True)
+clean(Task(of, Kept(of), time.time()))
+"""
+
+
+@pytest.mark.parametrize("age", Age)
+def test_killed_at_any_instant_the_next_pass_goes_on(place: Path, age: Age) -> None:
+    """Also with folders that look new, as the killed pass has removed something in them."""
+    root = place / "root"
+    for number in range(30):
+        for file in range(40):
+            old(root / f"u{number % 3}" / f"run-{number}" / f"deep-{file % 4}" / f"f{file}", "x")
+        for deep in range(4):
+            old(root / f"u{number % 3}" / f"run-{number}" / f"deep-{deep}")
+        old(root / f"u{number % 3}" / f"run-{number}")
+    old(root / "u0" / "new" / "file", "x", age=0)
+    old(root / "u0" / "new", age=0)
+    kills, delay, rng = 0, 0.002, random.Random(7)
+    while len(listed(root)) > 5 and kills < 40:
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(root), age.value], stdout=subprocess.PIPE)
+        with process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.uniform(0, delay))  # at no boundary of any kind
+            process.kill()
+        kills += 1
+        delay *= 1.6
+    assert kills > 1
+    of = rule(root, max_depth=2, age=age)
+    assert cleaned(of).failed == 0
+    assert paths(root) == ["u0", "u0/new", "u0/new/file", "u1", "u2"]
+    assert cleaned(of) == Cleaned()
+
+
+def test_a_pass_stops_at_its_limit_and_the_next_one_goes_on_there(place: Path) -> None:
+    for number in range(600):
+        old(place / f"u{number % 10}" / f"f{number}", "x")
+    of, begin, passes = rule(place, entries=200), "", 0
+    while True:
+        done = clean(Task(of, Kept(of), time.time(), begin), workers=2)
+        passes += 1
+        if not done.stopped:
+            break
+        assert done.at
+        begin = done.at
+    assert 3 <= passes <= 6
+    assert [path for path in paths(place) if "/" in path] == []
+
+
+def test_nothing_is_removed_where_what_is_in_use_cannot_be_told(place: Path) -> None:
+    of = rule(place)
+    for bad, why in (
+        (of._replace(in_use_command="echo a; false | cat"), "exit status 1"),
+        (of._replace(in_use_command="no-such-program"), "not found"),
+        (of._replace(in_use_file=str(place / "missing")), "No such file"),
+        (of._replace(in_use_file=str(place)), "Is a directory"),
+    ):
+        with pytest.raises(RootError, match=why):
+            in_use(bad, {"PATH": os.environ["PATH"]})
+    (place / "list").write_bytes(b"a\n\nb\xff\n")
+    assert in_use(of._replace(in_use_file=str(place / "list")), {}) == ("a", "b\udcff")
+    assert in_use(of._replace(in_use_command="printf 'a\\nb\\n'"), {}) == ("a", "b")

@@ -1,0 +1,156 @@
+"""Rules for scratch folders end to end: told in a plan, carried out when they are due, and never without knowing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.agent.store import Store
+from tests.scenarios.world import World, a_world
+
+__all__ = ["a_world"]
+pytestmark = [pytest.mark.scenario, pytest.mark.supervisor]
+
+OLD = 40 * 86400
+
+
+def rules(world: World, **named: str) -> dict[str, str]:
+    lines = "".join(f"  {name}: {{{keys}}}\n" for name, keys in named.items())
+    return {f"desired/sites/{world.site}.dev.yaml": f"cleanup:\n{lines}"}
+
+
+def scratch(world: World) -> Path:
+    """Two runs that are old, one that is new, and one that is old and in use."""
+    root = world.folder / "scratch"
+    for name, age in (("run-1", OLD), ("run-2", OLD + 86400), ("run-3", 0), ("run-4", OLD)):
+        run = root / "ann" / name
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "data").write_bytes(b"x" * 50_000)
+        os.utime(run, (time.time() - age,) * 2)
+    (world.folder / "running").write_text("run-4\n")
+    return root
+
+
+def inputs(world: World, more: str = "") -> dict[str, str]:
+    keys = f'root: "{world.folder}/scratch", min_depth: 2, older_than: 14'
+    return rules(world, inputs=f'{keys}, in_use: {{file: "{world.folder}/running"}}{more}')
+
+
+def make_due(world: World) -> None:
+    """As if the time of the schedule had come since the last pass."""
+    store = Store(str(world.state), world.site)
+    store.save_scratch("dev", {name: one._replace(due=1.0) for name, one in store.scratch("dev").items()})
+
+
+def runs(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "ann").iterdir())
+
+
+def journal(world: World) -> list[dict[str, object]]:
+    lines = (world.state / world.site / "dev" / "journal.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World) -> None:
+    root = scratch(world)
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]  # a new rule comes at its time, not with its commit
+    world.idle()
+
+    listed = world.run("cleanup", "inputs", "--dry-run")
+    assert (listed.code, "ann/run-1" in listed.out, "ann/run-4" in listed.out) == (2, True, False), listed.said
+    assert "comes by itself at" in listed.out
+
+    make_due(world)
+    pids = world.pids()
+    plan = world.run("plan", "--json")
+    assert plan.code == 2, plan.said
+    (deployment,) = plan.json()["deployments"]
+    (step,) = deployment["steps"]
+    assert (step["id"], step["action"]) == ("clean:scratch:inputs", "clean")
+    (told,) = deployment["cleanup"]
+    assert (told["rule"], told["would"]["entries"], told["removed"]) == ("inputs", 4, None)
+    assert [one["path"] for one in told["would"]["largest"]] == ["ann/run-2", "ann/run-1"]
+    assert "4 entries" in world.run("plan").out
+    assert world.run("status").code == 0  # which does not walk
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+
+    done = world.once()
+    assert "4 entries" in done.out
+    assert (runs(root), world.pids()) == (["run-3", "run-4"], pids)
+    removed = journal(world)[-1]["cleanup"]["inputs"]  # type: ignore[index]
+    assert (removed["entries"], sorted(removed["removed"])) == (4, ["ann/run-1", "ann/run-2"])
+    world.idle()
+
+    make_due(world)  # a time that comes and finds nothing makes no step, and no word
+    done = world.once()
+    assert (done.out, done.err) == ("", ""), done.said
+    world.idle()
+
+
+def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: World) -> None:
+    root = scratch(world)
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    make_due(world)
+    assert world.run("pause", "--for", "1h", "--reason", "the file system is mended").code == 0
+    world.once()
+    held = world.run("cleanup")
+    assert (held.code, "paused" in held.out) == (2, True), held.said
+    assert world.run("resume").code == 0
+
+    (world.folder / "running").unlink()
+    for _ in range(2):
+        done = world.once(code=1)
+        assert "what is in use cannot be told" in done.out
+    by_hand = world.run("cleanup")
+    assert (by_hand.code, "nothing is removed" in by_hand.out) == (1, True), by_hand.said
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+
+    (world.folder / "running").write_text("")
+    world.once()
+    assert runs(root) == ["run-3"]
+    world.idle()
+
+
+def test_what_is_not_through_goes_on_in_the_next_pass(world: World) -> None:
+    root = scratch(world)
+    for number in range(40):
+        file = root / f"u{number}" / "file"
+        file.parent.mkdir()
+        file.write_text("x")
+        os.utime(file, (0, 0))
+    world.commit(world.services("web") | inputs(world, ", entries: 15"))
+    world.once()
+    make_due(world)
+    done = world.once(code=2)
+    assert "the next pass goes on" in done.out
+    passes = 1
+    while world.run("--once").code == 2:
+        passes += 1
+        assert passes < 6
+    assert passes >= 2
+    assert not list(root.rglob("file"))
+    assert runs(root) == ["run-3", "run-4"]
+    world.idle()
+
+
+def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
+    root = scratch(world)
+    world.commit(world.services("web") | inputs(world, ', free_below: "100%", schedule: "0 2 29 2 *", zone: UTC'))
+    done = world.once(code=1)  # nothing that may go will ever free that much
+    assert "still less than 100 % is free" in done.out
+    assert runs(root) == ["run-3", "run-4"]
+    world.idle()  # it does not walk again for an hour
+
+    scratch(world)
+    done = world.run("cleanup", "inputs")
+    assert (done.code, "4 entries" in done.out) == (0, True), done.said
+    assert runs(root) == ["run-3", "run-4"]
+    unknown = world.run("cleanup", "imputs")
+    assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
