@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from reconciler.agent.run import Pass
+from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style
 from reconciler.core.report import DeploymentReport, PassReport
@@ -60,8 +61,13 @@ def status(options: Namespace) -> int:
     from reconciler.report.data import status_data
 
     report = Pass(agent_of(options), Log(colour=likes_colour())).look()
-    if hasattr(options, "json"):
+    form = form_of(options)
+    if form == "json":
         print_json(status_data(report))
+    elif is_file(form):
+        from reconciler.report.review import of_pass
+
+        show(of_pass(report, "status", _standing(report)), form)
     else:
         from reconciler.report.text.status import status_text
 
@@ -105,10 +111,15 @@ def loop(options: Namespace) -> int:
 
 def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> int:
     """Print the answer. A pass that found nothing to do is silent unless somebody asks."""
-    if hasattr(options, "json"):
+    form = form_of(options)
+    if form == "json":
         from reconciler.report.data import pass_data
 
         print_json(pass_data(report))
+    elif is_file(form):
+        from reconciler.report.review import of_pass
+
+        show(of_pass(report, options.command or "apply"), form)
     elif always or not report.idle or sys.stdout.isatty():
         from reconciler.report.text.page import pass_text
 

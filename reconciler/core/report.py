@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+
+if TYPE_CHECKING:  # a pass that finds nothing to do has no need of it
+    from reconciler.core.review import Why
 
 
 class Notice(NamedTuple):
@@ -28,6 +31,7 @@ class DeploymentReport(NamedTuple):
     busy: bool = False  # another pass is at work in it
     seconds: float = 0.0  # that carrying it out took
     health: Mapping[str, Verdict] = {}  # by service, of those that `health` in git says how to ask
+    why: Why | None = None  # who asked for it and what changes in files; None: that was not looked up
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
@@ -135,10 +139,14 @@ class Comparison(NamedTuple):
     """What a change of the repo does to every deployment, from the repo alone."""
 
     before: str
-    after: str
+    after: str  # empty: the work tree
     reports: tuple[PassReport, ...]  # by site, with the deployments that differ
     compared: int  # deployments
     problems: tuple[Problem, ...]  # of the later commit
+
+    @property
+    def range(self) -> str:
+        return f"{self.before[:8]}..{self.after[:8] or 'work tree'}"
 
     @property
     def exit_code(self) -> int:

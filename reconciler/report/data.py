@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.core.change import Change
+from reconciler.core.change import Change, Kind
 from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit, Verdict, Word
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
@@ -39,7 +39,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "environment": report.plan.environment,
         "converged": report.converged,
         "counts": report.plan.diff.counts(),
-        "changes": [_change(change) for change in report.plan.diff.changes],
+        "changes": [{**_change(change), **_why(change, report)} for change in report.plan.diff.changes],
         "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
         "warnings": list(report.plan.diff.warnings),
@@ -49,7 +49,25 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "elsewhere": [{"service": one.name, "where": one.where} for one in report.desired.elsewhere],
         "health": {name: _verdict(told) for name, told in sorted(report.health.items())},
         **({"error": report.error} if report.error else {}),
+        **_why_all(report),
     }
+
+
+def _why(change: Change, report: DeploymentReport) -> dict[str, Any]:
+    """Who asked for it, where that was looked up."""
+    if report.why is None or change.kind is Kind.KEEP:
+        return {}
+    from reconciler.report.why_data import of_service
+
+    return of_service(report.why, change.service)
+
+
+def _why_all(report: DeploymentReport) -> dict[str, Any]:
+    if report.why is None:
+        return {}
+    from reconciler.report.why_data import of_deployment
+
+    return of_deployment(report.why)
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def main() -> int:
         return subprocess.run(argv, check=False).returncode
     if options.command == "looking":
         return _looking(options)
+    if options.command == "diff":
+        return _reviewing(options, tools)
     if not tools.install(BOUND):
         print("bench: without a lower bound there is nothing to measure against", file=sys.stderr)
         return 1
@@ -65,6 +67,15 @@ def _looking(options: argparse.Namespace) -> int:
             print("" if options.json else table(backend, count, found[backend]), end="", flush=True)
     if options.json:
         print(json.dumps({name: [cost._asdict() for cost in costs] for name, costs in found.items()}, indent=1))
+    return 0
+
+
+def _reviewing(options: argparse.Namespace, tools: Tools) -> int:
+    """`reconcile diff` of several kinds of change, over ever more sites."""
+    from scripts.benchmark.reviewing import reviewing, table
+
+    costs = reviewing(tools.reconcile, tools.env, (5, 10, 20), options.repeat or 5)
+    print(json.dumps([cost._asdict() for cost in costs], indent=1) if options.json else table(costs), end="")
     return 0
 
 
@@ -129,7 +140,8 @@ def _tools(options: argparse.Namespace) -> Tools:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", add_help=False)
-    parser.add_argument("command", nargs="?", choices=("compare", "plan", "memory", "looking"), default="compare")
+    commands = ("compare", "plan", "memory", "looking", "diff")
+    parser.add_argument("command", nargs="?", choices=commands, default="compare")
     parser.add_argument("-n", dest="services", type=_numbers, default=[8, 200, 1000])
     parser.add_argument("--scenarios", type=_scenarios, default=list(SCENARIOS))
     parser.add_argument("--repeat", type=int)

@@ -1,0 +1,46 @@
+"""Short sentences that several forms of a report share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reconciler.core.review import Cause, Delta, Who
+from reconciler.report.clean import one_line
+
+
+def cause_words(cause: Cause) -> str:
+    """`vars.log_level DEBUG -> INFO`, without where it is written."""
+    key = one_line(cause.key)
+    if cause.secret:
+        return f"{key} changed (secret)"
+    old, new = (None if text is None else one_line(text) for text in (cause.old, cause.new))
+    if cause.key.startswith("templates/"):
+        return f"{key} is new" if old is None else f"{key} is taken away" if new is None else f"{key} changes"
+    if new is None:
+        return f"{key} {old} is taken away"
+    return f"{key} {new} is new" if old is None else f"{key} {old} -> {new}"
+
+
+def who_words(who: Who) -> str:
+    """`9fa0eb5f Bump site (Ann)`."""
+    author = f" ({one_line(who.author)})" if who.author else ""
+    return f"{who.commit[:8]} {one_line(who.subject)}{author}".strip()
+
+
+def file_words(delta: Delta) -> str:
+    """What becomes of a file, where its lines do not tell it."""
+    told = delta.word
+    if delta.word == "changed" and delta.modes[0] != delta.modes[1]:
+        told += f", mode {delta.modes[0]:04o} -> {delta.modes[1]:04o}"
+    return f"{told} ({delta.hidden}, not shown)" if delta.hidden in ("secret", "binary", "too long") else told
+
+
+def place_words(places: Sequence[str], most: int = 6) -> str:
+    """Where something is, without naming thirty of them."""
+    if len(places) <= most:
+        return ", ".join(map(one_line, places))
+    return f"{', '.join(map(one_line, places[: most - 1]))} and {len(places) - most + 1} more"
+
+
+def versions(told: Iterable[str]) -> str:
+    return ", ".join(sorted(set(told)))
