@@ -11,6 +11,7 @@ from reconciler.report.clean import clean
 from reconciler.report.data import pass_data, problems_data
 from reconciler.report.review import FileTold, of_comparison
 from reconciler.report.style import Style
+from reconciler.report.text.causes import told_causes
 from reconciler.report.text.page import Entry, entries, widths
 from reconciler.report.text.remarks import problem_lines
 from reconciler.report.words import file_words, place_words
@@ -30,24 +31,35 @@ def compare_text(comparison: Comparison, style: Style, *, whole: bool = False) -
 
 
 def _blocks(comparison: Comparison, style: Style) -> Iterator[str]:
-    """Entries by the deployments that have them, in the order in which those come first."""
-    every = [
-        (f"{report.site} {one.plan.environment}", one) for report in comparison.reports for one in report.deployments
-    ]
+    """What is the same by the deployments that have it, in the order in which those come first."""
+    reports = comparison.reports
+    every = [(f"{report.site}/{one.plan.environment}", one) for report in reports for one in report.deployments]
     width = widths(one for _, one in every)
     where: dict[Entry, list[str]] = {}
     for name, one in every:
-        for entry in filter(None, entries(one, width, style)):
+        for entry in entries(one, width, style):
             places = where.setdefault(entry, [])
             places += [name] if name not in places else []
+    if len(every) > 1:
+        causes = dict.fromkeys(cause for _, one in every if one.why for cause in one.why.causes.get("", ()))
+        git = "\n".join(told_causes(list(causes), style))
+        yield from [f"{style.paint('Changed in git', 'bold')}\n{git}"] if causes else []
     together: dict[tuple[str, ...], list[Entry]] = {}
-    for entry, places in where.items():
-        together.setdefault(tuple(places), []).append(entry)
+    for entry, places in sorted(where.items(), key=lambda item: -_WEIGHTS.get(item[0].about, 1)):
+        if entry.lines and not (len(every) > 1 and entry.about in _OF_ONE):
+            together.setdefault(tuple(places), []).append(entry)
     for names, told in together.items():
-        heading = style.paint(place_words(names, 12), "bold")
-        at = f" at {comparison.after[:8]}" if comparison.after else " in the work tree"
-        lines = [*style.fold(heading + at, indent="    "), *(line for entry in told for line in entry)]
-        yield "\n".join(lines)
+        lines = [line for entry in (told if len(every) > 1 else where) for line in entry.lines]
+        yield "\n".join([*style.fold(_heading(names, comparison, style), indent="    "), *lines])
+
+
+_WEIGHTS = {"change": 2, "summary": 0}
+_OF_ONE = ("kept", "git")  # told of a single deployment; of several these are counted, and told above
+
+
+def _heading(names: Sequence[str], comparison: Comparison, style: Style) -> str:
+    at = f"at {comparison.after[:8]}" if comparison.after else "in the work tree"
+    return f"{style.paint(place_words(names), 'bold')} {at}"
 
 
 def _files(comparison: Comparison, style: Style, *, whole: bool) -> Iterator[str]:
@@ -72,7 +84,7 @@ def _follows(file: FileTold, bumped: set[str]) -> bool:
 
 def _file(file: FileTold, style: Style) -> Iterator[str]:
     delta = file.delta
-    where = f"  ({place_words([place.replace('/', ' ') for place in file.places])})"
+    where = f"  ({place_words(file.places)})"
     names = [
         f"--- {delta.name if delta.word != 'new' else '/dev/null'}",
         f"+++ {delta.name if delta.word != 'removed' else '/dev/null'}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from reconciler.core.review import Cause, Delta, Who
 from reconciler.report.clean import one_line
@@ -35,12 +35,22 @@ def file_words(delta: Delta) -> str:
     return f"{told} ({delta.hidden}, not shown)" if delta.hidden in ("secret", "binary", "too long") else told
 
 
-def place_words(places: Sequence[str], most: int = 6) -> str:
-    """Where something is, without naming thirty of them."""
-    if len(places) <= most:
-        return ", ".join(map(one_line, places))
-    return f"{', '.join(map(one_line, places[: most - 1]))} and {len(places) - most + 1} more"
+def place_words(places: Sequence[str], most: int = 12) -> str:
+    """`aws, dori (dev); tahoma (dev, prod)`: sites that have the same environments in it together."""
+    environments: dict[str, list[str]] = {}
+    for place in places:
+        site, _, environment = one_line(place).partition("/")
+        environments.setdefault(site, []).append(environment)
+    if len(places) == 1:
+        return places[0].replace("/", " ", 1)
+    sites: dict[tuple[str, ...], list[str]] = {}
+    for site, names in environments.items():
+        sites.setdefault(tuple(names), []).append(site)
+    told = (f"{_shortened(names, most)} ({', '.join(found)})" for found, names in sites.items())
+    return "; ".join(told)
 
 
-def versions(told: Iterable[str]) -> str:
-    return ", ".join(sorted(set(told)))
+def _shortened(names: Sequence[str], most: int) -> str:
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"

@@ -21,6 +21,7 @@ _KEYS = (
     ("t", "dark or light"),
     ("?", "these keys"),
 )
+_FEW = 6  # values that changed in git: so few stand before all that follows from them
 _NAMES = {
     Kind.CREATE: "create",
     Kind.UPDATE: "update",
@@ -61,6 +62,8 @@ def _body(review: Review) -> Iterator[str]:
     yield '<main id="main">\n<div id="overview">'
     yield from _troubles(review)
     shown = review.told if review.command == "status" else review.changes
+    early = len(review.causes) <= _FEW
+    yield from _causes(review) if early else ()
     if shown:
         yield from _filters(shown)
         yield from _matrix(review)
@@ -68,9 +71,7 @@ def _body(review: Review) -> Iterator[str]:
         yield '<p id="none" class="quiet" hidden>Nothing here matches. <kbd>Esc</kbd> clears the search.</p>'
     else:
         yield f'<p class="allwell">{escape(review.verdict)}</p>'
-    if review.causes:
-        yield f"<section><h2>Changed in git <small>{len(review.causes)}</small></h2>"
-        yield f"{causes_table(review.causes)}</section>"
+    yield from () if early else _causes(review)
     if review.files:
         yield f'<section id="files"><h2>Rendered files <small>{len(review.files)}</small></h2>'
         yield from map(file_part, review.files)
@@ -95,6 +96,12 @@ def _header(review: Review) -> Iterator[str]:
     yield f'<p class="verdict {state}">{escape(clean(review.verdict))}</p></div>'
     yield '<div class="tools"><button id="theme" type="button">Dark or light</button>'
     yield '<button id="keys" type="button">Keys</button></div></header>'
+
+
+def _causes(review: Review) -> Iterator[str]:
+    if review.causes:
+        yield f"<section><h2>Changed in git <small>{len(review.causes)}</small></h2>"
+        yield f"{causes_table(review.causes)}</section>"
 
 
 def _troubles(review: Review) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.core.change import Change
@@ -11,18 +11,22 @@ from reconciler.core.report import DeploymentReport
 from reconciler.report.style import Style
 
 if TYPE_CHECKING:
-    from reconciler.core.review import Why
+    from reconciler.core.review import Cause, Why
 
 _SHOWN = 8  # values that get a line each; more are counted
 
 
 def cause_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
     """`git  versions.site 2.8.1 -> 2.8.2  desired/environments/dev.yaml:4  9fa0eb5f Bump site (Ann)`."""
-    if deployment.why is None:
+    if deployment.why is not None:
+        yield from told_causes(deployment.why.causes.get("", ()), style)
+
+
+def told_causes(causes: Sequence[Cause], style: Style) -> Iterator[str]:
+    if not causes:
         return
     from reconciler.report.words import cause_words, who_words
 
-    causes = deployment.why.causes.get("", ())
     for cause in causes[:_SHOWN]:
         told = f"    git      {cause_words(cause)}  {cause.origin}  {who_words(cause.who)}".rstrip()
         yield from style.fold(told, indent=" " * 13)

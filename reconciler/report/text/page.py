@@ -42,7 +42,11 @@ class Widths(NamedTuple):
     versions: int
 
 
-Entry = tuple[str, ...]  # lines that belong together
+class Entry(NamedTuple):
+    """Lines that belong together."""
+
+    about: str  # "change", "kept", "git", "summary"; empty: the steps and all else
+    lines: tuple[str, ...]
 
 
 def pass_text(report: PassReport, style: Style) -> str:
@@ -56,7 +60,7 @@ def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) 
     heading = style.paint(f"{report.site} {deployment.plan.environment}", "bold") + _commit(report)
     yield from style.fold(heading, indent="    ")
     for entry in entries(deployment, widths([deployment]), style):
-        yield from entry
+        yield from entry.lines
 
 
 def widths(deployments: Iterable[DeploymentReport]) -> Widths:
@@ -78,18 +82,19 @@ def entries(deployment: DeploymentReport, width: Widths, style: Style) -> Iterat
     shared = steps.get("", ())
     broken = [step for step in shared if results.get(step.id, SILENT).status is Status.FAILED]
     root = deployment.desired.root
-    yield tuple(shared_lines(broken, results, root, style))
+    yield Entry("", tuple(shared_lines(broken, results, root, style)))
     yield from _changes(acting, deployment, width, style)
-    yield from ((line,) for line in kept_lines(kept, width.name, style))
-    yield tuple(elsewhere(deployment, style))
-    yield from ((line,) for line in shared_lines([s for s in shared if s not in broken], results, root, style))
-    yield from ((line,) for line in cause_lines(deployment, style))
-    yield tuple(paused(deployment, style))
-    yield tuple(health_lines(deployment, style))
-    yield tuple(unclear(deployment.plan, style))
+    yield Entry("kept", tuple(kept_lines(kept, width.name, style)))
+    yield Entry("", tuple(elsewhere(deployment, style)))
+    others = [step for step in shared if step not in broken]
+    yield from (Entry("", (line,)) for line in shared_lines(others, results, root, style))
+    yield Entry("git", tuple(cause_lines(deployment, style)))
+    yield Entry("", tuple(paused(deployment, style)))
+    yield Entry("", tuple(health_lines(deployment, style)))
+    yield Entry("", tuple(unclear(deployment.plan, style)))
     if deployment.error:
-        yield tuple(style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    "))
-    yield tuple(style.fold("  " + summary(deployment, style), indent="  "))
+        yield Entry("", tuple(style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")))
+    yield Entry("summary", tuple(style.fold("  " + summary(deployment, style), indent="  ")))
 
 
 def _changes(acting: list[Change], deployment: DeploymentReport, width: Widths, style: Style) -> Iterator[Entry]:
@@ -98,11 +103,11 @@ def _changes(acting: list[Change], deployment: DeploymentReport, width: Widths, 
     talkative = {step.service for step in deployment.plan.steps if results.get(step.id, SILENT).message}
     for alike in alike_changes(acting, talkative):
         if len(alike) > SHOWN_ALIKE:
-            yield tuple(together(alike, style))
+            yield Entry("change", tuple(together(alike, style)))
             continue
         for change in alike:
             lines = change_lines(since_told(change, deployment.why), width.name, width.versions, style)
-            yield (*lines, *failure_lines(steps.get(change.service, ()), results, style))
+            yield Entry("change", (*lines, *failure_lines(steps.get(change.service, ()), results, style)))
 
 
 def _commit(report: PassReport) -> str:
