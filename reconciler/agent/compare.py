@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.agent.why import named
 from reconciler.core.change import Kind
 from reconciler.core.diff import diff
 from reconciler.core.model import Compiled, Deployment, FileState, Problem, without_services
@@ -111,12 +112,6 @@ class _Comparing:
     def _causes(self, site: str, environment: str) -> tuple[Cause, ...]:
         found = changed((self.old, self.before.tree), (self.new, self.after.tree), site, environment)
         return tuple(named(cause, self.blame) for cause in found) if self.blame else tuple(found)
-
-
-def named(cause: Cause, blame: Blame) -> Cause:
-    """With who wrote it; of what is taken away, who touched its file last."""
-    line = cause.origin.line if cause.new is not None else 0
-    return cause._replace(who=blame.line(cause.origin.file, line))
 
 
 def _templates(tree: Tree) -> dict[str, bytes]:

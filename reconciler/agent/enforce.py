@@ -86,13 +86,16 @@ class Enforcer:
         desired, inventory = observation.desired, observation.inventory
         observed = observation.finish()
         plan = make_plan(desired, diff(desired, observed, inventory))
-        error = ""
+        error, why = "", None
         if plan.steps or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
+            from reconciler.agent.why import basics
+
+            why = basics(plan.diff, desired, observed, inventory)
             try:
                 plan = make_plan(desired, diff(desired, observed, inventory, self._full(desired).fields))
             except SourceError as failed:
                 error = str(failed)
-        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error)
+        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, why=why)
         return self._health(observation).look(report) if desired.watches or desired.verifies else report
 
     def _health(self, observation: Observation) -> Health:

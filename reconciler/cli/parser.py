@@ -27,7 +27,8 @@ _COMMANDS = {
     "status": "what runs, its version, its health, since when",
     "logs": "what a service has written: the files or the journal of its launcher",
     "validate": "check a desired-state repo, all errors at once",
-    "explain": "each effective value of a service, and the file and line that set it",
+    "explain": "each effective value of a service, the file and line that set it, and what each layer says",
+    "blame": "each effective value of a service, and the commit that wrote it",
     "schema": "a JSON Schema of the layer files, for an editor",
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "pause": "leave a deployment, or one service of it, as it is, for a time",
@@ -123,9 +124,10 @@ def _whole() -> _Parser:
     )
     validate = command("validate")
     validate.add_argument("path", nargs="?", default=".", metavar="PATH", help="a folder with desired/ (default: here)")
-    explain = command("explain")
-    explain.add_argument("service", metavar="SERVICE")
-    explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
+    for word in ("explain", "blame"):
+        values = command(word)
+        values.add_argument("service", metavar="SERVICE")
+        values.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
     _schedule(command("schedule"))
     _pause(command("pause"))

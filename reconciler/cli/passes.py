@@ -26,7 +26,8 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 def once(options: Namespace) -> int:
     """One pass."""
     log = Log(colour=likes_colour())
-    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
+    explains = is_file(form_of(options))
+    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows, explains=explains)
     with _interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
     log.flush()
@@ -35,7 +36,7 @@ def once(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     agent = agent_of(options)
-    one = Pass(agent, Log(colour=likes_colour()), ignore_windows=options.ignore_windows)
+    one = Pass(agent, Log(colour=likes_colour()), ignore_windows=options.ignore_windows, explains=True)
     report = one.plan(accept_rewind=options.accept_rewind)
     if options.out:
         from reconciler.agent.saved import save
@@ -50,7 +51,8 @@ def apply(options: Namespace) -> int:
     from reconciler.agent.saved import load
 
     log = Log(colour=likes_colour())
-    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
+    explains = is_file(form_of(options))
+    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows, explains=explains)
     with _interrupts(one):
         report = one.run_saved(load(options.file, one.agent), accept_rewind=options.accept_rewind)
     log.flush()

@@ -109,10 +109,6 @@ def drift_since(change: Change, observed: Observed, files: Sequence[tuple[File, 
 # ---------------------------------------------------------------- files
 
 
-# Marks in a shim that follow from all that a service is made of, secrets among it.
-_MARKS = rb"(RECONCILE_(?:SPEC|LAUNCH)=[\"']?)[0-9a-f]{16,}"
-
-
 class Texts:
     """Unified diffs. Equal pairs, of which many deployments have the same, are worked out once."""
 
@@ -134,7 +130,7 @@ class Texts:
         file = other[0] or one[0]
         assert file is not None  # noqa: S101 - a pair has one of the two
         secret = any(side and side.secret for side, _ in (one, other))
-        lines, hidden = ((), "secret") if secret else self._lines(one[1], other[1])
+        lines, hidden = ((), "secret: not shown") if secret else self._lines(one[1], other[1])
         modes = (one[0].mode if one[0] else 0, other[0].mode if other[0] else 0)
         word = "changed" if all(modes) else "new" if modes[1] else "removed"
         if word == "changed" and not lines and not hidden and modes[0] == modes[1]:
@@ -164,7 +160,10 @@ def _content(compiled: Compiled | None, file: File | None, root: str) -> bytes:
         return content.replace(root.encode() + b"/", b"ROOT/") if root else content
     import re
 
-    content = re.sub(_MARKS, rb"\1...", content)
+    # Marks follow from all that a service is made of, secrets among it.
+    marks = {mark for one in compiled.deployment.services for mark in (one.spec, one.launch)}
+    marks |= {manager.spec for manager in compiled.deployment.managers}
+    content = re.sub(rb"\b[0-9a-f]{32}\b", lambda found: b"..." if found[0].decode() in marks else found[0], content)
     return content.replace(root.encode(), b"ROOT") if root else content
 
 
@@ -179,9 +178,9 @@ def unified(old: bytes, new: bytes) -> tuple[tuple[str, ...], str]:
     try:
         before, after = _lines_of(old.decode("utf-8")), _lines_of(new.decode("utf-8"))
     except UnicodeDecodeError:
-        return (), "binary"
+        return (), "binary: not shown"
     if len(before) + len(after) > MAX_LINES:
-        return (), "too long"
+        return (), "too long: not shown"
     return tuple(list(unified_diff(before, after, lineterm="", n=CONTEXT))[2:]), ""
 
 

@@ -62,6 +62,12 @@ def plain_text(node: Node) -> str:
     else:
         assert isinstance(node, Entries)  # noqa: S101 - there are three kinds
         text = "{" + ", ".join(f"{key}: {plain_text(one)}" for key, one in node.entries.items()) + "}"
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """As much as a report tells of a value."""
+    text = " ".join(text.split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
@@ -120,7 +126,7 @@ class Concerns:
 
     def of(self, service: str, causes: Iterable[Cause]) -> tuple[Cause, ...]:
         node = self._merged.section("services").get(service)
-        component = _text(node, "component") or service
+        component = component_of(self._merged, service)
         files = _list(node, "files")
         words = self._reachable(service, component, files)
         return tuple(one for one in causes if self._matters(one.key, service, component, files, words))
@@ -192,23 +198,22 @@ def _list(node: Node | None, key: str) -> set[str]:
 # ---------------------------------------------------------------- what each layer says
 
 
+def component_of(merged: Entries, service: str) -> str:
+    """As it was written: a component has no template in its name."""
+    return _text(merged.section("services").get(service), "component") or service
+
+
 def said(layers: Iterable[Entries], service: str, component: str, key: str) -> list[Said]:
     """What each layer says on an effective value, the weakest first; nothing where it is a default of the tool's."""
     paths = _paths(service, component, key)
-    found = []
-    secret = False
-    for layer in layers:
-        for path in paths:
-            node, hidden = _at(layer, path)
-            if node is None:
-                continue
-            secret = secret or hidden  # marked once, it stays one in every later layer
-            text = None if empty(node) else "(secret)" if secret else plain_text(node)
-            found.append(Said(text, node.origin, secret, wins=False))
-            break
-    if found:
-        found[-1] = found[-1]._replace(wins=True)
-    return found
+    nodes = [next((at for path in paths if (at := _at(layer, path))[0] is not None), (None, False)) for layer in layers]
+    secret = any(hidden for _, hidden in nodes)  # marked in one layer, it is one in all
+    found = [
+        Said(None if empty(node) else "(secret)" if secret else plain_text(node), node.origin, secret, wins=False)
+        for node, _ in nodes
+        if node is not None
+    ]
+    return [*found[:-1], *(one._replace(wins=True) for one in found[-1:])]
 
 
 def _paths(service: str, component: str, key: str) -> list[list[str]]:

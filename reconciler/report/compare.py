@@ -92,7 +92,7 @@ def _file(file: FileTold, style: Style) -> Iterator[str]:
     yield style.paint(clean(names[0]), "bold")
     yield style.paint(clean(names[1]), "bold") + style.paint(where, "dim")
     if not delta.lines or delta.modes[0] != delta.modes[1] != 0 != delta.modes[0]:
-        yield f"  {file_words(delta)}" + (f": {delta.hidden}" if delta.hidden.startswith("only") else "")
+        yield f"  {file_words(delta)}"
     for line in delta.lines:
         yield style.paint(clean(line), _COLOURS.get(line[:1], ""))
 

@@ -212,7 +212,7 @@ def _worst(report: DeploymentReport) -> Word:
     return worst(verdict(change, report).word for change in report.plan.diff.changes if change.wanted)
 
 
-def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:
+def explain_data(fields: Mapping[str, Any], layers: Mapping[str, list[Any]]) -> dict[str, Any]:
     return {
         key: {
             "value": field.value,
@@ -220,6 +220,10 @@ def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:
             "line": field.origin.line,
             "column": field.origin.column,
             "secret": field.secret,
+            "layers": [
+                {"value": one.text, "file": one.origin.file, "line": one.origin.line, "wins": one.wins}
+                for one in layers.get(key, ())
+            ],
         }
         for key, field in fields.items()
     }

@@ -45,7 +45,7 @@ def _delta(delta: Delta) -> dict[str, Any]:
         "role": delta.role.value,
         "services": list(delta.services),
         "change": delta.word,
-        "secret": delta.hidden == "secret",
+        "secret": delta.hidden.startswith("secret"),
         "hidden": delta.hidden or None,
         "mode_before": f"{delta.modes[0]:04o}" if delta.modes[0] else None,
         "mode_after": f"{delta.modes[1]:04o}" if delta.modes[1] else None,

@@ -32,7 +32,7 @@ def file_words(delta: Delta) -> str:
     told = delta.word
     if delta.word == "changed" and delta.modes[0] != delta.modes[1]:
         told += f", mode {delta.modes[0]:04o} -> {delta.modes[1]:04o}"
-    return f"{told} ({delta.hidden}, not shown)" if delta.hidden in ("secret", "binary", "too long") else told
+    return f"{told} ({delta.hidden})" if delta.hidden else told
 
 
 def place_words(places: Sequence[str], most: int = 12) -> str:
@@ -42,7 +42,7 @@ def place_words(places: Sequence[str], most: int = 12) -> str:
         site, _, environment = one_line(place).partition("/")
         environments.setdefault(site, []).append(environment)
     if len(places) == 1:
-        return places[0].replace("/", " ", 1)
+        return one_line(places[0]).replace("/", " ", 1)
     sites: dict[tuple[str, ...], list[str]] = {}
     for site, names in environments.items():
         sites.setdefault(tuple(names), []).append(site)

@@ -97,7 +97,7 @@ def file_part(file: FileTold) -> str:
     body = f'<div class="scroll" tabindex="0" role="region" aria-label="Lines"><table class="diff">{rows}</table></div>'
     if not file.delta.lines:
         body = f'<p class="quiet">{escape(file_words(file.delta))}</p>'
-    where = f'<p class="quiet">{escape(place_words(file.places, 100))}</p>'
+    where = f'<p class="quiet places">{escape(place_words(file.places, 100))}</p>'
     return f'<details class="file" id="{file.id}"><summary>{_title(file)}</summary>{where}{body}</details>'
 
 
