@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.backends import browser
+
 _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pytest-xdist share it
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
 _TESTER = "reconcile-test"  # whom root becomes where root will not do; made by scripts/setup
@@ -139,6 +141,13 @@ def _slurm(version: int, name: str) -> Backend:
     return Backend(name, "" if why else name, why)
 
 
+def _browser() -> Backend:
+    path = browser.program()
+    found = _program(path, "", "--version") if path else None
+    missing = Backend("chromium", "", "not installed (Debian: chromium-headless-shell)")
+    return found._replace(name="chromium") if found else missing
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git": lambda: _program("git", "git", "--version"),
     "supervisord": _supervisord,
@@ -151,8 +160,10 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "slurm 22.05": lambda: _slurm(22, "slurm 22.05"),
     "cron": lambda: _program("cron", "cron"),
     "package index": _index,
+    "chromium": _browser,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
+_NEEDED |= {"browser": "chromium"}
 _NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 

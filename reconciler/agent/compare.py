@@ -8,7 +8,7 @@ from reconciler.agent.why import named
 from reconciler.core.change import Kind
 from reconciler.core.diff import diff
 from reconciler.core.model import Compiled, Deployment, FileState, Problem, without_services
-from reconciler.core.plan import make_plan
+from reconciler.core.plan import Action, Plan, make_plan
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.review import Cause, Intent, Texts, Why
 from reconciler.core.simulated import all_up, as_applied, nothing
@@ -17,7 +17,7 @@ from reconciler.desired.layers import layers_of
 from reconciler.desired.written import Concerns, changed
 from reconciler.source.blame import Blame
 
-_Pair = tuple[Compiled | None, Compiled | None]
+Pair = tuple[Compiled | None, Compiled | None]
 
 
 def compare(
@@ -92,13 +92,13 @@ class _Comparing:
         pairs = [
             (old.compiled.get(one) if old else None, new.compiled.get(one) if new else None) for one in environments
         ]
-        found = [(pair, _report(pair)) for pair in pairs]
+        found = [(pair, announced(pair)) for pair in pairs]
         differing = [(pair, report) for pair, report in found if _differs(report) or _other_watch(pair)]
         return tuple(report._replace(why=self._why(pair, report)) for pair, report in differing)
 
     # ------------------------------------------------------------ why
 
-    def _why(self, pair: _Pair, report: DeploymentReport) -> Why:
+    def _why(self, pair: Pair, report: DeploymentReport) -> Why:
         site, environment = report.desired.site, report.desired.environment
         causes = self._causes(site, environment) if pair[0] and pair[1] else ()
         by_service: dict[str, tuple[Cause, ...]] = {"": causes}
@@ -123,17 +123,36 @@ def _of_commit(commit: str, problems: Sequence[Problem]) -> list[Problem]:
     return [p._replace(origin=p.origin._replace(file=f"{commit[:8]}:{p.origin.file}")) for p in problems]
 
 
-def _report(pair: _Pair) -> DeploymentReport:
+def announced(pair: Pair) -> DeploymentReport:
+    """What a host that is as the one of a pair wants it would do for the other."""
     old, new = pair
-    host = as_applied(old) if old else nothing()
     desired = new.deployment if new else _none_left(old)
+    host = as_applied(old, desired) if old else nothing()
     # A file that is not there yet is known to be missing, and a new build not to be in place.
     files = {**{file.path: FileState("") for file in desired.files}, **host.observed.files}
     builds = {i.id: i.digest for i in old.deployment.installs} if old else {}
     installs = {i.id: builds.get(i.id) == i.digest for i in desired.installs}
     observed = host.observed._replace(files=files, installs=installs, unmanaged=all_up(desired))
     plan = make_plan(desired, diff(desired, observed, host.inventory, new.fields if new else {}))
-    return DeploymentReport(plan, desired, observed, (), applied=False)
+    return DeploymentReport(_without_pids(plan), desired, observed, (), applied=False)
+
+
+def _without_pids(plan: Plan) -> Plan:
+    """Of processes that a deployment leaves behind when it moves, the pids are made up."""
+    import re
+
+    made_up = re.compile(r",? ?\bpid \d+")
+    changes = tuple(
+        change._replace(reasons=tuple(made_up.sub("a process", reason) for reason in change.reasons))
+        if change.strays
+        else change
+        for change in plan.diff.changes
+    )
+    steps = tuple(
+        step._replace(target=made_up.sub("", step.target) or "a process of it") if step.action is Action.STOP else step
+        for step in plan.steps
+    )
+    return plan._replace(diff=plan.diff._replace(changes=changes), steps=steps)
 
 
 def _none_left(old: Compiled | None) -> Deployment:
@@ -147,7 +166,7 @@ def _differs(report: DeploymentReport) -> bool:
     return bool(report.plan.steps) or any(change.held for change in report.plan.diff.changes)
 
 
-def _other_watch(pair: _Pair) -> bool:
+def _other_watch(pair: Pair) -> bool:
     """Other services than before are left to others, or are looked at in another way."""
     old, new = ({*compiled.deployment.unmanaged} if compiled else set() for compiled in pair)
     return old != new

@@ -164,6 +164,7 @@ def _content(compiled: Compiled | None, file: File | None, root: str) -> bytes:
     marks = {mark for one in compiled.deployment.services for mark in (one.spec, one.launch)}
     marks |= {manager.spec for manager in compiled.deployment.managers}
     content = re.sub(rb"\b[0-9a-f]{32}\b", lambda found: b"..." if found[0].decode() in marks else found[0], content)
+    content = content.replace(compiled.deployment.id.encode(), b"SITE/ENV")
     return content.replace(root.encode(), b"ROOT") if root else content
 
 
