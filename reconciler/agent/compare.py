@@ -149,7 +149,7 @@ def _without_pids(plan: Plan) -> Plan:
         for change in plan.diff.changes
     )
     steps = tuple(
-        step._replace(target=made_up.sub("", step.target) or "a process of it") if step.action is Action.STOP else step
+        step._replace(target=made_up.sub("", step.target) or "a process") if step.action is Action.STOP else step
         for step in plan.steps
     )
     return plan._replace(diff=plan.diff._replace(changes=changes), steps=steps)

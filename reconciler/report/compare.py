@@ -79,6 +79,8 @@ def _files(comparison: Comparison, style: Style, *, whole: bool) -> Iterator[str
 
 
 def _follows(file: FileTold, bumped: set[str]) -> bool:
+    if file.delta.hidden.startswith("only"):
+        return True
     return file.delta.role is Role.SHIM and bumped.issuperset(file.delta.services) and file.delta.word == "changed"
 
 
