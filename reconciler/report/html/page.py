@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 
 from reconciler.core.change import Kind
+from reconciler.core.review import Intent
 from reconciler.report.clean import clean, one_line
 from reconciler.report.html.parts import causes_table, detail, file_part, sign_of
 from reconciler.report.review import Place, Remark, Review, Told
@@ -21,6 +22,7 @@ _KEYS = (
     ("t", "dark or light"),
     ("?", "these keys"),
 )
+_BADNESS = ("healthy", "suspended", "progressing", "missing", "degraded", "unknown")
 _FEW = 6  # values that changed in git: so few stand before all that follows from them
 _NAMES = {
     Kind.CREATE: "create",
@@ -61,13 +63,13 @@ def _body(review: Review) -> Iterator[str]:
     yield from _header(review)
     yield '<main id="main">\n<div id="overview">'
     yield from _troubles(review)
-    shown = review.told if review.command == "status" else review.changes
+    shown = _shown(review)
     early = len(review.causes) <= _FEW
     yield from _causes(review) if early else ()
     if shown:
         yield from _filters(shown)
         yield from _matrix(review)
-        yield from _list(shown)
+        yield from _list(shown, "Services" if review.command == "status" else "Changes")
         yield '<p id="none" class="quiet" hidden>Nothing here matches. <kbd>Esc</kbd> clears the search.</p>'
     else:
         yield f'<p class="allwell">{escape(review.verdict)}</p>'
@@ -171,19 +173,27 @@ def _cell(service: str, place: Place, told: Told | None, edge: str) -> str:
     label = escape(one_line(f"{service} on {place.name}: {_NAMES[told.kind]} {told.versions} {told.health}".strip()))
     ill = " ill" if told.failures or told.health in ("degraded", "missing", "unknown") else ""
     return (
-        f'<td class="{edge}"><a class="cell {told.kind.value}{ill}" href="#{told.id}" title="{label}" '
+        f'<td class="{edge}"><a class="cell {told.kind.value} {told.health}{ill}" href="#{told.id}" title="{label}" '
         f'aria-label="{label}">{sign_of(told.kind)}</a></td>'
     )
 
 
-def _list(shown: Sequence[Told]) -> Iterator[str]:
-    yield '<section><h2>Changes <small id="count"></small></h2><ol id="changes">'
+def _shown(review: Review) -> Sequence[Told]:
+    """What runs, the worst first; else what changes."""
+    if review.command != "status":
+        return review.changes
+    return sorted(review.told, key=lambda told: -_BADNESS.index(told.health) if told.health in _BADNESS else 0)
+
+
+def _list(shown: Sequence[Told], title: str) -> Iterator[str]:
+    yield f'<section><h2>{title} <small id="count"></small></h2><ol id="changes">'
     for told in shown:
         why = "; ".join(told.brief) or told.state
-        words = [told.service, told.versions, why, told.health, *told.places, *told.restarts]
+        words = [told.service, told.versions, why, told.health, told.intent.value, *told.places, *told.restarts]
         words += [word for one in told.causes for word in (one.key, str(one.origin), one.who.author, one.who.subject)]
         find = escape(clean(" ".join(words)).lower())
-        health = f'<span class="health {told.health}">{told.health}</span>' if told.health else ""
+        tag = told.health or ("drift" if told.intent is Intent.CORRECTIVE else "")
+        health = f'<span class="health {tag}">{tag}</span>' if tag else ""
         count = len(told.places)
         yield (
             f'<li data-kind="{told.kind.value}" data-find="{find}"><a href="#{told.id}">'
