@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "reconciler"
 ALL = frozenset(
-    {"agent", "apply", "cli", "core", "demo", "desired", "host", "install", "launchers", "report"}
+    {"agent", "apply", "cli", "core", "demo", "desired", "host", "install", "launchers", "notify", "report"}
     | {"schedule", "source"}
 )
 
@@ -29,6 +29,8 @@ MAY = {
     "schedule": frozenset({"core", "host", "launchers.systemd.unit_file"}),
     # It compiles with the pure halves of launchers and install methods, reads one folder, and bounds its templates.
     "desired": frozenset({"core", "launchers", "install", "host.files", "host.memory"}),
+    # Its file is read as the agent's own is, with the reader of layers.
+    "notify": frozenset({"core", "host", "desired.nodes", "desired.problems", "desired.text"}),
     "apply": frozenset({"core", "host", "launchers", "install"}),
     "report": frozenset({"core"}),
     "agent": ALL - {"cli", "demo"},
@@ -48,7 +50,8 @@ MAY_RUN = frozenset({"host.run", "demo"})  # programs are run in one place
 
 # Too slow, or too much, for a pass that finds nothing to do.
 NOT_AT_START = frozenset(
-    {"jinja2", "ruamel", "git", "structlog", "deepdiff", "watchfiles", "subprocess", "logging", "dataclasses"}
+    {"jinja2", "ruamel", "git", "structlog", "deepdiff", "watchfiles", "urllib3"}
+    | {"subprocess", "logging", "dataclasses"}
 )
 
 
