@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ class Cost(NamedTuple):
     change: str
     differ: int  # deployments
     walls: tuple[float, ...]
+    cpus: tuple[float, ...]  # user and system, of it and all that it waited for
 
 
 def reviewing(command: str, env: dict[str, str], sites: tuple[int, ...], repeat: int) -> list[Cost]:
@@ -42,26 +44,33 @@ def reviewing(command: str, env: dict[str, str], sites: tuple[int, ...], repeat:
 def _measure(command: str, env: dict[str, str], folder: str, what: tuple[int, str, str], repeat: int) -> Cost:
     sites, name, branch = what
     argv = [command, "diff", f"main..{branch}", "--repo", f"{folder}/tree", "--json"]
-    walls = []
+    walls, cpus = [], []
     for turn in range(repeat + 1):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), _cpu()
         done = subprocess.run(argv, env=env, capture_output=True, check=False)
         if done.returncode not in (0, 2):
             raise RuntimeError(f"{' '.join(argv)}: exit status {done.returncode}: {done.stderr.decode()[-2000:]}")
         if turn:  # the first one fills caches
             walls.append(time.perf_counter() - began)
+            cpus.append(_cpu() - used)
     told = json.loads(done.stdout)
-    return Cost(sites, name, sum(len(site["deployments"]) for site in told["sites"]), tuple(walls))
+    return Cost(sites, name, sum(len(site["deployments"]) for site in told["sites"]), tuple(walls), tuple(cpus))
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def table(costs: list[Cost]) -> str:
     """What a person reads."""
-    lines = [f"reconcile diff, {len(ENVIRONMENTS)} environments x {SERVICES} services of each site: wall ms"]
+    lines = [f"reconcile diff, {len(ENVIRONMENTS)} environments x {SERVICES} services of each site: wall ms, cpu ms"]
     for cost in costs:
         walls = [wall * 1000 for wall in cost.walls]
         spread = f"({min(walls):.0f}-{max(walls):.0f})"
         lines.append(
-            f"  {cost.sites:3} sites  {cost.change:<34}{cost.differ:4} differ {median(walls):8.0f} {spread:>13}"
+            f"  {cost.sites:3} sites  {cost.change:<28}{cost.differ:4} differ {median(walls):7.0f} {spread:>12}"
+            f" {median(cost.cpus) * 1000:7.0f}"
         )
     return "\n".join(lines) + "\n"
 
