@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.backends import browser
+
 _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pytest-xdist share it
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
 _TESTER = "reconcile-test"  # whom root becomes where root will not do; made by scripts/setup
@@ -149,6 +151,13 @@ def _strace() -> Backend:
     return Backend("strace", "", f"of no use here: {done.stderr.strip()}") if done.returncode else found
 
 
+def _browser() -> Backend:
+    path = browser.program()
+    found = _program(path, "", "--version") if path else None
+    missing = Backend("chromium", "", "not installed (Debian: chromium-headless-shell)")
+    return found._replace(name="chromium") if found else missing
+
+
 _BACKENDS: dict[str, Callable[[], Backend]] = {
     "git": lambda: _program("git", "git", "--version"),
     "supervisord": _supervisord,
@@ -162,9 +171,11 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "cron": lambda: _program("cron", "cron"),
     "strace": _strace,
     "package index": _index,
+    "chromium": _browser,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
-_NEEDED |= {"strace": "strace", "systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
+_NEEDED |= {"browser": "chromium", "strace": "strace"}
+_NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 
 def pytest_report_header() -> list[str]:

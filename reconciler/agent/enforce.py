@@ -114,8 +114,11 @@ class Enforcer:
         desired, inventory = observation.desired, observation.inventory
         observed = observation.finish()
         plan = make_plan(desired, diff(desired, observed, inventory))
-        error, gate = "", None
+        error, gate, why = "", None, None
         if plan.steps or plan.waits or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
+            from reconciler.agent.why import basics
+
+            why = basics(plan.diff, desired, observed, inventory)
             try:
                 full = self._full(desired)
                 if desired.secrets and _differs(full.deployment, desired):
@@ -128,7 +131,7 @@ class Enforcer:
             plan = plan._replace(diff=plan.diff._replace(warnings=(*plan.diff.warnings, *gate.told)))
         if desired.cleanups and self.cleans:
             plan = self._scratches(desired).into(plan, observed.shut)
-        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate)
+        report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate, why=why)
         report = self._health(observation).look(report) if desired.watches or desired.verifies else report
         rollouts = self._rollouts.get(desired.environment)
         return rollouts.told(report) if rollouts else report

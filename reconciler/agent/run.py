@@ -45,11 +45,14 @@ class Pass:
         asked_to_stop: Callable[[], bool] = lambda: False,
         host: Host | None = None,
         ignore_windows: bool = False,
+        explains: bool = False,
     ) -> None:
+        """`explains`: what is to be done is told with who wrote it in git, and with the lines of files."""
         self.host = host = host or this_host()
         self.agent = agent
         self.observer = observer
         self.asked_to_stop = asked_to_stop
+        self.explains = explains
         self.elsewhere: tuple[tuple[str, str], ...] = ()
         self.store = Store(agent.state_dir, agent.site)
         self.windows = Windows(ignored=ignore_windows, pauses=self.store.pauses)
@@ -171,6 +174,8 @@ class Pass:
             reports = self._each(begun, planned, apply=apply)
             if apply:
                 self._vouch(chosen, reports)
+            if self.explains:
+                reports = {name: self._explained(report, begun[name], known) for name, report in reports.items()}
             return self._report(chosen, reports)
         except InvalidCommit as invalid:
             return self._report(chosen._replace(problems=invalid.problems), {})
@@ -221,6 +226,26 @@ class Pass:
         """What git wants by the last valid commit; nothing where none is known. Raises `InvalidCommit`."""
         known, _ = self._known()
         return self._kept(known) or (self._compiled(known.valid) if known.valid else {})
+    def _explained(self, report: DeploymentReport, observation: Observation, known: SourceState) -> DeploymentReport:
+        """What git said before is what was accepted last; what it cannot tell is left out."""
+        commits = (known.valid or report.plan.commit, report.plan.commit)
+        if not report.plan.steps and not report.plan.waits:
+            return report
+        from reconciler.agent.why import State, explained
+        from reconciler.source.blame import Blame
+        from reconciler.source.command import environment
+
+        try:
+            trees = [self.mirror.tree(commit) for commit in commits]
+            results = [self.workspace.compile(commit).compiled for commit in commits]
+        except SourceError:
+            return report
+        before, after = (
+            State(tree, compiled.get(report.plan.environment)) for tree, compiled in zip(trees, results, strict=True)
+        )
+        git = ["git", f"--git-dir={self.mirror.folder}"]
+        blame = Blame(git, environment(), commits[1], self.agent.timeout)
+        return report._replace(why=explained(report, observation.inventory, (before, after), blame))
 
     def _apply(self, report: DeploymentReport, observation: Observation, *, alone: bool) -> DeploymentReport:
         """Another pass in one of several deployments is told of that one; the others go on."""

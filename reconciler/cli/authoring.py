@@ -1,26 +1,29 @@
-"""The commands for those who write desired state: validate, explain, schema, diff. None of them looks at a host."""
+"""The commands for those who write desired state: validate, schema, diff. None of them looks at a host."""
 
 from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
+from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Field, Origin, Problem
-from reconciler.desired import Facts, Tree, UnreadableFolder, compile_site, environments, read_folder, sites, validate
-from reconciler.report.text.explain import explain_text
+from reconciler.core.model import Origin, Problem
+from reconciler.desired import Facts, Tree, UnreadableFolder, environments, read_folder, sites, validate
 from reconciler.report.text.remarks import problem_lines
 from reconciler.source import Mirror, is_local, tree_at
+
+if TYPE_CHECKING:
+    from reconciler.source.blame import Blame
 
 
 def check(options: Namespace) -> int:
     """`validate`: every problem of every site and environment at once."""
     tree = _folder(options.path)
-    problems = validate(tree, _facts())
+    problems = validate(tree, facts())
     names = sites(tree)
     if not problems and not names:
         problems = (
@@ -54,74 +57,60 @@ def schema(_options: Namespace) -> int:
     return 0
 
 
-def explain(options: Namespace) -> int:
-    """Every effective value of one service in one deployment."""
-    agent = agent_of(options, needs=("site",))
-    tree, commit = _tree(agent, options)
-    environment = _one_environment(agent, tree)
-    result = compile_site(tree, agent.site, [environment], _facts(), commit)
-    if environment not in result.compiled:
-        raise InvalidInput(result.problems)
-    fields = _chosen(result.compiled[environment].fields, options.service, options.key)
-    if hasattr(options, "json"):
-        from reconciler.report.data import explain_data
-
-        print_json(explain_data(fields))
-    else:
-        print(explain_text(f"{options.service} on {agent.site} {environment}", fields, style()), end="")
-    return 0
-
-
-def _one_environment(agent: Agent, tree: Tree) -> str:
-    names = list(agent.environments) or environments(tree, agent.site)
-    if len(names) == 1:
-        return names[0]
-    known = ", ".join(names) or "none"
-    raise InvalidInput(
-        [Problem(Origin("--environment", 0, 0), f"which environment of {agent.site}?", f"known: {known}")]
-    )
-
-
-def _chosen(services: Mapping[str, Mapping[str, Field]], service: str, key: str | None) -> Mapping[str, Field]:
-    from reconciler.desired.problems import suggest
-
-    if service not in services:
-        raise InvalidInput([Problem(Origin("SERVICE", 0, 0), f"no service {service} here", suggest(service, services))])
-    fields = services[service]
-    if key is None:
-        return fields
-    if key not in fields:
-        raise InvalidInput([Problem(Origin("KEY", 0, 0), f"{service} has no value {key}", suggest(key, fields))])
-    return {key: fields[key]}
-
-
 # ---------------------------------------------------------------- diff of two commits
 
 
 def diff(options: Namespace) -> int:
-    """What changes between two commits, for every deployment, from the repo alone."""
+    """What changes between two commits, or a commit and the work tree, for every deployment, from the repo alone."""
     from reconciler.agent.compare import compare
     from reconciler.report.compare import compare_data, compare_text
 
     first, dots, second = options.range.partition("..")
-    if not dots:
-        hint = "write it as A..B, for example origin/main..my-branch"
-        raise InvalidInput([Problem(Origin("A..B", 0, 0), f"`{options.range}` is not a range", hint)])
     agent = agent_of(options, needs=("repo",))
-    before, after = _tree_of(agent, first or "HEAD"), _tree_of(agent, second or "HEAD")
+    before = _tree_of(agent, first or "HEAD")
+    after = _tree_of(agent, second or "HEAD") if dots else ("", _work_tree(agent))
     asked = given(options)  # the agent's file says which site this is, not which ones the change may touch
-    comparison = compare(before, after, _facts(), site=asked.site, environments=asked.environments)
-    if hasattr(options, "json"):
+    who = blame(agent, after[0])
+    comparison = compare(before, after, facts(), site=asked.site, environments=asked.environments, blame=who)
+    form = form_of(options)
+    if form == "json":
         print_json(compare_data(comparison))
+    elif is_file(form):
+        from reconciler.report.review import of_comparison
+
+        show(of_comparison(comparison), form)
     else:
-        print(compare_text(comparison, style()), end="")
+        print(compare_text(comparison, style(), whole=options.patch), end="")
     return comparison.exit_code
+
+
+def _work_tree(agent: Agent) -> Tree:
+    """What is not committed yet. Only a repo on this host has it."""
+    path = is_local(agent.repo)
+    if path and os.path.isdir(os.path.join(path, "desired")):
+        return _folder(path)
+    hint = "write A..B, for example origin/main..my-branch; A alone compares with the files of a checkout"
+    raise InvalidInput([Problem(Origin("A..B", 0, 0), "the repo has no work tree", hint)])
+
+
+def blame(agent: Agent, commit: str) -> Blame:
+    """Who wrote the lines of a commit; of none, of the work tree."""
+    from reconciler.source.blame import Blame
+    from reconciler.source.command import environment
+
+    path = is_local(agent.repo) if agent.repo else "."
+    git = ["git", "-C", os.path.abspath(path), "-c", "safe.directory=*"] if path else _mirror_git(agent)
+    return Blame(git, environment(), commit, agent.timeout)
+
+
+def _mirror_git(agent: Agent) -> list[str]:
+    return ["git", f"--git-dir={_mirror(agent).folder}"]
 
 
 # ---------------------------------------------------------------- where desired state is read from
 
 
-def _facts() -> Facts:
+def facts() -> Facts:
     """With a salt for one answer only: the same digest every time could be guessed at home."""
     host = this_host()
     return Facts(host=host.name, account=host.account, salt=os.urandom(16).hex())
@@ -134,7 +123,7 @@ def _folder(path: str) -> Tree:
         raise InvalidInput(error.problems) from error
 
 
-def _tree(agent: Agent, options: Namespace) -> tuple[Tree, str]:
+def tree(agent: Agent, options: Namespace) -> tuple[Tree, str]:
     """Desired state for a command that works offline.
 
     With a repo: its branch, of a remote one as it was last fetched. Without: the folder that one stands in.
@@ -157,12 +146,16 @@ def _tree_of(agent: Agent, revision: str) -> tuple[str, Tree]:
     path = is_local(agent.repo)
     if path:
         return tree_at(path, revision or _default_revision(path, agent.branch))
+    mirror = _mirror(agent)
+    commit = mirror.resolve(revision or "refs/reconcile/head") if os.path.isdir(mirror.folder) else mirror.fetch()
+    return commit, mirror.tree(commit)
+
+
+def _mirror(agent: Agent) -> Mirror:
     from reconciler.agent.store import Store
 
     folder = Store(agent.state_dir, agent.site or "any").mirror_folder(agent.repo)
-    mirror = Mirror(agent.repo, agent.branch, folder, agent.timeout)
-    commit = mirror.resolve(revision or "refs/reconcile/head") if os.path.isdir(folder) else mirror.fetch()
-    return commit, mirror.tree(commit)
+    return Mirror(agent.repo, agent.branch, folder, agent.timeout)
 
 
 def _default_revision(path: str, branch: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from reconciler import __version__
+from reconciler.cli.forms import OUTPUTS
 
 _EXITS = """exit status:
   0   desired and observed agree (after what was applied); plan, diff: no
@@ -26,7 +27,8 @@ _COMMANDS = {
     "status": "what runs, its version, its health, since when",
     "logs": "what a service has written: the files or the journal of its launcher",
     "validate": "check a desired-state repo, all errors at once",
-    "explain": "each effective value of a service, and the file and line that set it",
+    "explain": "each effective value of a service, the file and line that set it, and what each layer says",
+    "blame": "each effective value of a service, and the commit that wrote it",
     "schema": "a JSON Schema of the layer files, for an editor",
     "cleanup": "remove now what the rules for scratch folders say; --dry-run lists it",
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
@@ -101,16 +103,22 @@ def _whole() -> _Parser:
         return commands.add_parser(name, help=_COMMANDS[name], description=_COMMANDS[name], parents=[shared])
 
     plan = command("plan")
+    _output(plan)
     plan.add_argument("--out", metavar="FILE", help="save the plan, for `reconcile apply FILE`")
     _accept_rewind(plan)
     _ignore_windows(plan)
     apply = command("apply")
+    _output(apply)
     apply.add_argument("file", nargs="?", metavar="FILE", help="a plan saved with `reconcile plan --out`")
     _accept_rewind(apply)
     _ignore_windows(apply)
     diff = command("diff")
-    diff.add_argument("range", metavar="A..B", help="two revisions of the desired-state repo")
-    command("status")
+    diff.add_argument(
+        "range", metavar="A..B", help="two revisions of the desired-state repo; A alone: with the work tree"
+    )
+    diff.add_argument("-p", "--patch", action="store_true", help="every line of every rendered file that changes")
+    _output(diff)
+    _output(command("status"))
     logs = command("logs")
     logs.add_argument("service", metavar="SERVICE")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C, through restarts and rotation")
@@ -119,9 +127,10 @@ def _whole() -> _Parser:
     )
     validate = command("validate")
     validate.add_argument("path", nargs="?", default=".", metavar="PATH", help="a folder with desired/ (default: here)")
-    explain = command("explain")
-    explain.add_argument("service", metavar="SERVICE")
-    explain.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
+    for word in ("explain", "blame"):
+        values = command(word)
+        values.add_argument("service", metavar="SERVICE")
+        values.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
     cleanup = command("cleanup")
     cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
@@ -135,6 +144,12 @@ def _whole() -> _Parser:
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", choices=OUTPUTS, default="text", help="the form of the answer (default: text); --json is json"
+    )
 
 
 def _schedule(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from reconciler.agent.run import Pass
+from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style
 from reconciler.core.report import DeploymentReport, PassReport
@@ -25,7 +26,8 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 def once(options: Namespace) -> int:
     """One pass."""
     log = Log(colour=likes_colour())
-    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
+    explains = is_file(form_of(options))
+    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows, explains=explains)
     with interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
     log.flush()
@@ -34,7 +36,7 @@ def once(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     agent = agent_of(options)
-    one = Pass(agent, Log(colour=likes_colour()), ignore_windows=options.ignore_windows)
+    one = Pass(agent, Log(colour=likes_colour()), ignore_windows=options.ignore_windows, explains=True)
     report = one.plan(accept_rewind=options.accept_rewind)
     if options.out:
         from reconciler.agent.saved import save
@@ -49,7 +51,8 @@ def apply(options: Namespace) -> int:
     from reconciler.agent.saved import load
 
     log = Log(colour=likes_colour())
-    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows)
+    explains = is_file(form_of(options))
+    one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows, explains=explains)
     with interrupts(one):
         report = one.run_saved(load(options.file, one.agent), accept_rewind=options.accept_rewind)
     log.flush()
@@ -60,8 +63,13 @@ def status(options: Namespace) -> int:
     from reconciler.report.data import status_data
 
     report = Pass(agent_of(options), Log(colour=likes_colour())).look()
-    if hasattr(options, "json"):
+    form = form_of(options)
+    if form == "json":
         print_json(status_data(report))
+    elif is_file(form):
+        from reconciler.report.review import of_pass
+
+        show(of_pass(report, "status", _standing(report)), form)
     else:
         from reconciler.report.text.status import status_text
 
@@ -111,11 +119,16 @@ def loop(options: Namespace) -> int:
 
 def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> int:
     """Print the answer. A pass that found nothing to do is silent unless somebody asks."""
+    form = form_of(options)
     with suppress(BrokenPipeError):  # whoever reads it has seen enough; the exit status is the pass's all the same
-        if hasattr(options, "json"):
+        if form == "json":
             from reconciler.report.data import pass_data
 
             print_json(pass_data(report))
+        elif is_file(form):
+            from reconciler.report.review import of_pass
+
+            show(of_pass(report, options.command or "apply"), form)
         elif always or not report.idle or sys.stdout.isatty():
             from reconciler.report.text.page import pass_text
 

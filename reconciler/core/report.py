@@ -10,9 +10,10 @@ from reconciler.core.model import Deployment, Finding, Observed, Problem, State,
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a pass that finds nothing to do has no need of them
     from reconciler.core.approval import Gate
     from reconciler.core.cleanup import Cleaned, Figures
+    from reconciler.core.review import Why
     from reconciler.core.rollback import Rollout
 
 
@@ -47,6 +48,7 @@ class DeploymentReport(NamedTuple):
     rollback: DeploymentReport | None = None  # what was done in the same pass for what failed in it
     gate: Gate | None = None  # what waits for a person, or has
     scratches: tuple[Scratch, ...] = ()  # of the rules of `cleanup` that have a step
+    why: Why | None = None  # who asked for it and what changes in files; None: that was not looked up
 
     @property
     def failed(self) -> tuple[StepResult, ...]:
@@ -160,10 +162,14 @@ class Comparison(NamedTuple):
     """What a change of the repo does to every deployment, from the repo alone."""
 
     before: str
-    after: str
+    after: str  # empty: the work tree
     reports: tuple[PassReport, ...]  # by site, with the deployments that differ
     compared: int  # deployments
     problems: tuple[Problem, ...]  # of the later commit
+
+    @property
+    def range(self) -> str:
+        return f"{self.before[:8]}..{self.after[:8] or 'work tree'}"
 
     @property
     def exit_code(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from reconciler.core.model import (
@@ -14,6 +15,7 @@ from reconciler.core.model import (
     Observed,
     Owned,
     Process,
+    Role,
     State,
     Unit,
 )
@@ -24,11 +26,17 @@ class Applied(NamedTuple):
     inventory: Inventory
 
 
-def as_applied(compiled: Compiled) -> Applied:
-    """Everything of the deployment runs, stands on disk and is noted as ours. Pids and times are made up."""
+def as_applied(compiled: Compiled, seen_from: Deployment | None = None) -> Applied:
+    """Everything of the deployment runs, stands on disk and is noted as ours. Pids and times are made up.
+
+    `seen_from` is what git wants next: a daemon that is reached at another place then is not found where it is asked
+    for, and what it keeps is found as processes only.
+    """
     desired = compiled.deployment
     units, processes, owned = {}, {}, {}
-    for pid, service in enumerate(desired.services, start=2):
+    daemons = {one.launcher: pid for pid, one in enumerate(desired.managers, start=2) if one.is_daemon}
+    lost = _lost(desired, seen_from) if seen_from else set()
+    for pid, service in enumerate(desired.services, start=2 + len(desired.managers)):
         mark = Mark(
             desired.id,
             desired.root,
@@ -39,12 +47,18 @@ def as_applied(compiled: Compiled) -> Applied:
             service.component,
             pid,
         )
-        units[service.launcher, service.unit] = Unit(service.launcher, service.unit, State.RUNNING, pid, 1.0)
+        if service.launcher not in lost:
+            units[service.launcher, service.unit] = Unit(service.launcher, service.unit, State.RUNNING, pid, 1.0)
         processes[pid] = Process(pid, 1.0, mark)
         fields = {key: field.value for key, field in compiled.fields.get(service.name, {}).items()}
         owned[service.name] = Owned(
             service.unit, service.launcher, service.spec, service.launch, service.version, pid, 1.0, fields
         )
+    for manager in desired.managers:
+        if manager.launcher in lost:
+            pid = daemons[manager.launcher]
+            mark = Mark(desired.id, desired.root, "", manager.spec, "", "", "", pid, manager.launcher)
+            processes[pid] = Process(pid, 0.5, mark)
     observed = Observed(
         now=2.0,
         units=units,
@@ -52,16 +66,33 @@ def as_applied(compiled: Compiled) -> Applied:
         files={file.path: FileState(file.digest, file.mode) for file in desired.files},
         installs={install.id: True for install in desired.installs},
         daemons={
-            manager.launcher: DaemonState(running=True, pid=1, started=0.0, spec=manager.spec)
-            if manager.is_daemon
+            manager.launcher: DaemonState(running=True, pid=daemons[manager.launcher], started=0.5, spec=manager.spec)
+            if manager.is_daemon and manager.launcher not in lost
             else DaemonState(running=False)
             for manager in desired.managers
         },
-        claimed={},
+        claimed=dict(_claimed(desired)),
         unmanaged=all_up(desired),
     )
     files = {file.path: file.digest for file in desired.files}
     return Applied(observed, Inventory(owned, files, desired.managers, (desired.root,)))
+
+
+def _lost(desired: Deployment, seen_from: Deployment) -> set[str]:
+    """Launchers whose daemon is asked for at another place than the one where it runs."""
+    if desired.root == seen_from.root:
+        return set()
+    asked = {manager.launcher for manager in seen_from.managers}
+    return {manager.launcher for manager in desired.managers if manager.is_daemon and manager.launcher in asked}
+
+
+def _claimed(desired: Deployment) -> Iterator[tuple[tuple[str, str], str]]:
+    """The descriptions on disk, by the unit that each is of."""
+    services = {service.name: service for service in desired.services}
+    for file in desired.files:
+        if file.role is Role.UNIT and file.services and file.services[0] in services:
+            service = services[file.services[0]]
+            yield (service.launcher, service.unit), file.path
 
 
 def all_up(desired: Deployment) -> dict[str, Unit]:

@@ -36,19 +36,26 @@ def move_reason(view: View, service: Service) -> str:
 
 def _differences(before: Mapping[str, object], after: Mapping[str, Field], *, bumped: bool) -> list[str]:
     reasons = []
-    for key in sorted({*before, *after}):
+    for key in differing(before, after):
         field = after.get(key)
-        old, new = before.get(key), field.value if field else None
-        if key == "version" or key.startswith(_ASKED_ONLY) or (bumped and key in _FOLLOWS_VERSION):
+        if key == "version" or (bumped and key in _FOLLOWS_VERSION):
             continue
-        if _as_lists(old) == _as_lists(new):
-            continue
-        reasons.append(_difference(key, old, new, field))
+        reasons.append(_difference(key, before.get(key), field.value if field else None, field))
     return reasons
 
 
+def differing(before: Mapping[str, object], after: Mapping[str, Field]) -> list[str]:
+    """Effective values that are other ones, of those that a process is started from."""
+    found = []
+    for key in sorted({*before, *after}):
+        new = after[key].value if key in after else None
+        if not key.startswith(_ASKED_ONLY) and _as_lists(before.get(key)) != _as_lists(new):
+            found.append(key)
+    return found
+
+
 # How a service is watched, rolled out and drained is no part of what it runs from: another way restarts nothing.
-_ASKED_ONLY = ("health.", "verify.", "strategy.", "drain.")
+_ASKED_ONLY = ("health.", "verify.", "strategy.", "drain.", "guard.", "sync")
 
 # These follow from the version in nearly every layer; the version's own line has said it.
 _FOLLOWS_VERSION = frozenset({"requirement", "image", "source"})

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reconciler.desired.compiler import Result, compile_site, environments, sites, validate
+    from reconciler.desired.compiler import Compiler, Result, compile_site, environments, sites, validate
     from reconciler.desired.folder import Tree, UnreadableFolder, read_folder
     from reconciler.desired.ground import Facts
     from reconciler.desired.schema import json_schema
 
 __all__ = [
+    "Compiler",
     "Facts",
     "Result",
     "Tree",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Compiler": "compiler",
     "Facts": "ground",
     "Result": "compiler",
     "Tree": "folder",

@@ -11,7 +11,7 @@ from reconciler.desired.approvals import approvals, strays
 from reconciler.desired.deployment import Made, compile_deployment
 from reconciler.desired.folder import Tree
 from reconciler.desired.ground import Facts, Wanted
-from reconciler.desired.layers import Layers, site_file
+from reconciler.desired.layers import Layers, Parsed, site_file
 from reconciler.desired.problems import Problems, suggest
 from reconciler.desired.rendering import Broken
 from reconciler.desired.templates import Templates
@@ -46,28 +46,46 @@ def environments(tree: Tree, site: str) -> list[str]:
 
 
 def compile_site(tree: Tree, site: str, environments: Sequence[str] | None, facts: Facts, commit: str = "") -> Result:
-    """The deployments of a site; of all its environments without a choice of them.
+    """The deployments of a site; of all its environments without a choice of them."""
+    return Compiler(tree, facts, commit).site(site, environments)
 
-    The others are compiled too, as they share the host: their ports, files and roots must fit.
-    """
-    problems = Problems()
-    layers = Layers(tree, problems)
-    repo = _Repo(tree, layers, Templates(tree), facts, problems, commit)
-    if site not in layers.sites():
-        hint = suggest(site, layers.sites(), otherwise=f"add {site_file(site)}")
-        problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint)
-        return Result({}, problems.told(1))
-    layers.strays(site)
-    strays(tree, [(site, name) for name in layers.environments(site)], site, problems)
-    made = _site(repo, site)
-    wanted = list(made) if environments is None else list(environments)
-    known = layers.environments(site)
-    for name in wanted:
-        if name not in known:
-            hint = suggest(name, known, otherwise=f"it has {', '.join(known) or 'none'}")
-            problems.add(Origin(site_file(site), 0, 0), f"site `{site}` has no environment `{name[:80]}`", hint)
-    found = {name: one.compiled for name, one in made.items() if name in wanted and one.compiled is not None}
-    return Result({} if len(problems) else found, problems.told(len(made)))
+
+class Compiler:
+    """Any site of one commit. What sites share is read once."""
+
+    def __init__(self, tree: Tree, facts: Facts, commit: str = "") -> None:
+        self.tree, self.facts, self.commit = tree, facts, commit
+        self._templates = Templates(tree)
+        self._parsed: Parsed = {}
+
+    def layers(self, problems: Problems | None = None) -> Layers:
+        """What is wrong with them is added to `problems`."""
+        return Layers(self.tree, Problems() if problems is None else problems, self._parsed)
+
+    def site(self, site: str, environments: Sequence[str] | None = None, *, alone: bool = False) -> Result:
+        """The deployments of a site; of all its environments without a choice of them.
+
+        The others are compiled too, as they share the host: their ports, files and roots must fit. With `alone` they
+        are not, where only what a commit said is asked for, and not whether it can be applied.
+        """
+        problems = Problems()
+        layers = self.layers(problems)
+        repo = _Repo(self.tree, layers, self._templates, self.facts, problems, self.commit)
+        if site not in layers.sites():
+            hint = suggest(site, layers.sites(), otherwise=f"add {site_file(site)}")
+            problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint)
+            return Result({}, problems.told(1))
+        layers.strays(site)
+        strays(self.tree, [(site, name) for name in layers.environments(site)], site, problems)
+        made = _site(repo, site, environments if alone else None)
+        wanted = list(made) if environments is None else list(environments)
+        known = layers.environments(site)
+        for name in wanted:
+            if name not in known:
+                hint = suggest(name, known, otherwise=f"it has {', '.join(known) or 'none'}")
+                problems.add(Origin(site_file(site), 0, 0), f"site `{site}` has no environment `{name[:80]}`", hint)
+        found = {name: one.compiled for name, one in made.items() if name in wanted and one.compiled is not None}
+        return Result({} if len(problems) else found, problems.told(len(made)))
 
 
 def validate(tree: Tree, facts: Facts) -> tuple[Problem, ...]:
@@ -97,7 +115,8 @@ def _parse(templates: Templates, problems: Problems) -> None:
             problems.add(Origin(broken.file, broken.line, 1 if broken.line else 0), broken.message, broken.hint)
 
 
-def _site(repo: _Repo, site: str) -> dict[str, Made]:
+def _site(repo: _Repo, site: str, only: Sequence[str] | None = None) -> dict[str, Made]:
+    """Those of all environments, unless only some are asked for."""
     layers, problems = repo.layers, repo.problems
     made = {}
     names = layers.environments(site)
@@ -107,6 +126,8 @@ def _site(repo: _Repo, site: str) -> dict[str, Made]:
     layers.usable(site, names)
     layers.versioned(site, names)
     for environment in names:
+        if only is not None and environment not in only:
+            continue
         if not layers.readable(site, environment):
             continue  # what it lacks may stand in the file that cannot be read
         problems.where = f"{site}/{environment}"

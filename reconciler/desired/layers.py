@@ -29,13 +29,20 @@ def environment_file(environment: str) -> str:
     return f"desired/environments/{environment}.yaml"
 
 
-class Layers:
-    """The layer files of one repo, each read and checked once."""
+Parsed = dict[str, tuple[Entries | None, Problems]]
 
-    def __init__(self, tree: Tree, problems: Problems) -> None:
+
+class Layers:
+    """The layer files of one repo, each read and checked once.
+
+    `parsed` is what was read of the same repo for other sites: most layers are the same for all of them.
+    """
+
+    def __init__(self, tree: Tree, problems: Problems, parsed: Parsed | None = None) -> None:
         self._tree = tree
         self._problems = problems
         self._read: dict[str, Entries | None] = {}
+        self._parsed: Parsed = {} if parsed is None else parsed
 
     def sites(self) -> list[str]:
         """All sites by name."""
@@ -71,24 +78,33 @@ class Layers:
     def layer(self, path: str) -> Entries | None:
         """What one file says; None where it is missing or cannot be read, which is told."""
         if path not in self._read:
-            content = self._tree.get(path)
-            layer = None if content is None else parse(content, path, self._problems)
-            if layer is not None:
-                where, self._problems.where = self._problems.where, ""  # true of the file, whatever uses it
-                shape.check(layer, self._problems, of_site=bool(_SITE.fullmatch(path)))
-                self._problems.where = where
-            self._read[path] = layer
+            if path not in self._parsed:
+                self._parsed[path] = self._parse(path)
+            self._read[path], found = self._parsed[path]
+            self._problems.take(found)
         return self._read[path]
+
+    def _parse(self, path: str) -> tuple[Entries | None, Problems]:
+        """What is wrong with it is true of the file, whatever uses it."""
+        content, problems = self._tree.get(path), Problems()
+        layer = None if content is None else parse(content, path, problems)
+        if layer is not None:
+            shape.check(layer, problems, of_site=bool(_SITE.fullmatch(path)))
+        return layer, problems
 
     def readable(self, site: str, environment: str) -> bool:
         """Every layer of one deployment could be read; what is wrong with one that could not is told."""
-        return all(self.layer(path) is not None for path in _layers_of(site, environment) if path in self._tree)
+        return all(self.layer(path) is not None for path in layers_of(site, environment) if path in self._tree)
 
     def merged(self, site: str, environment: str) -> Entries:
         """What all layers say together of one deployment."""
-        layers = [layer for layer in map(self.layer, _layers_of(site, environment)) if layer is not None]
+        layers = [layer for layer in map(self.layer, layers_of(site, environment)) if layer is not None]
         self._blanks(layers)
         return merge(layers)
+
+    def of(self, site: str, environment: str) -> list[Entries]:
+        """The layers of one deployment that can be read, each of which wins over those before it."""
+        return [layer for layer in map(self.layer, layers_of(site, environment)) if layer is not None]
 
     def _blanks(self, layers: Iterable[Entries]) -> None:
         """A key with nothing below it takes away what the layers before it say: hardly ever what was meant."""
@@ -154,7 +170,7 @@ class Layers:
             self._problems.add(origin, "no layer has this name, so nothing reads it", places)
 
 
-def _layers_of(site: str, environment: str) -> tuple[str, ...]:
+def layers_of(site: str, environment: str) -> tuple[str, ...]:
     """The files of one deployment, each of which wins over those before it."""
     return (DEFAULTS, environment_file(environment), site_file(site), f"desired/sites/{site}.{environment}.yaml")
 

@@ -31,6 +31,11 @@ class Problems:
         known = self._found.setdefault((origin, rule or message), (Problem(origin, message, hint), set()))
         known[1].add(self.where)
 
+    def take(self, others: Problems) -> None:
+        """What was found elsewhere, which is true wherever it was found."""
+        for key, (problem, where) in others._found.items():
+            self._found.setdefault(key, (problem, set()))[1].update(where)
+
     def told(self, deployments: int) -> tuple[Problem, ...]:
         """All problems by file and line; one that only some of the deployments have says which."""
         told = (_placed(problem, where, deployments) for problem, where in self._found.values())

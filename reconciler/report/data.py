@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.change import Change
+from reconciler.core.change import Change, Kind
 from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit, Verdict, Word
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
@@ -42,7 +42,10 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "environment": report.plan.environment,
         "converged": report.converged,
         "counts": report.plan.diff.counts(),
-        "changes": [_change(change) | _rollout(change.service, report) for change in report.plan.diff.changes],
+        "changes": [
+            {**_change(change), **_rollout(change.service, report), **_why(change, report)}
+            for change in report.plan.diff.changes
+        ],
         "steps": [_step(step, results.get(step.id)) for step in report.plan.steps],
         "gaps": [_gap(gap) for gap in report.plan.diff.gaps],
         "warnings": list(report.plan.diff.warnings),
@@ -55,6 +58,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         **({"approval": gate_data(report.gate)} if report.gate else {}),
         **({"cleanup": _scratches(report)} if report.scratches else {}),
         **({"error": report.error} if report.error else {}),
+        **_why_all(report),
     }
 
 
@@ -79,10 +83,29 @@ def wanted_version(change: Change, report: DeploymentReport) -> str:
     """The version that git wants, be it one that failed and is held back."""
     told = report.rollouts.get(change.service)
     return told.wanted if told is not None and told.stage.is_failure else change.wanted
+
+
 def _scratches(report: DeploymentReport) -> list[dict[str, Any]]:
     from reconciler.report.cleanup import scratches_data
 
     return scratches_data(report.scratches)
+
+
+def _why(change: Change, report: DeploymentReport) -> dict[str, Any]:
+    """Who asked for it, where that was looked up."""
+    if report.why is None or change.kind is Kind.KEEP:
+        return {}
+    from reconciler.report.why_data import of_service
+
+    return of_service(report.why, change.service)
+
+
+def _why_all(report: DeploymentReport) -> dict[str, Any]:
+    if report.why is None:
+        return {}
+    from reconciler.report.why_data import of_deployment
+
+    return of_deployment(report.why)
 
 
 def _change(change: Change) -> dict[str, Any]:
@@ -235,7 +258,7 @@ def _worst(report: DeploymentReport) -> Word:
     return worst(verdict(change, report).word for change in report.plan.diff.changes if change.wanted)
 
 
-def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:
+def explain_data(fields: Mapping[str, Any], layers: Mapping[str, list[Any]]) -> dict[str, Any]:
     return {
         key: {
             "value": field.value,
@@ -243,6 +266,10 @@ def explain_data(fields: Mapping[str, Any]) -> dict[str, Any]:
             "line": field.origin.line,
             "column": field.origin.column,
             "secret": field.secret,
+            "layers": [
+                {"value": one.text, "file": one.origin.file, "line": one.origin.line, "wins": one.wins}
+                for one in layers.get(key, ())
+            ],
         }
         for key, field in fields.items()
     }

@@ -33,6 +33,8 @@ def main() -> int:
         return _looking(options)
     if options.command == "cleanup":
         return _cleanup(options)
+    if options.command == "diff":
+        return _reviewing(options, tools)
     if not tools.install(BOUND):
         print("bench: without a lower bound there is nothing to measure against", file=sys.stderr)
         return 1
@@ -83,6 +85,15 @@ def _cleanup(options: argparse.Namespace) -> int:
         print("" if options.json else table(count, found[count]), end="", flush=True)
     if options.json:
         print(json.dumps({count: [cost._asdict() for cost in costs] for count, costs in found.items()}, indent=1))
+    return 0
+
+
+def _reviewing(options: argparse.Namespace, tools: Tools) -> int:
+    """`reconcile diff` of several kinds of change, over ever more sites."""
+    from scripts.benchmark.reviewing import reviewing, table
+
+    costs = reviewing(tools.reconcile, tools.env, (5, 10, 20), options.repeat or 5)
+    print(json.dumps([cost._asdict() for cost in costs], indent=1) if options.json else table(costs), end="")
     return 0
 
 
@@ -147,7 +158,7 @@ def _tools(options: argparse.Namespace) -> Tools:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", add_help=False)
-    commands = ("compare", "plan", "memory", "looking", "cleanup")
+    commands = ("compare", "plan", "memory", "looking", "cleanup", "diff")
     parser.add_argument("command", nargs="?", choices=commands, default="compare")
     parser.add_argument("-n", dest="services", type=_numbers, default=SERVICES)
     parser.add_argument("--scenarios", type=_scenarios, default=list(SCENARIOS))

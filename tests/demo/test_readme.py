@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from reconciler.agent.config import Agent, Options, load_agent
 from reconciler.cli.main import main
@@ -70,6 +72,20 @@ def test_every_command_that_is_shown_can_be_parsed() -> None:
         line = line[:1] if len(line) > 1 and line[1] in ("does", "shows", "and") else line
         parse([word.strip(",.:`") for word in line])
     assert len(shown) > 10
+
+
+def test_the_pipelines_that_are_shown_are_valid_and_call_commands_that_exist() -> None:
+    yaml = YAML(typ="safe", pure=True)
+    shown = re.findall(r"```yaml\n(.*?)```", section("In a pipeline"), re.DOTALL)
+    gitlab, github = map(yaml.load, shown)
+    steps = github["jobs"]["review"]["steps"]
+    lines = [*gitlab["reconcile"]["script"], *(step["run"] for step in steps if "run" in step)]
+    said = [line.removeprefix("reconcile ").partition(">")[0] for line in lines if line.startswith("reconcile ")]
+    assert len(said) == 6
+    for line in said:
+        parse(shlex.split(line))
+    assert {"-o html", "-o junit", "-o markdown"} <= {" ".join(line.split()[-2:]) for line in said}
+    assert gitlab["reconcile"]["artifacts"]["reports"]["junit"] == "report.xml"
 
 
 def properties(schema: Any) -> Iterator[str]:

@@ -162,8 +162,11 @@ def test_all_goes_well(secretive: World) -> None:
     for words in (
         ["diff", f"{first}..HEAD"],
         ["diff", f"{first}..HEAD", "--json"],
+        ["diff", f"{first}..HEAD", "--patch"],
+        *(["diff", f"{first}..HEAD", "-o", form] for form in ("markdown", "html", "junit")),
         ["plan"],
         ["plan", "--json"],
+        *(["plan", "-o", form] for form in ("markdown", "html", "junit")),
         ["--once"],
         ["--once", "--json"],
         ["status"],
@@ -174,6 +177,7 @@ def test_all_goes_well(secretive: World) -> None:
     for service in NAMES:
         assert silent(world.run("explain", service)).code == 0
         assert silent(world.run("explain", service, "--json")).code == 0
+        assert silent(world.run("blame", service)).code == 0
     assert silent(world.run("explain", "user", "env.DSN")).code == 0
     nothing_kept(world)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from reconciler.core.change import Kind
+from reconciler.core.change import Change, Kind
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Phase
 from reconciler.core.report import DeploymentReport, PassReport
+from reconciler.report.clean import clean
 from reconciler.report.style import Style
+from reconciler.report.text.causes import cause_lines, since_told
 from reconciler.report.text.changes import (
     SHOWN_ALIKE,
     WIDEST_NAME,
@@ -35,6 +38,20 @@ from reconciler.report.text.steps import SILENT, by_service, failure_lines, shar
 from reconciler.report.text.summary import summary
 
 
+class Widths(NamedTuple):
+    """Of the columns, the same for all that is told together."""
+
+    name: int
+    versions: int
+
+
+class Entry(NamedTuple):
+    """Lines that belong together."""
+
+    about: str  # "change", "kept", "git", "summary"; empty: the steps and all else
+    lines: tuple[str, ...]
+
+
 def pass_text(report: PassReport, style: Style) -> str:
     """A plan, or what a pass did."""
     blocks = [notices(report, style), problems_block(report, style), misplaced(report, style)]
@@ -45,41 +62,63 @@ def pass_text(report: PassReport, style: Style) -> str:
 def _deployment(report: PassReport, deployment: DeploymentReport, style: Style) -> Iterator[str]:
     heading = style.paint(f"{report.site} {deployment.plan.environment}", "bold") + _commit(report)
     yield from style.fold(heading, indent="    ")
+    for entry in entries(deployment, widths([deployment]), style):
+        yield from entry.lines
+
+
+def widths(deployments: Iterable[DeploymentReport]) -> Widths:
+    changes = [change for deployment in deployments for change in deployment.plan.diff.changes]
+    acting = [change for change in changes if change.kind is not Kind.KEEP]
+    return Widths(
+        min(max((len(change.service) for change in changes), default=0), WIDEST_NAME),
+        min(max((len(versions_of(change)) for change in acting), default=0), WIDEST_VERSIONS),
+    )
+
+
+def entries(deployment: DeploymentReport, width: Widths, style: Style) -> Iterator[Entry]:
+    """All that is told of a deployment below its heading."""
     results = {result.id: result for result in deployment.results}
     steps = by_service(deployment.plan.steps)
     changes = without_gaps(deployment.plan)
     acting = [change for change in changes if change.kind is not Kind.KEEP]
     kept = [change for change in changes if change.kind is Kind.KEEP]
-    width = min(max((len(change.service) for change in changes), default=0), WIDEST_NAME)
-    versions = min(max((len(versions_of(change)) for change in acting), default=0), WIDEST_VERSIONS)
-    talkative = {step.service for step in deployment.plan.steps if results.get(step.id, SILENT).message}
     shared = [step for step in steps.get("", ()) if step.phase is not Phase.SCRATCH]
     broken = [step for step in shared if results.get(step.id, SILENT).status is Status.FAILED]
-    yield from shared_lines(broken, results, deployment.desired.root, style)
-    for alike in alike_changes(acting, talkative):
-        if len(alike) > SHOWN_ALIKE:
-            yield from together(alike, style)
-            continue
-        for change in alike:
-            yield from change_lines(change, width, versions, style)
-            yield from failure_lines(steps.get(change.service, ()), results, style)
-    yield from kept_lines(kept, width, style)
-    yield from elsewhere(deployment, style)
-    yield from shared_lines([s for s in shared if s not in broken], results, deployment.desired.root, style)
-    if any(step.phase is Phase.SCRATCH for step in deployment.plan.steps):
+    root = deployment.desired.root
+    yield Entry("", tuple(shared_lines(broken, results, root, style)))
+    yield from _changes(acting, deployment, width, style)
+    yield Entry("kept", tuple(kept_lines(kept, width.name, style)))
+    yield Entry("", tuple(elsewhere(deployment, style)))
+    others = [step for step in shared if step not in broken]
+    yield from (Entry("", (line,)) for line in shared_lines(others, results, root, style))
+    yield Entry("git", tuple(cause_lines(deployment, style)))
+    if len(shared) < len(steps.get("", ())):
         from reconciler.report.cleanup import scratch_lines
 
-        yield from scratch_lines(deployment, style)
-    yield from paused(deployment, style)
-    yield from rollout_lines(deployment, style)
-    yield from approved(deployment, style)
-    yield from health_lines(deployment, style)
-    yield from unclear(deployment.plan, style)
+        yield Entry("", tuple(scratch_lines(deployment, style)))
+    yield Entry("", tuple(paused(deployment, style)))
+    yield Entry("", tuple(rollout_lines(deployment, style)))
+    yield Entry("", tuple(approved(deployment, style)))
+    yield Entry("", tuple(health_lines(deployment, style)))
+    yield Entry("", tuple(unclear(deployment.plan, style)))
     if deployment.error:
-        yield from style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")
-    yield from style.fold("  " + summary(deployment, style), indent="  ")
+        yield Entry("", tuple(style.fold(style.paint("error", "red") + f": {deployment.error}", indent="    ")))
+    yield Entry("summary", tuple(style.fold("  " + summary(deployment, style), indent="  ")))
+
+
+def _changes(acting: list[Change], deployment: DeploymentReport, width: Widths, style: Style) -> Iterator[Entry]:
+    results = {result.id: result for result in deployment.results}
+    steps = by_service(deployment.plan.steps)
+    talkative = {step.service for step in deployment.plan.steps if results.get(step.id, SILENT).message}
+    for alike in alike_changes(acting, talkative):
+        if len(alike) > SHOWN_ALIKE:
+            yield Entry("change", tuple(together(alike, style)))
+            continue
+        for change in alike:
+            lines = change_lines(since_told(change, deployment.why), width.name, width.versions, style)
+            yield Entry("change", (*lines, *failure_lines(steps.get(change.service, ()), results, style)))
 
 
 def _commit(report: PassReport) -> str:
-    subject = f"  {report.subject}" if report.subject else ""
-    return f" at {report.commit[:8]}{subject}" + (f" ({report.author})" if report.author else "")
+    subject = f"  {clean(report.subject)}" if report.subject else ""
+    return f" at {report.commit[:8]}{subject}" + (f" ({clean(report.author)})" if report.author else "")

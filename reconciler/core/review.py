@@ -1,0 +1,190 @@
+"""Why something changes, and what changes in the files: what a report says beyond the plan itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler.core.change import Change, Kind
+from reconciler.core.model import Compiled, Deployment, File, Inventory, Observed, Origin, Role
+
+CONTEXT = 3  # unchanged lines that are shown around a change, as `diff -u` does
+MAX_LINES = 5000  # of one file: what is longer is told by its digest
+
+
+class Intent(Enum):
+    """Who asked for a change, as users of Puppet know it."""
+
+    NONE = ""
+    INTENTIONAL = "intentional"  # a commit
+    CORRECTIVE = "corrective"  # drift: somebody or something changed the host
+
+
+class Who(NamedTuple):
+    """The commit that wrote a line."""
+
+    commit: str = ""  # empty: it is not known, or not committed yet
+    author: str = ""
+    subject: str = ""
+    when: float = 0.0  # seconds since the epoch
+
+
+NOBODY = Who()
+
+
+class Cause(NamedTuple):
+    """A value of the desired state that changed."""
+
+    key: str  # as in a layer: "vars.log_level"; or the path of a template
+    old: str | None  # as written; None: it is new
+    new: str | None  # None: it is taken away
+    origin: Origin
+    secret: bool = False  # neither value is shown
+    who: Who = NOBODY
+
+
+class Delta(NamedTuple):
+    """A rendered file that changes. No digest of it is told: what a secret was made of could be guessed by it."""
+
+    name: str  # below ROOT where it is there
+    role: Role
+    services: tuple[str, ...]
+    word: str  # "new", "changed", "removed"
+    lines: tuple[str, ...] = ()  # of a unified diff, without its heading
+    hidden: str = ""  # why no lines are shown
+    modes: tuple[int, int] = (0, 0)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Lines that come, and lines that go."""
+        return sum(line[:1] == "+" for line in self.lines), sum(line[:1] == "-" for line in self.lines)
+
+    @property
+    def told(self) -> object:
+        """What makes it the same change in two deployments: the lines around it may differ."""
+        edits = tuple(line for line in self.lines if line[:1] in "+-")
+        return self.name, self.role, self.services, self.word, edits, self.hidden, self.modes
+
+
+class Why(NamedTuple):
+    """Of one deployment; by service where something is one service's, else under an empty name."""
+
+    causes: Mapping[str, tuple[Cause, ...]] = {}
+    intents: Mapping[str, Intent] = {}
+    since: Mapping[str, float] = {}  # of drift, seconds since the epoch
+    deltas: tuple[Delta, ...] = ()
+
+
+
+# ---------------------------------------------------------------- a commit, or drift
+
+
+def intent(change: Change, desired: Deployment, inventory: Inventory) -> Intent:
+    """Drift is what differs though git still says what was last applied."""
+    if change.kind is Kind.KEEP or not change.managed:
+        return Intent.NONE
+    owned = inventory.services.get(change.renamed_from or change.service)
+    service = next((one for one in desired.services if one.name == change.service), None)
+    if owned is None or service is None or change.renamed_from:
+        stray = owned is None and service is None
+        return Intent.CORRECTIVE if stray else Intent.INTENTIONAL
+    if (owned.spec, owned.launch, owned.launcher) != (service.spec, service.launch, service.launcher):
+        return Intent.INTENTIONAL
+    before = {manager.launcher: manager.spec for manager in inventory.managers}
+    other = any(
+        m.launcher == service.launcher and before.get(m.launcher, m.spec) != m.spec for m in desired.managers
+    )
+    return Intent.INTENTIONAL if other and change.restarts else Intent.CORRECTIVE
+
+
+def drift_since(change: Change, observed: Observed, files: Sequence[tuple[File, float]]) -> float:
+    """Since when it differs, as far as the host tells: the state of its unit, or the last change of a file of it."""
+    unit = observed.units.get(change.unit)
+    if change.state.down and unit is not None and unit.since:
+        return unit.since
+    return max((changed for file, changed in files if change.service in file.services), default=0.0)
+
+
+# ---------------------------------------------------------------- files
+
+
+class Texts:
+    """Unified diffs. Equal pairs, of which many deployments have the same, are worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bytes], tuple[tuple[str, ...], str]] = {}
+
+    def deltas(self, old: Compiled | None, new: Compiled | None) -> Iterator[Delta]:
+        """Every rendered file that differs between two states of a deployment."""
+        before, after = _files(old), _files(new)
+        roots = {side.deployment.root for side in (old, new) if side}
+        root = roots.pop() if len(roots) == 1 else ""
+        for name in sorted({*before, *after}):
+            one, other = before.get(name), after.get(name)
+            if one and other and (one.digest, one.mode) == (other.digest, other.mode):
+                continue
+            yield self._delta(name, (one, _content(old, one, root)), (other, _content(new, other, root)))
+
+    def _delta(self, name: str, one: tuple[File | None, bytes], other: tuple[File | None, bytes]) -> Delta:
+        file = other[0] or one[0]
+        assert file is not None  # noqa: S101 - a pair has one of the two
+        secret = any(side and side.secret for side, _ in (one, other))
+        lines, hidden = ((), "secret: not shown") if secret else self._lines(one[1], other[1])
+        modes = (one[0].mode if one[0] else 0, other[0].mode if other[0] else 0)
+        word = "changed" if all(modes) else "new" if modes[1] else "removed"
+        if word == "changed" and not lines and not hidden and modes[0] == modes[1]:
+            hidden = "only the marks of its process"
+        return Delta(name, file.role, file.services, word, lines, hidden, modes)
+
+    def _lines(self, old: bytes, new: bytes) -> tuple[tuple[str, ...], str]:
+        if (old, new) not in self._known:
+            self._known[old, new] = unified(old, new)
+        return self._known[old, new]
+
+
+def _files(compiled: Compiled | None) -> dict[str, File]:
+    """By name below the root: a deployment that moves has the same files as before."""
+    if compiled is None:
+        return {}
+    root = compiled.deployment.root
+    return {below(root, file.path): file for file in compiled.deployment.files}
+
+
+def _content(compiled: Compiled | None, file: File | None, root: str) -> bytes:
+    """As it is shown: without the root, which is another one in each deployment, and without the marks."""
+    if compiled is None or file is None or file.secret:
+        return b""
+    content = compiled.contents.get(file.path, b"")
+    if file.role is Role.CONFIG:
+        return content.replace(root.encode() + b"/", b"ROOT/") if root else content
+    import re
+
+    # Marks follow from all that a service is made of, secrets among it.
+    marks = {mark for one in compiled.deployment.services for mark in (one.spec, one.launch)}
+    marks |= {manager.spec for manager in compiled.deployment.managers}
+    content = re.sub(rb"\b[0-9a-f]{32}\b", lambda found: b"..." if found[0].decode() in marks else found[0], content)
+    content = content.replace(compiled.deployment.id.encode(), b"SITE/ENV")
+    return content.replace(root.encode(), b"ROOT") if root else content
+
+
+def below(root: str, path: str) -> str:
+    return "ROOT" + path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+def unified(old: bytes, new: bytes) -> tuple[tuple[str, ...], str]:
+    """The lines of a unified diff; or none, and why."""
+    from difflib import unified_diff
+
+    try:
+        before, after = _lines_of(old.decode("utf-8")), _lines_of(new.decode("utf-8"))
+    except UnicodeDecodeError:
+        return (), "binary: not shown"
+    if len(before) + len(after) > MAX_LINES:
+        return (), "too long: not shown"
+    return tuple(list(unified_diff(before, after, lineterm="", n=CONTEXT))[2:]), ""
+
+
+def _lines_of(text: str) -> list[str]:
+    lines = text.split("\n")
+    return [*lines, "\\ No newline at end of file"] if lines[-1] else lines[:-1]
