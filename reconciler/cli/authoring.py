@@ -19,7 +19,7 @@ from reconciler.source import Mirror, is_local, tree_at
 def check(options: Namespace) -> int:
     """`validate`: every problem of every site and environment at once."""
     tree = _folder(options.path)
-    problems = validate(tree, _facts())
+    problems = validate(tree, facts())
     names = sites(tree)
     if not problems and not names:
         problems = (
@@ -58,7 +58,7 @@ def explain(options: Namespace) -> int:
     agent = agent_of(options, needs=("site",))
     tree, commit = _tree(agent, options)
     environment = _one_environment(agent, tree)
-    result = compile_site(tree, agent.site, [environment], _facts(), commit)
+    result = compile_site(tree, agent.site, [environment], facts(), commit)
     if environment not in result.compiled:
         raise InvalidInput(result.problems)
     fields = _chosen(result.compiled[environment].fields, options.service, options.key)
@@ -109,7 +109,7 @@ def diff(options: Namespace) -> int:
     agent = agent_of(options, needs=("repo",))
     before, after = _tree_of(agent, first or "HEAD"), _tree_of(agent, second or "HEAD")
     asked = given(options)  # the agent's file says which site this is, not which ones the change may touch
-    comparison = compare(before, after, _facts(), site=asked.site, environments=asked.environments)
+    comparison = compare(before, after, facts(), site=asked.site, environments=asked.environments)
     if hasattr(options, "json"):
         print_json(compare_data(comparison))
     else:
@@ -120,7 +120,7 @@ def diff(options: Namespace) -> int:
 # ---------------------------------------------------------------- where desired state is read from
 
 
-def _facts() -> Facts:
+def facts() -> Facts:
     """With a salt for one answer only: the same digest every time could be guessed at home."""
     host = this_host()
     return Facts(host=host.name, account=host.account, salt=os.urandom(16).hex())
