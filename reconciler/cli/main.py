@@ -35,6 +35,7 @@ _COMMANDS = {
     "schedule": ("schedule", "schedule"),
     "pause": ("pauses", "pause"),
     "resume": ("pauses", "resume"),
+    "notify": ("notify", "notify"),
     "doctor": ("doctor", "doctor"),
     "demo": ("demo", "demo"),
 }

@@ -36,6 +36,7 @@ _COMMANDS = {
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "pause": "leave a deployment, or one service of it, as it is, for a time",
     "resume": "end what `reconcile pause` has paused",
+    "notify": "send a test message to whom `notify` in the agent's file names, and tell what waits",
     "doctor": "look beforehand at everything that a pass needs of this host; changes nothing",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
 }
@@ -135,6 +136,7 @@ def _whole() -> _Parser:
     _schedule(command("schedule"))
     _pause(command("pause"))
     command("resume").add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: all)")
+    command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
