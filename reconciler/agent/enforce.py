@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -113,8 +113,10 @@ class Enforcer:
             results, error = self._carry_out(planned, observation)
             seconds = time.monotonic() - began
             done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
+            self._remember(done, observation.inventory)
             if observation.desired.watches:
                 done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
+                self._remember_health(done)
             return _noted_since(done) if observation.desired.notes else done
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))
@@ -147,7 +149,6 @@ class Enforcer:
             self.observer.deployment(plan, self.run)
             executor = Executor(plan, compiled, observation.backends, self.observer, self.asked_to_stop)
             results = executor.run()
-            self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
                 self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
@@ -161,19 +162,25 @@ class Enforcer:
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
 
-    def _record(self, plan: Plan, results: tuple[StepResult, ...]) -> None:
+    def _remember(self, done: DeploymentReport, inventory: Inventory) -> None:
+        """Before services are waited for: a pass that is killed meanwhile has done this all the same."""
+        from reconciler.agent.entry import entry_of
+
+        by = f"{self.workspace.host.account} on {self.workspace.host.name}"
+        before_health = done._replace(health={})  # what was asked before the steps says nothing of what they did
+        self._record(entry_of(self.run, by, before_health, inventory), done.plan.environment)
+
+    def _remember_health(self, done: DeploymentReport) -> None:
+        from reconciler.agent.entry import health_of
+
+        if done.ailing or done.progressing:
+            self._record(health_of(self.run, done), done.plan.environment)
+
+    def _record(self, entry: Mapping[str, object], environment: str) -> None:
         from reconciler.agent import journal
 
-        entry = {
-            "run": self.run,
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": plan.commit,
-            "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
-            "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
-            **({"findings": plan.diff.findings} if plan.diff.findings else {}),
-        }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
-            journal.append(self.store.journal_path(plan.environment), entry)
+            journal.append(self.store.journal_path(environment), entry)
 
 
 def _noted_since(report: DeploymentReport) -> DeploymentReport:

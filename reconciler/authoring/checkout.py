@@ -41,7 +41,7 @@ class Checkout:
     def __init__(self, path: str) -> None:
         local = is_local(path)
         if local is None:
-            raise refused("--repo", "a commit is made in a copy of the repo on this host", "clone it, and give its path")
+            raise refused("--repo", "a commit is made in a copy of the repo on this host", "clone it, give its path")
         self.path = local
         if not os.path.isdir(local):
             raise refused("--repo", f"there is no folder {local}")
@@ -114,7 +114,8 @@ class Checkout:
 
     def remote(self) -> str:
         """Where a branch is pushed to: that of the branch that is checked out, `origin`, or the only one."""
-        of_branch = self._ended("config", "--get", f"branch.{self.branch()}.remote").out.decode(errors="replace").strip()
+        asked = self._ended("config", "--get", f"branch.{self.branch()}.remote")
+        of_branch = asked.out.decode(errors="replace").strip()
         names = self._run("remote").decode(errors="replace").split()
         usual = [name for name in (of_branch, "origin") if name in names]
         return (usual or (names if len(names) == 1 else [""]))[0]
@@ -150,8 +151,8 @@ class Checkout:
         self.check_free(branch)
         tree = self._with(f"{base}^{{tree}}", {path: self._blob(text) for path, text in content.items()})
         sha = self._commit(tree, base, message)
-        self._run("update-ref", "-m", f"reconcile: {message.partition(chr(10))[0]}", f"refs/heads/{branch}", sha,
-                  "0" * len(sha))  # fmt: skip
+        why, nothing = f"reconcile: {message.splitlines()[0]}", "0" * len(sha)  # it must not have come up meanwhile
+        self._run("update-ref", "-m", why, f"refs/heads/{branch}", sha, nothing)
         return sha
 
     def _blob(self, content: bytes | None) -> str:

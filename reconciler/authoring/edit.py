@@ -119,9 +119,9 @@ def _filled(layer: _Text, versions: Spot, value: Spot) -> str:
 
 
 def _quoted(version: str, style: str) -> str:
-    if style in ("'", '"'):
-        return f"{style}{version}{style}"
-    return version if isinstance(resolve(version), str) else f'"{version}"'
+    """In the quotes that were there. One without any gets them: `1.10` would be read as a number."""
+    quote = style or '"'
+    return f"{quote}{version}{quote}"
 
 
 def _spliced(layer: _Text, start: int, end: int, new: str) -> str:

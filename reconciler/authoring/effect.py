@@ -74,7 +74,7 @@ def of_service(deployment: Deployment | None, name: str) -> object:
         return None
     parts = (
         [one for one in deployment.services if one.name == name],
-        [one for one in (*deployment.unmanaged, *deployment.elsewhere) if one.name == name],
+        [one for one in deployment.others if one.name == name],
         [one for one in deployment.watches if one.service == name],
         [one for one in deployment.verifies if one.service == name],
         [one for one in deployment.files if name in one.services],
@@ -87,5 +87,5 @@ def names(deployment: Deployment | None) -> set[str]:
     """The services of a deployment, be they disabled or run by others."""
     if deployment is None:
         return set()
-    listed = (*deployment.services, *deployment.unmanaged, *deployment.elsewhere)
-    return {one.name for one in listed} | set(deployment.disabled)
+    others = {one.name for one in deployment.others}
+    return {one.name for one in deployment.services} | others | set(deployment.disabled)

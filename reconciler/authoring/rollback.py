@@ -104,17 +104,19 @@ class Rollback:
 
     def last_other(self) -> tuple[Commit, list[Step]]:
         """The last commit at which the target was another one, and the one that changed it. Raises `Refused`."""
-        looked = 0
+        looked, unknown = 0, []
         for step in self._steps():
             looked += 1
             old = self._repo(step.before)
+            if old is None:  # what it left unusable belongs to the change
+                unknown.append(step)
             if old is None or not self._differs(old, self.now):
                 continue
             if self._is_new(old):
                 hint = "to take it away, remove it in git; `--to COMMIT` names another commit to go back to"
                 raise refused("SERVICE", f"{self.target} has no earlier state: it came with {step.commit}", hint)
             parent = self.checkout.parent(step.commit.sha)
-            return self.checkout.commit(parent), [step]
+            return self.checkout.commit(parent), [*unknown, step]
         more = f" in the last {looked} commits" if looked >= LIMIT else ""
         raise refused("SERVICE", f"{self.target} was never another one{more}", "`--to COMMIT` names what to go back to")
 

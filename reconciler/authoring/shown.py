@@ -35,7 +35,7 @@ def file_diffs(before: Tree, content: Mapping[str, bytes | None], salt: str) -> 
         if old != new:
             names = ["/dev/null" if text is None else f"{side}/{path}" for side, text in (("a", old), ("b", new))]
             texts = [_shown(path, text or b"", marked, salt) for text in (old, new)]
-            lines = unified_diff(*texts, *names, n=_CONTEXT, lineterm="")
+            lines = unified_diff(texts[0], texts[1], names[0], names[1], n=_CONTEXT, lineterm="")
             yield FileDiff(path, [line.rstrip("\r\n") for line in lines])
 
 

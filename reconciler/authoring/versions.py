@@ -1,7 +1,7 @@
 """Which line sets the version of a component, for which deployments, and which one is to be edited.
 
-The line that sets it is edited where it sets it for nobody else than was asked for. Otherwise a line is added to the
-layer that is for just those: what others get must not change with it.
+The line that sets it is edited where its layer is for nobody else than was asked for. Otherwise a line is added to the
+one that is for just those: what others get, now or later, must not change with it.
 """
 
 from __future__ import annotations
@@ -143,13 +143,14 @@ def bump(versions: Versions, component: str, version: str, scope: Scope) -> Bump
     reached = [pair for pair in users if pair not in above]
     notes = tuple(_kept(versions, above, component, version, scope))
     if not reached:
-        raise refused(file, f"every deployment {scope} sets {component} itself, so this line would change nothing",
-                      "; ".join(notes[:3]))  # fmt: skip
+        message = f"every deployment {scope} sets {component} itself, so a line here would change nothing"
+        raise refused(file, message, "; ".join(notes[:3]))
     old = sorted({versions.text(pair, component) for pair in reached})
     if old == [version]:
         return Bumped({}, (), notes)
     content = set_version(versions.tree.get(file, b""), file, component, version)
-    return Bumped({file: content}, (f"{_line(content, file, component)}: {', '.join(old) or 'none'} -> {version}",), notes)
+    line = f"{_line(content, file, component)}: {', '.join(old) or 'none'} -> {version}"
+    return Bumped({file: content}, (line,), notes)
 
 
 def _file(versions: Versions, component: str, scope: Scope, users: Sequence[Pair]) -> str:
@@ -160,12 +161,10 @@ def _file(versions: Versions, component: str, scope: Scope, users: Sequence[Pair
         known = ", ".join(versions.layers.all_environments())
         hint = f"give --environment: {known}"
         raise refused("--environment", f"{component} is not set for all environments at once", hint)
-    setters = {pair: node.file for pair in versions.pairs if (node := versions.setter(pair, component))}
-    files = {setters.get(pair, "") for pair in users if not _wins_over(versions, pair, component, scope.layer)}
-    (file, *others) = files or {""}
-    if file and not others and all(scope.has(pair) for pair, found in setters.items() if found == file):
-        return file
-    return scope.layer
+    reached = [pair for pair in users if not _wins_over(versions, pair, component, scope.layer)]
+    files = {setter.file for pair in reached if (setter := versions.setter(pair, component))}
+    ours = [file for file in files if all(scope.has(pair) for pair in versions.pairs if file in pair.layers)]
+    return ours[0] if len(files) == 1 and ours else scope.layer
 
 
 def _wins_over(versions: Versions, pair: Pair, component: str, file: str) -> bool:

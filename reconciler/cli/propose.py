@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconciler.agent.config import InvalidInput
 from reconciler.authoring.checkout import Checkout
-from reconciler.authoring.proposal import Proposal, bumped, check, promote as promoted
+from reconciler.authoring.proposal import Proposal, bumped, check
+from reconciler.authoring.proposal import promote as promoted
 from reconciler.authoring.refused import Refused
 from reconciler.authoring.versions import Scope
 from reconciler.cli.authoring import facts as facts_here
