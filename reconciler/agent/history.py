@@ -97,16 +97,15 @@ def _take(parts: dict[str, dict[str, Part]], environment: str, entry: Mapping[st
     """Add a line to what is known of its pass; False for one of another shape."""
     try:
         run = str(entry["run"])
-        found = parts.setdefault(run, {}) if "steps" in entry else parts.get(run, {})
+        before = parts.get(run, {}).get(environment)
         if "steps" in entry:
-            found[environment] = _part(environment, entry)
-        elif environment in found:
-            found[environment] = _later(found[environment], entry)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        if not parts.get(str(entry.get("run")), True):
-            del parts[str(entry.get("run"))]
+            part = _part(environment, entry)
+            parts.setdefault(run, {})[environment] = part
+        elif "health" in entry and before is not None:
+            parts[run][environment] = _later(before, entry)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return False
-    return True
+    return "steps" in entry or "health" in entry
 
 
 def _part(environment: str, entry: Mapping[str, Any]) -> Part:

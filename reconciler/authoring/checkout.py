@@ -88,6 +88,10 @@ class Checkout:
         but = [f"^{without}"] if without else []
         return self._log(head, *but, "--first-parent", f"--max-count={limit}", paths=("desired", "templates"))
 
+    def is_shallow(self) -> bool:
+        """The history ends before its beginning."""
+        return self._run("rev-parse", "--is-shallow-repository").strip() == b"true"
+
     def is_ancestor(self, old: str, new: str) -> bool:
         return self._ended("merge-base", "--is-ancestor", old, new).code == 0
 

@@ -117,8 +117,11 @@ class Rollback:
                 raise refused("SERVICE", f"{self.target} has no earlier state: it came with {step.commit}", hint)
             parent = self.checkout.parent(step.commit.sha)
             return self.checkout.commit(parent), [*unknown, step]
-        more = f" in the last {looked} commits" if looked >= LIMIT else ""
-        raise refused("SERVICE", f"{self.target} was never another one{more}", "`--to COMMIT` names what to go back to")
+        more = f" in the last {looked} commits that may concern it" if looked else ""
+        hint = "`--to COMMIT` names what to go back to"
+        if self.checkout.is_shallow():
+            more, hint = f"{more}, as far as this clone goes", "`git fetch --unshallow` gets the rest of the history"
+        raise refused("SERVICE", f"{self.target} was never another one{more}", hint)
 
     def since(self, commit: str) -> tuple[Commit, list[Step]]:
         """What has changed the target since a commit. Raises `Refused` for one of another history."""

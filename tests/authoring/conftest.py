@@ -100,12 +100,13 @@ class Checkout:
         return self.git("for-each-ref", "--format=%(refname:short)", "refs/heads").split()
 
     def run(self, *words: str, repo: Path | None = None) -> Told:
-        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        said = io.BytesIO(), io.BytesIO()
+        out, err = (io.TextIOWrapper(stream, "utf-8", write_through=True) for stream in said)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main([*words, "--repo", str(repo or self.path)])
-        said = [(stream.flush(), stream.buffer.getvalue().decode())[1] for stream in (out, err)]  # type: ignore[attr-defined]
-        assert "defect in reconcile" not in said[1], said[1]
-        return Told(code, *said)
+        told = Told(code, *(stream.getvalue().decode() for stream in said))
+        assert "defect in reconcile" not in told.err, told.err
+        return told
 
     def made(self, *words: str, repo: Path | None = None) -> dict[str, Any]:
         """What a command that commits something answers; nothing of the checkout is another one after it."""

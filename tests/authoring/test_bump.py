@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.authoring.shown import file_diffs
 from tests.authoring.conftest import LAYERS, Checkout
 
 pytestmark = pytest.mark.git
@@ -139,7 +140,8 @@ def test_what_is_not_valid_is_told(checkout: Checkout, words: tuple[str, ...], w
 
 def test_what_would_not_be_valid_is_not_committed(checkout: Checkout) -> None:
     """The version comes to a place where it cannot be: what `validate` says of the result decides."""
-    text = "components: {web: {install: none}, tool: {install: apptainer-sif, image: 't.sif', sha256: '{{ version }}'}}\n"
+    tool = "{install: apptainer-sif, image: 't.sif', sha256: '{{ version }}'}"
+    text = f"components: {{web: {{install: none}}, tool: {tool}}}\n"
     checkout.commit("an image", {"desired/sites/aws.yaml": text + f'versions: {{tool: "{"a" * 64}"}}\n'})
     said = checkout.refused("bump", "tool", "1.1", "--site", "aws")
     assert said.startswith("reconcile: desired/sites/aws.yaml:1:")
@@ -195,7 +197,7 @@ def test_who_signs_commits_signs_this_one(checkout: Checkout, tmp_path: Path) ->
 def test_what_is_no_checkout_is_told(checkout: Checkout, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     for repo, why in {"plain": "is no git repository", "missing": "there is no folder"}.items():
-        told = checkout.run("bump", "web", "1", "--environment", "dev", "--repo", str(tmp_path / repo), repo=tmp_path / repo)
+        told = checkout.run("bump", "web", "1", "--environment", "dev", repo=tmp_path / repo)
         assert (told.code, told.out) == (3, "")
         assert why in told.err
     told = checkout.run("bump", "web", "1", repo=Path("ssh://git.example.org/x"))
@@ -205,19 +207,41 @@ def test_what_is_no_checkout_is_told(checkout: Checkout, tmp_path: Path) -> None
 
 
 def test_no_secret_is_in_the_diff(checkout: Checkout) -> None:
-    """Those beside the line that changes, marked in this layer or in another, or called like one."""
-    text = (
-        "vars:\n  db_password: 'hunter2'\n  pin: &pin 's3cr3t'\n  api_key: *pin\n  marked: !secret |\n    two\n"
-        "    lines\n  plain: shown\nversions:\n  web: '1'\n  tool: '9'\ncomponents: {}\n"
-    )
-    marks = {"desired/defaults.yaml": LAYERS["desired/defaults.yaml"].replace("level: INFO", "level: INFO, plain: !secret x")}
-    checkout.commit("secrets", {DEV: text, **marks})
-    out = checkout.run("bump", "web", "2.9.0", "--environment", "dev").out
-    assert "-  web: '1'\n+  web: '2.9.0'" in out
-    shown = checkout.run("bump", "web", "3", "--environment", "dev", "--dry-run", "--json").json["diff"]
-    for secret in ("hunter2", "s3cr3t", "two", "lines", "shown"):
-        assert secret not in out.split("desired/")[0] + shown
-    assert shown.count("***") >= 1
+    """Those beside the line that changes: called like one, marked here or in another layer, or what an alias names."""
+    text = """vars:
+  pin: &pin 's3cr3t'
+  api_key: *pin
+  plain: hidden elsewhere
+versions: {web: '1', tool: '9'}
+services:
+  server:
+    env: {API_TOKEN: "hunter2 in
+      lines", LC_ALL: C}
+"""
+    defaults = LAYERS["desired/defaults.yaml"].replace("level: INFO", "level: INFO, plain: !secret x")
+    checkout.commit("secrets", {DEV: text, "desired/defaults.yaml": defaults})
+    diff = checkout.made("bump", "web", "2.9.0", "--environment", "dev")["diff"]
+    assert "-versions: {web: '1', tool: '9'}\n+versions: {web: '2.9.0', tool: '9'}" in diff
+    assert diff.count("***") == 3
+    assert ", LC_ALL: C}" in diff
+    for secret in ("s3cr3t", "hidden", "elsewhere", "hunter2", "lines"):
+        assert secret not in diff
+
+
+def test_of_a_secret_that_changes_it_is_seen_that_it_does() -> None:
+    old = b"vars:\n  marked: !secret |\n    one\n    two\n  b: 1\n"
+    (found,) = file_diffs({DEV: old}, {DEV: old.replace(b"two", b"three")}, "salt")
+    assert [line[:25] for line in found.lines[3:]] == [
+        " vars:",
+        found.lines[4][:25],
+        found.lines[5][:25],
+        "   b: 1",
+    ]
+    assert found.lines[4].startswith("-  marked: !secret *** (")
+    assert found.lines[5].startswith("+  marked: !secret *** (")
+    assert found.lines[4][1:] != found.lines[5][1:]
+    (gone,) = file_diffs({DEV: b"a: [\nsecret: x\n"}, {DEV: None}, "salt")
+    assert "secret: x" not in "".join(gone.lines)
 
 
 # ---------------------------------------------------------------- promote
