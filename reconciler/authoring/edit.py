@@ -55,7 +55,7 @@ def set_version(content: bytes, file: str, component: str, version: str) -> byte
     mark, text = (_BOM, text[1:]) if text.startswith(_BOM) else ("", text)
     layer = _Text(file, text, component, version)
     after = (mark + _edited(layer, _document(layer))).encode()
-    if _plain(parse(after, file, Problems())) != _expected(before, component, version):
+    if said(parse(after, file, Problems())) != _expected(before, component, version):
         raise layer.cannot(0, _STRANGE)
     return after
 
@@ -194,25 +194,25 @@ def _appended(layer: _Text, text: str) -> str:
 # ---------------------------------------------------------------- what it says
 
 
-_Said = dict[str, "_Said"] | list["_Said"] | tuple[object, bool] | None
+Said = dict[str, "Said"] | list["Said"] | tuple[object, bool] | None
 
 
-def _plain(node: Node | None) -> _Said:
+def said(node: Node | None) -> Said:
     """What a value says, and whether it is a secret; not how it is written."""
     if isinstance(node, Entries):
-        return {key: _plain(value) for key, value in node.entries.items()}
+        return {key: said(value) for key, value in node.entries.items()}
     if isinstance(node, Items):
-        return [_plain(item) for item in node.items]
+        return [said(item) for item in node.items]
     return (node.value, node.secret) if isinstance(node, Scalar) else None
 
 
-def _expected(before: Entries, component: str, version: str) -> _Said:
-    said = _plain(before)
-    assert isinstance(said, dict)  # noqa: S101 - a layer is a mapping
-    versions = said.get("versions")
+def _expected(before: Entries, component: str, version: str) -> Said:
+    layer = said(before)
+    assert isinstance(layer, dict)  # noqa: S101 - a layer is a mapping
+    versions = layer.get("versions")
     old = before.section("versions").get(component)
-    said["versions"] = {**(versions if isinstance(versions, dict) else {}), component: (version, _is_secret(old))}
-    return said
+    layer["versions"] = {**(versions if isinstance(versions, dict) else {}), component: (version, _is_secret(old))}
+    return layer
 
 
 def _is_secret(node: Node | None) -> bool:

@@ -12,6 +12,7 @@ from reconciler.desired import Facts, Tree, compile_site, sites
 from reconciler.desired.layers import DEFAULTS, site_file
 
 _NOWHERE = Origin("", 0, 0)
+_UNKNOWN: Mapping[str, Deployment] = {}  # by its identity
 
 
 class Repo(NamedTuple):
@@ -21,8 +22,11 @@ class Repo(NamedTuple):
     broken: frozenset[str]
 
 
+_REMEMBERED = 100  # sites with their files: a walk through a long history must not keep all of it
+
+
 class Compiler:
-    """Compiles each site once for the same files, however many commits have them."""
+    """Compiles each site once for the same files, however many commits in a row have them."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
@@ -45,11 +49,15 @@ class Compiler:
 
     def _site(self, tree: Tree, site: str) -> Mapping[str, Deployment] | None:
         key = (site, _digest(tree, site))
-        if key not in self._known:
+        known = self._known.pop(key, _UNKNOWN)  # the one that was asked for last stands last
+        if known is _UNKNOWN:
             result = compile_site(tree, site, None, self._facts)
             compiled = {name: _bare(one.deployment) for name, one in result.compiled.items()}
-            self._known[key] = None if result.problems else compiled
-        return self._known[key]
+            known = None if result.problems else compiled
+            if len(self._known) >= _REMEMBERED:
+                del self._known[next(iter(self._known))]
+        self._known[key] = known
+        return known
 
 
 def _digest(tree: Tree, site: str) -> str:

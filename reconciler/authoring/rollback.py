@@ -19,6 +19,7 @@ from typing import NamedTuple
 from reconciler.authoring.checkout import Checkout, Commit
 from reconciler.authoring.effect import Compiler, Repo, names, of_service
 from reconciler.authoring.proposal import Proposal, applied, branch_name
+from reconciler.authoring.quick import bumps_others_only
 from reconciler.authoring.refused import Refused, refused
 from reconciler.authoring.versions import Pair, Scope, Versions, bump
 from reconciler.core.model import Origin, Problem
@@ -95,8 +96,18 @@ def find_target(tree: Tree, repo: Repo, name: str, environments: Sequence[str], 
 class Rollback:
     """The search for what to go back to, and for how. Nothing is written."""
 
-    def __init__(self, checkout: Checkout, compiler: Compiler, base: str, tree: Tree, target: Target) -> None:
+    def __init__(  # noqa: PLR0917 - where, of what, and who is told
+        self,
+        checkout: Checkout,
+        compiler: Compiler,
+        base: str,
+        tree: Tree,
+        target: Target,
+        looks_at: Callable[[Commit], None],
+    ) -> None:
+        """`looks_at` is told of each commit that is looked at: in a large repo that takes its time."""
         self.checkout, self.compiler, self.base, self.tree, self.target = checkout, compiler, base, tree, target
+        self.looks_at = looks_at
         self.now = compiler.repo(tree)
         self.pairs = [pair for pair in self.now.deployments if target.has(pair)]
 
@@ -142,14 +153,18 @@ class Rollback:
             after = self.checkout.readable(commit.sha) if after is None else after
             parent = self.checkout.parent(commit.sha)
             before = self.checkout.readable(parent) if parent else None
-            if after is not None and before is not None and any(map(self._concerns, _changed(before, after))):
+            self.looks_at(commit)
+            if after is not None and before is not None and self._may_concern(before, after):
                 yield Step(commit, before, after)
             after = before
 
-    def _concerns(self, path: str) -> bool:
-        """The target may depend on this file."""
-        environments = "desired/environments/"
-        return not path.startswith(environments) or path == environment_file(self.target.environment)
+    def _may_concern(self, before: Tree, after: Tree) -> bool:
+        """The target may depend on what has changed."""
+        others, own = "desired/environments/", environment_file(self.target.environment)
+        changed = [path for path in _changed(before, after) if not path.startswith(others) or path == own]
+        if not changed or not self.target.service:
+            return bool(changed)
+        return not bumps_others_only(before, after, changed, self._components())
 
     def _repo(self, tree: Tree) -> Repo | None:
         """None where a site of the target is not valid: what it was then cannot be told."""

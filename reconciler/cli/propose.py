@@ -7,11 +7,13 @@ checked out there stays as it is, and nothing is pushed.
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from reconciler.agent.config import InvalidInput
-from reconciler.authoring.checkout import Checkout
+from reconciler.authoring.checkout import Checkout, Commit
 from reconciler.authoring.proposal import Proposal, bumped, check
 from reconciler.authoring.proposal import promote as promoted
 from reconciler.authoring.refused import Refused
@@ -58,11 +60,28 @@ def rollback(options: Namespace) -> int:
     def make(tree: Tree, facts: Facts, checkout: Checkout, base: str) -> Proposal:
         compiler, asked = Compiler(facts), given(options)
         target = find_target(tree, compiler.repo(tree), options.target, asked.environments, asked.site)
-        search = Rollback(checkout, compiler, base, tree, target)
-        to, steps = search.since(checkout.resolve(options.to)) if options.to else search.last_other()
-        return search.proposal(to, steps)
+        with _progress() as looks_at:
+            search = Rollback(checkout, compiler, base, tree, target, looks_at)
+            to, steps = search.since(checkout.resolve(options.to)) if options.to else search.last_other()
+            return search.proposal(to, steps)
 
     return _propose(options, make)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Commit], None]]:
+    """Which commit is looked at, in one line of a terminal that is taken away in the end."""
+    shown = sys.stderr.isatty()
+
+    def looks_at(commit: Commit) -> None:
+        if shown:
+            print(f"\r\x1b[Klooking at {commit.sha[:8]} {commit.subject[:50]}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield looks_at
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _scopes(options: Namespace) -> list[Scope]:

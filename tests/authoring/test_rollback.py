@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.authoring.quick import bumps_others_only
 from reconciler.desired import Facts, compile_site
 from reconciler.source import tree_at
 from tests.authoring.conftest import Checkout
@@ -148,6 +149,30 @@ def test_a_file_that_came_or_went(checkout: Checkout) -> None:
     checkout.merge(data["branch"])
     again = rolled_back(checkout, "tool", "--environment", "dev", "--site", "dori")
     assert checkout.git("diff", "--name-status", "HEAD", again["branch"]) == "A\tdesired/sites/dori.dev.yaml"
+
+
+@pytest.mark.parametrize(
+    ("asks", "found"),
+    [
+        ({"templates/web.conf.j2": "tool={{ versions['tool'] }}\n"}, True),
+        ({"templates/web.conf.j2": "{% for name in versions %}{{ name }}={{ versions[name] }}\n{% endfor %}"}, True),
+        ({"desired/sites/aws.yaml": 'vars: {level: "{{\n    versions.tool }}"}\n'}, True),
+        ({"desired/sites/aws.yaml": 'vars: {level: "{{ versions.web }}"}  # not that of the tool\n'}, False),
+    ],
+)
+def test_a_bump_of_another_component_counts_where_a_text_asks_for_it(
+    checkout: Checkout, asks: dict[str, str], found: bool
+) -> None:
+    """Else such commits, nearly all of a long history, are passed over without working out what they amount to."""
+    checkout.commit("Asks for it", asks)
+    checkout.edit("Bump web", DEV, "2.8.1", "2.9.0")
+    checkout.edit("Bump the tool", DEFAULTS, '"1.0" ', '"1.1" ')
+    data = rolled_back(checkout, "server", "--environment", "dev")
+    assert data["lines"][1].endswith("(Ann: Bump the tool)" if found else "(Ann: Bump web)")
+    before, after = (tree_at(str(checkout.path), revision)[1] for revision in ("HEAD^", "HEAD"))
+    assert bumps_others_only(before, after, [DEFAULTS], ["web"]) is not found
+    assert not bumps_others_only(before, after, [DEFAULTS], ["web", "tool"])
+    assert not bumps_others_only(before, {**after, DEFAULTS: after[DEFAULTS] + b"\nx: 1"}, [DEFAULTS], ["web"])
 
 
 def test_what_is_meant_must_be_clear(checkout: Checkout) -> None:
