@@ -96,6 +96,22 @@ def test_a_failure_is_told_later_with_what_was_printed_and_drift_from_a_commit(b
     assert len(told.out.splitlines()) == 4
 
 
+def test_what_does_not_become_healthy_is_told_with_what_was_done(begun: Site) -> None:
+    """It is known only after the steps, and stands beside them; the next pass still knows what failed."""
+    probe = {"exec": {"command": "sh -c 'echo no answer; exit 1'"}}
+    begun.services["cleaner"]["health"] = {**probe, "interval": "1s", "start_period": "1s", "settle": "0s"}
+    begun.services["cleaner"]["command"] = "sleep 2000"
+    begun.commit("It never answers")
+    begun.once(1)
+    shown = begun.run("show", "--json").json
+    (part,) = shown["deployments"]
+    assert (shown["exit_code"], part["exit_code"]) == (1, 1)
+    assert all(step["status"] == "done" for step in part["steps"])
+    assert "no answer" in part["health"]["cleaner"]["health_message"]
+    assert ": cleaner: " in begun.run("show").out
+    assert len((begun.state / "here/dev/journal.jsonl").read_text().splitlines()) == 3
+
+
 def test_before_the_first_pass_there_is_nothing_to_tell(site: Site) -> None:
     told = site.run("history")
     assert (told.code, told.out) == (0, "no pass has done anything yet on here\n")
