@@ -179,7 +179,7 @@ def test_without_a_name_git_says_how_to_give_one(checkout: Checkout) -> None:
     checkout.git("config", "--global", "--remove-section", "user")
     said = checkout.refused("bump", "web", "2.9.0", "--environment", "dev", code=1)
     assert "git config --global user.email" in said
-    assert "commit-tree" in said
+    assert "auto-detection is disabled" in said
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not installed (Debian: openssh-client)")
