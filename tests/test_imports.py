@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "reconciler"
 ALL = frozenset(
-    {"agent", "apply", "cli", "core", "demo", "desired", "host", "install", "launchers", "notify", "report"}
-    | {"schedule", "source"}
+    {"agent", "apply", "authoring", "cli", "core", "demo", "desired", "host", "install", "launchers"}
+    | {"notify", "report", "schedule", "source"}
 )
 
 # What a package may import of the project besides itself. A dotted entry allows this module only.
@@ -32,6 +32,8 @@ MAY = {
     # Its file is read as the agent's own is, with the reader of layers.
     "notify": frozenset({"core", "host", "desired.nodes", "desired.problems", "desired.text"}),
     "apply": frozenset({"core", "host", "launchers", "install"}),
+    # It works on a person's checkout, on any machine: it knows neither the agent nor a launcher.
+    "authoring": frozenset({"core", "desired", "host", "source"}),
     "report": frozenset({"core"}),
     "agent": ALL - {"cli", "demo"},
     "cli": ALL,

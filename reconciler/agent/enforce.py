@@ -203,8 +203,10 @@ class Enforcer:
         if gates is not None:
             gates.end(planned, results, self.run)
         done = planned._replace(results=results, applied=True, seconds=seconds, error=error)
+        self._remember(done, observation.inventory)
         if observation.desired.watches:
             done = self._health(observation).settle(done, self.observer.waits, self.asked_to_stop)
+            self._remember_health(done)
         return _noted_since(done) if observation.desired.notes else done
 
     def _go_back(self, desired: Deployment, first: Observation) -> DeploymentReport:
@@ -276,7 +278,6 @@ class Enforcer:
             )
             executor.scratch = self.scratches.get(desired.environment)
             results = watcher.mask_all(executor.run())
-            self._record(planned, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
                 self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
@@ -306,23 +307,33 @@ class Enforcer:
 
         return entry(self.scratches[environment].results())
 
-    def _record(self, planned: DeploymentReport, results: tuple[StepResult, ...]) -> None:
+    def _remember(self, done: DeploymentReport, inventory: Inventory) -> None:
+        """Before services are waited for: a pass that is killed meanwhile has done this all the same."""
+        from reconciler.agent.entry import entry_of
+
+        by = f"{self.workspace.host.account} on {self.workspace.host.name}"
+        before_health = done._replace(health={})  # what was asked before the steps says nothing of what they did
+        entry = {**entry_of(self.run, by, before_health, inventory), **self._besides(done)}
+        self._record(entry, done.plan.environment)
+
+    def _besides(self, done: DeploymentReport) -> dict[str, object]:
+        """What only some deployments have: what went back, who approved it, what was cleaned up."""
+        environment, gate = done.plan.environment, done.gate
+        back = self._rollouts[environment].entry() if environment in self._rollouts else {}
+        approved = {"approval": gate.approval._asdict()} if gate and gate.approval else {}
+        return {**back, **approved, **self._cleaned(environment)}
+
+    def _remember_health(self, done: DeploymentReport) -> None:
+        from reconciler.agent.entry import health_of
+
+        if done.ailing or done.progressing:
+            self._record(health_of(self.run, done), done.plan.environment)
+
+    def _record(self, entry: Mapping[str, object], environment: str) -> None:
         from reconciler.agent import journal
 
-        plan, gate = planned.plan, planned.gate
-        entry = {
-            "run": self.run,
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": plan.commit,
-            "changes": {c.service: [c.kind.value, *c.reasons] for c in plan.diff.changes if c.kind is not Kind.KEEP},
-            "steps": [[r.id, r.status.value, r.seconds, r.message] for r in results],
-            **({"findings": plan.diff.findings} if plan.diff.findings else {}),
-            **(self._rollouts[plan.environment].entry() if plan.environment in self._rollouts else {}),
-            **({"approval": gate.approval._asdict()} if gate and gate.approval else {}),
-            **(self._cleaned(plan.environment)),
-        }
         with suppress(OSError):  # the pass has done its work; the next line says so as well
-            journal.append(self.store.journal_path(plan.environment), entry)
+            journal.append(self.store.journal_path(environment), entry)
 
 
 def _noted_since(report: DeploymentReport) -> DeploymentReport:

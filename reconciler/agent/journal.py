@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.host import files
 
@@ -23,13 +23,15 @@ def append(path: str, entry: Mapping[str, object]) -> None:
 
 
 def last(path: str) -> Mapping[str, Any]:
-    """The last entry; nothing where there is none that can be read."""
+    """What the last pass noted of its steps; nothing where there is none that can be read."""
     try:
-        lines = files.tail(path, _ENTRY).splitlines()
-        entry = json.loads(lines[-1]) if lines else {}
+        for line in reversed(files.tail(path, 2 * _ENTRY).splitlines()):
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or "steps" in entry:
+                return entry if isinstance(entry, dict) else {}
     except (OSError, ValueError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
+        pass
+    return {}
 
 
 def _line(entry: Mapping[str, object]) -> bytes:
@@ -73,19 +75,61 @@ def _rotate(path: str, more: int) -> None:
         os.replace(path, path + ".1")
 
 
-def read(path: str) -> list[dict[str, object]]:
-    """All whole entries that are kept, oldest first."""
-    entries = []
-    for name in (path + ".1", path):
+def read(path: str) -> list[dict[str, Any]]:
+    """All whole entries that are kept, oldest first. Raises `OSError`."""
+    kept = look(path)
+    if kept.unreadable:
+        raise OSError(kept.unreadable[0])
+    return [entry for _, entry in kept.entries]
+
+
+class Kept(NamedTuple):
+    """What is left of a journal."""
+
+    entries: tuple[tuple[str, dict[str, Any]], ...]  # with the file that each stands in, oldest first
+    damaged: Mapping[str, int]  # by file, how many lines are no entry
+    unreadable: tuple[str, ...]  # files, and why
+
+
+def exists(path: str) -> bool:
+    return any(map(os.path.exists, _files(path)))
+
+
+def look(path: str) -> Kept:
+    """Everything that can be read, and what cannot."""
+    entries: list[tuple[str, dict[str, Any]]] = []
+    damaged: dict[str, int] = {}
+    unreadable = []
+    for name in _files(path):
         try:
             content = files.read(name)
         except FileNotFoundError:
             continue
-        for line in content.splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict):
-                entries.append(entry)
-    return entries
+        except OSError as error:
+            unreadable.append(f"{name} cannot be read: {error.strerror or error}")
+            continue
+        for line in _whole(content):
+            entry = _decoded(line)
+            if entry is None:
+                damaged[name] = damaged.get(name, 0) + 1
+            else:
+                entries.append((name, entry))
+    return Kept(tuple(entries), damaged, tuple(unreadable))
+
+
+def _files(path: str) -> tuple[str, str]:
+    """The one before comes first."""
+    return path + ".1", path
+
+
+def _whole(content: bytes) -> list[bytes]:
+    """The lines; without a last one that has no end, which a pass is writing just now, or was killed at."""
+    return [line for line in content.split(b"\n")[:-1] if line.strip()]
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from reconciler import __version__
@@ -26,11 +26,16 @@ _COMMANDS = {
     "diff": "what a change of the repo would do to every site and environment, without access to them",
     "status": "what runs, its version, its health, since when",
     "logs": "what a service has written: the files or the journal of its launcher",
+    "history": "what the passes on this host have done, newest first",
+    "show": "all of one pass: its steps, how long each took, and what failed with its output",
     "validate": "check a desired-state repo, all errors at once",
     "explain": "each effective value of a service, the file and line that set it, and what each layer says",
     "blame": "each effective value of a service, and the commit that wrote it",
     "schema": "a JSON Schema of the layer files, for an editor",
     "cleanup": "remove now what the rules for scratch folders say; --dry-run lists it",
+    "bump": "prepare another version of a component, as a commit on a branch",
+    "promote": "prepare the versions of one environment for another, as a commit on a branch",
+    "rollback": "prepare the way back to an earlier state, as a commit on a branch",
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "pause": "leave a deployment, or one service of it, as it is, for a time",
     "resume": "end what `reconcile pause` has paused",
@@ -135,6 +140,13 @@ def _whole() -> _Parser:
     cleanup = command("cleanup")
     cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
     cleanup.add_argument("--dry-run", action="store_true", help="list every entry that would go; nothing is removed")
+    history = command("history")
+    history.add_argument("service", nargs="?", metavar="SERVICE", help="only passes that have changed it")
+    history.add_argument(
+        "-n", "--lines", type=_lines, default=20, metavar="N", help="only the last N, or `all` (default: 20)"
+    )
+    command("show").add_argument("run", nargs="?", metavar="RUN", help="how its name begins (default: the last one)")
+    _propose(command)
     _schedule(command("schedule"))
     _pause(command("pause"))
     command("resume").add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: all)")
@@ -150,6 +162,22 @@ def _output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", choices=OUTPUTS, default="text", help="the form of the answer (default: text); --json is json"
     )
+
+
+def _propose(command: Callable[[str], argparse.ArgumentParser]) -> None:
+    """They share --repo, a checkout here, and --branch, which names the branch that is made."""
+    bump = command("bump")
+    bump.add_argument("component", metavar="COMPONENT")
+    bump.add_argument("version", metavar="VERSION")
+    promote = command("promote")
+    promote.add_argument("components", nargs="+", metavar="COMPONENT")
+    promote.add_argument("--from", dest="source", required=True, metavar="ENV", help="whose version is taken")
+    promote.add_argument("--to", dest="target", required=True, metavar="ENV", help="that gets it")
+    rollback = command("rollback")
+    rollback.add_argument("target", metavar="SERVICE|ENVIRONMENT")
+    rollback.add_argument("--to", metavar="COMMIT", help="default: the last one at which it was another one")
+    for parser in (bump, promote, rollback):
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be committed")
 
 
 def _schedule(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +230,7 @@ def _shared() -> _Parser:
     group = parser.add_argument_group("what and where (each can stand in the agent's file)")
     group.add_argument("--config", metavar="FILE", help="the agent's file (default: $RECONCILE_CONFIG, or agent.yaml)")
     group.add_argument("--repo", metavar="URL", help="the desired-state repo: https, ssh, git, file, or a path")
-    group.add_argument("--branch", help="the branch to follow (default: main)")
+    group.add_argument("--branch", help="the branch to follow (default: main); or that a commit is made on")
     group.add_argument("--site", help="the site that this is")
     group.add_argument("--environment", dest="environments", action="append", metavar="ENV", help="may be repeated")
     group.add_argument("--state-dir", metavar="DIR", help="where to remember (default: ~/.local/state/reconcile)")

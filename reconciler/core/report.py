@@ -98,6 +98,11 @@ class DeploymentReport(NamedTuple):
         quiet = quiet and not (self.ailing or self.progressing or self.rolled_back)
         return quiet and not (self.plan.diff.gaps or self.findings) and (self.applied or not self.plan.steps)
 
+    @property
+    def exit_code(self) -> int:
+        """What a pass through this deployment alone would exit with."""
+        return 1 if _is_failure(self) else 75 if self.busy else 2 if _differs(self) else 0
+
 
 def _unhealthy(change: Change) -> bool:
     if change.held is Hold.PAUSE:

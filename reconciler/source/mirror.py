@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import os.path
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import TypeVar
@@ -333,6 +334,15 @@ class Mirror:
     def commit_info(self, commit: str) -> CommitInfo:
         name = _full(commit)
         return self._read(name, lambda reader: reader.commit(name))
+
+    def commit_infos(self, commits: Iterable[str]) -> dict[str, CommitInfo]:
+        """Those of some commits that are here, by their names. Raises `SourceError`, and repairs nothing."""
+        found = {}
+        with self._reader(self.folder) as reader:
+            for commit in filter(is_commit, commits):
+                with suppress(UnknownCommit):
+                    found[commit] = reader.commit(commit)
+        return found
 
     def resolve(self, rev: str) -> str:
         """The commit that a revision names: a (short) commit, the branch or HEAD, a pin, with ~1 and the like.

@@ -66,6 +66,7 @@ def test_every_exit_status_is_in_the_table(help_text: str) -> None:
 
 def test_every_command_that_is_shown_can_be_parsed() -> None:
     words = "--once|plan|apply|diff|status|logs|validate|explain|schema|schedule|demo"
+    words += "|bump|promote|rollback|history|show"
     shown = re.findall(rf"(?:^|[`/ ])reconcile ((?:{words})[^`\n]*)", README)
     for said in shown:
         line = re.split(r"\s[>|#;]|;", said.replace("[", "").replace("]", "").replace("-n N", "-n 9"))[0].split()

@@ -1,0 +1,207 @@
+"""Which line sets the version of a component, for which deployments, and which one is to be edited.
+
+The line that sets it is edited where its layer is for nobody else than was asked for. Otherwise a line is added to the
+one that is for just those: what others get, now or later, must not change with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from reconciler.authoring.edit import set_version
+from reconciler.authoring.refused import Refused, refused
+from reconciler.core.model import Origin, Problem
+from reconciler.desired import Tree
+from reconciler.desired.layers import DEFAULTS, Layers, environment_file, site_file
+from reconciler.desired.nodes import Entries, Node, Scalar, empty
+from reconciler.desired.problems import Problems, suggest
+
+
+class Scope(NamedTuple):
+    """The deployments that a change is for."""
+
+    environment: str = ""  # empty: all
+    site: str = ""  # empty: all
+
+    @property
+    def layer(self) -> str:
+        """The file that is for these deployments and no others."""
+        if self.environment and self.site:
+            return f"desired/sites/{self.site}.{self.environment}.yaml"
+        if self.site:
+            return site_file(self.site)
+        return environment_file(self.environment) if self.environment else DEFAULTS
+
+    def has(self, pair: Pair) -> bool:
+        return self.site in ("", pair.site) and self.environment in ("", pair.environment)
+
+    def __str__(self) -> str:
+        parts = [f"in {self.environment}"] * bool(self.environment) + [f"on {self.site}"] * bool(self.site)
+        return " ".join(parts) or "everywhere"
+
+
+class Pair(NamedTuple):
+    """A deployment by its names."""
+
+    site: str
+    environment: str
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Its layers; each wins over those before it."""
+        both = f"desired/sites/{self.site}.{self.environment}.yaml"
+        return DEFAULTS, environment_file(self.environment), site_file(self.site), both
+
+
+class Bumped(NamedTuple):
+    """A change of one version."""
+
+    content: Mapping[str, bytes]  # by file; empty where nothing is to be changed
+    lines: tuple[str, ...]  # what it changes: "desired/environments/dev.yaml:4: 2.8.1 -> 2.8.2"
+    notes: tuple[str, ...]  # what a person should know of it
+
+
+class Versions:
+    """The versions of a repo as its layers set them."""
+
+    def __init__(self, tree: Tree) -> None:
+        """Raises `Refused` for layers that cannot be read: the line that counts may stand there."""
+        self.tree = tree
+        problems = Problems()
+        self.layers = Layers(tree, problems)
+        self.pairs = [Pair(site, name) for site in self.layers.sites() for name in self.layers.environments(site)]
+        for path in sorted({path for pair in self.pairs for path in pair.layers}):
+            self.layers.layer(path)
+        if len(problems):
+            raise Refused(problems.told(1))
+
+    def components(self) -> set[str]:
+        layers = filter(None, (self.layers.layer(path) for pair in self.pairs for path in pair.layers))
+        return {name for layer in layers for name in (*layer.section("versions"), *layer.section("components"))}
+
+    def check(self, scope: Scope, components: Iterable[str]) -> None:
+        """Raises `Refused` for names that the repo does not have."""
+        environments, sites, known = self.layers.all_environments(), self.layers.sites(), self.components()
+        wrong = []
+        if scope.environment and scope.environment not in environments:
+            wrong.append(_unknown("--environment", "environment", scope.environment, environments))
+        if scope.site and scope.site not in sites:
+            wrong.append(_unknown("--site", "site", scope.site, sites))
+        wrong += [_unknown("COMPONENT", "component", name, known) for name in components if name not in known]
+        if not wrong and not any(map(scope.has, self.pairs)):
+            has = self.layers.environments(scope.site)
+            hint = f"it has {', '.join(has) or 'none'}"
+            wrong.append(
+                Problem(Origin("--environment", 0, 0), f"site {scope.site} has no {scope.environment}", hint)
+                if scope.site
+                else Problem(Origin("--environment", 0, 0), f"no site has {scope.environment}")
+            )
+        if wrong:
+            raise Refused(wrong)
+
+    def users(self, scope: Scope, component: str) -> list[Pair]:
+        """The deployments that have the component. Raises `Refused` where none does."""
+        found = [pair for pair in self.pairs if scope.has(pair) and self._has(pair, component)]
+        if not found:
+            raise refused("COMPONENT", f"there is no {component} {scope}")
+        return found
+
+    def _has(self, pair: Pair, component: str) -> bool:
+        said = [layer.section("components").get(component) for layer in self._of(pair)]
+        given = [node for node in said if node is not None]
+        return bool(given and not empty(given[-1])) or self.setter(pair, component) is not None
+
+    def _of(self, pair: Pair) -> list[Entries]:
+        return [layer for layer in map(self.layers.layer, pair.layers) if layer is not None]
+
+    def setter(self, pair: Pair, component: str) -> Scalar | None:
+        """The value that counts for a deployment; None where none does."""
+        said: Node | None = None
+        for layer in self._of(pair):
+            said = layer.section("versions").get(component, said)
+            if isinstance(layer.get("versions"), Scalar):
+                said = None  # `versions: null` takes all away
+        return said if isinstance(said, Scalar) and not empty(said) else None
+
+    def text(self, pair: Pair, component: str) -> str:
+        """What is written, which may be a template; empty for none."""
+        found = self.setter(pair, component)
+        return found.text if found else ""
+
+
+def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> Problem:
+    return Problem(Origin(place, 0, 0), f"there is no {kind} `{name[:80]}`", suggest(name, known))
+
+
+def bump(versions: Versions, component: str, version: str, scope: Scope) -> Bumped:
+    """Set a version in the right line. Raises `Refused`."""
+    versions.check(scope, [component])
+    users = versions.users(scope, component)
+    file = _file(versions, component, scope, users)
+    above = [pair for pair in users if _wins_over(versions, pair, component, file)]
+    reached = [pair for pair in users if pair not in above]
+    notes = tuple(_kept(versions, above, component, version, scope))
+    if not reached:
+        message = f"every deployment {scope} sets {component} itself, so a line here would change nothing"
+        raise refused(file, message, "; ".join(notes[:3]))
+    old = sorted({versions.text(pair, component) for pair in reached})
+    if old == [version]:
+        return Bumped({}, (), notes)
+    content = set_version(versions.tree.get(file, b""), file, component, version)
+    line = f"{_line(content, file, component)}: {', '.join(old) or 'none'} -> {version}"
+    return Bumped({file: content}, (line,), notes)
+
+
+def _file(versions: Versions, component: str, scope: Scope, users: Sequence[Pair]) -> str:
+    own = versions.layers.layer(scope.layer)
+    if own is not None and component in own.section("versions"):
+        return scope.layer
+    if not scope.site and not scope.environment:
+        known = ", ".join(versions.layers.all_environments())
+        hint = f"give --environment: {known}"
+        raise refused("--environment", f"{component} is not set for all environments at once", hint)
+    reached = [pair for pair in users if not _wins_over(versions, pair, component, scope.layer)]
+    files = {setter.file for pair in reached if (setter := versions.setter(pair, component))}
+    ours = [file for file in files if all(scope.has(pair) for pair in versions.pairs if file in pair.layers)]
+    return ours[0] if len(files) == 1 and ours else scope.layer
+
+
+def _wins_over(versions: Versions, pair: Pair, component: str, file: str) -> bool:
+    """A later layer of this deployment than `file` sets the version."""
+    setter = versions.setter(pair, component)
+    return setter is not None and file in pair.layers and pair.layers.index(setter.file) > pair.layers.index(file)
+
+
+def _kept(versions: Versions, above: Iterable[Pair], component: str, version: str, scope: Scope) -> Iterable[str]:
+    """The deployments that set a version of their own."""
+    for pair in above:
+        setter = versions.setter(pair, component)
+        if setter is not None and setter.text != version:
+            how = f"--site {pair.site}" if not scope.site else f"--environment {pair.environment}"
+            where = f"{pair.site} {pair.environment}" if not scope.environment else pair.site
+            yield f"{where} keeps {component} {setter.text} ({setter.origin}); {how} changes that"
+
+
+def _line(content: bytes, file: str, component: str) -> Origin:
+    from reconciler.desired.text import parse
+
+    layer = parse(content, file, Problems())
+    return layer.section("versions")[component].origin if layer else Origin(file, 0, 0)
+
+
+def promoted(versions: Versions, component: str, scope: Scope) -> tuple[str, Pair]:
+    """The version of a component in some deployments, as it is written, and one of them. Raises `Refused` where they
+    differ."""
+    versions.check(scope, [component])
+    found: dict[str, list[Pair]] = {}
+    for pair in versions.users(scope, component):
+        if text := versions.text(pair, component):
+            found.setdefault(text, []).append(pair)
+    if len(found) == 1:
+        ((text, pairs),) = found.items()
+        return text, pairs[0]
+    if not found:
+        raise refused("COMPONENT", f"{component} has no version {scope}")
+    told = "; ".join(f"{text} on {', '.join(sorted(pair.site for pair in pairs))}" for text, pairs in found.items())
+    raise refused("--from", f"{component} has several versions {scope}: {told}", "choose one of the sites with --site")
