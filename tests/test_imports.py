@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "reconciler"
 ALL = frozenset(
-    {"agent", "apply", "cli", "core", "demo", "desired", "host", "install", "launchers", "report"}
+    {"adopt", "agent", "apply", "cli", "core", "demo", "desired", "host", "install", "launchers", "report"}
     | {"schedule", "source"}
 )
 
@@ -30,6 +30,7 @@ MAY = {
     # It compiles with the pure halves of launchers and install methods, reads one folder, and bounds its templates.
     "desired": frozenset({"core", "launchers", "install", "host.files", "host.memory"}),
     "apply": frozenset({"core", "host", "launchers", "install"}),
+    "adopt": frozenset({"core", "host", "launchers"}),
     "report": frozenset({"core"}),
     "agent": ALL - {"cli", "demo"},
     "cli": ALL,

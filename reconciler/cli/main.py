@@ -31,6 +31,7 @@ _COMMANDS = {
     "pause": ("pauses", "pause"),
     "resume": ("pauses", "resume"),
     "doctor": ("doctor", "doctor"),
+    "adopt": ("adopt", "adopt"),
     "demo": ("demo", "demo"),
 }
 
