@@ -75,7 +75,7 @@ def _blocks(parts: Parts) -> dict[str, list[str]]:
     """The lines below each key, from the first column on."""
     found = {
         "paths": list(_mapping(parts.paths, 0)),
-        "versions": list(_mapping(parts.versions, 0)),
+        "versions": [f"{_key(name)}: {quoted(version)}" for name, version in parts.versions.items()],
         "components": list(_mapping(parts.components, 0)),
         "services": [line for entry in parts.services for line in _service(entry)],
     }
@@ -104,7 +104,7 @@ def _key(text: str) -> str:
 def _scalar(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int) else quoted(str(value))
+    return str(value) if isinstance(value, int) else _key(str(value))
 
 
 def quoted(text: str) -> str:
@@ -166,7 +166,7 @@ def _insert(lines: Sequence[str], key: str, block: Sequence[str]) -> list[str]:
     """Below the last line of what this key has; a key that is not there comes last."""
     from ruamel.yaml import YAML
 
-    root = YAML(typ="safe", pure=True).compose(_untagged("\n".join(lines)))
+    root = YAML(typ="safe", pure=True).compose(_untagged("\n".join(lines) + "\n"))
     for name, value in getattr(root, "value", ()) if root is not None else ():
         if name.value == key:
             children = value.value if isinstance(value.value, list) else []

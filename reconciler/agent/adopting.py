@@ -232,6 +232,7 @@ def _refuse_clash(known: Mapping[str, set[str]], more: Parts, path: str) -> None
     }
     clash = sorted(f"{key}.{name}" for key, values in mine.items() for name in values & known.get(key, set()))
     if clash:
+        clash = [one for one in clash if one.startswith("services.")] or clash
         shown = ", ".join(clash[:5]) + (f" and {len(clash) - 5} more" if len(clash) > 5 else "")
         _refuse(path, f"git has {shown} already", "name the programs that are to be adopted, without those")
 

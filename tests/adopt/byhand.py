@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -154,14 +155,14 @@ class ByHand:
         for name, content in (("prog", PROGRAM), ("listen", LISTEN)):
             (folder / name).write_text(content)
             (folder / name).chmod(0o755)
-        import pwd
-
         self.conf.write_text(text.replace("@SECRET@", SECRET))
+        # read by those who include it
         (folder / "more" / "one.conf").write_text(MORE.replace("@USER@", pwd.getpwuid(os.geteuid()).pw_name))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        (self.folder / "s.sock").unlink(missing_ok=True)
         argv = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self.conf)]
         with open(self.folder / "out", "ab") as out:
             self._process = subprocess.Popen(argv, cwd="/", env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -169,7 +170,8 @@ class ByHand:
         until(lambda: all(p["statename"] != "STARTING" for p in self.infos()))
 
     def _listens(self) -> bool:
-        assert self._process and self._process.poll() is None, (self.folder / "out").read_text()
+        assert self._process
+        assert self._process.poll() is None, (self.folder / "out").read_text()
         return (self.folder / "s.sock").exists()
 
     def call(self, method: str, *params: object) -> Any:
@@ -185,8 +187,11 @@ class ByHand:
 
     def pids(self) -> dict[str, int]:
         """Of what runs, by unit."""
-        named = ((f"{i['group']}:{i['name']}" if i["group"] != i["name"] else i["name"], i["pid"]) for i in self.infos())
-        return {name: pid for name, pid in named if pid}
+        found = {}
+        for info in self.infos():
+            alone = info["group"] == info["name"]
+            found[info["name"] if alone else f"{info['group']}:{info['name']}"] = info["pid"]
+        return {name: pid for name, pid in found.items() if pid}
 
     def said(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in (self.folder / "said").iterdir() if path.suffix != ".tmp"}
@@ -228,7 +233,8 @@ class Place:
 
     def git(self, *arguments: str) -> str:
         who = ["-c", "user.name=A Person", "-c", "user.email=a@b"]
-        return subprocess.run(["git", *who, *arguments], cwd=self.repo, check=True, capture_output=True, text=True).stdout
+        argv = ["git", *who, *arguments]
+        return subprocess.run(argv, cwd=self.repo, check=True, capture_output=True, text=True).stdout
 
     def commit(self) -> None:
         self.git("add", "-A")
@@ -256,16 +262,12 @@ class Place:
         return found
 
     def bump(self, components: Iterable[str], version: str) -> None:
-        text = self.layer.read_text()
+        """Other versions for these, as a person edits the lines, and a commit."""
+        head, _, rest = self.layer.read_text().partition("components:")
         for name in components:
-            assert f"  {name}: " in text or f'  "{name}": ' in text, (name, text)
-            head, _, rest = text.partition("components:")
-            lines = [
-                line.partition(":")[0] + f": {json.dumps(version)}" if line.strip().strip('"').startswith((f"{name}:", f'{name}"')) else line
-                for line in head.splitlines()
-            ]
-            text = "\n".join(lines) + "\ncomponents:" + rest
-        self.layer.write_text(text)
+            head, count = re.subn(rf'(?m)^(  "?{re.escape(name)}"?): "adopted"$', rf'\1: "{version}"', head)
+            assert count == 1, (name, head)
+        self.layer.write_text(f"{head}components:{rest}")
         self.commit()
 
     def own_pids(self) -> dict[str, int]:
@@ -280,14 +282,16 @@ class Place:
         return found
 
     def end(self) -> None:
+        """The daemon first, so that it starts nothing again."""
         while left := self.own_pids():
-            for pid in [left[""]] if "" in left else left.values():
+            pids = [left[""]] if "" in left else [*left.values()]
+            for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            until(lambda gone=tuple([left[""]] if "" in left else left.values()): not any(map(_runs, gone)))  # type: ignore[misc]
+            until(lambda gone=tuple(pids): not any(map(runs, gone)))  # type: ignore[misc]
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.adopt.byhand import ENVIRONMENT, SECRET, ByHand, Place
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adopt.byhand import ENVIRONMENT, SECRET, ByHand, Place, runs
+from tests.scenarios.site import until
 
 LEFT = {"listener", "loud"}  # cannot be services
 
@@ -65,3 +73,147 @@ def test_environment_is_not_made_for_other_sites(by_hand: ByHand, place: Place) 
     (place.repo / "desired/sites/there.yaml").write_text("vars: {a: b}\n")
     told = place.adopt("supervisor", str(by_hand.conf), code=3)
     assert f"there is no environment {ENVIRONMENT} yet" in told.err
+
+
+# ---------------------------------------------------------------- what happens to the old daemon meanwhile
+
+
+FEW = """
+[unix_http_server]
+file=%(here)s/s.sock
+[supervisord]
+logfile=%(here)s/supervisord.log
+pidfile=%(here)s/supervisord.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[program:one]
+command=%(here)s/prog one
+autorestart=true
+[program:two]
+command=%(here)s/prog two
+[program:three]
+command=%(here)s/prog three
+"""
+
+
+@pytest.fixture
+def few(short_folder: Path) -> Iterator[ByHand]:
+    made = ByHand(short_folder / "h", FEW)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
+
+
+def test_is_nobodys_before_git_has_it(few: ByHand, place: Place) -> None:
+    """Between the writing and the commit passes go on, of a site that has the environment already."""
+    _write(place, "desired/defaults.yaml", f'paths: {{root: "{place.root}"}}\npolicy: {{max_removals: 100}}\n')
+    _write(place, f"desired/environments/{ENVIRONMENT}.yaml", "")
+    _write(place, f"desired/sites/{place.site}.yaml", "")
+    place.commit()
+    place.deployment("--once")
+    before = few.pids()
+    place.adopt("supervisor", str(few.conf))
+    place.deployment("--once")
+    assert few.pids() == before
+    place.commit()
+    assert place.deployment("--once")["steps"] == []
+    # Now it is ours: what git has no more goes, there where it runs.
+    _write(place, str(place.layer.relative_to(place.repo)), "")
+    place.commit()
+    found = place.deployment("--once")
+    assert {change["kind"] for change in found["changes"]} == {"remove"}
+    assert few.pids() == {}
+    assert place.deployment("--once")["changes"] == []
+
+
+def test_goes_on_whatever_its_daemon_does(few: ByHand, place: Place) -> None:
+    place.adopt("supervisor", str(few.conf))
+    place.commit()
+    assert place.deployment("--once")["steps"] == []
+    first = few.pids()
+
+    # Started again by its own daemon, in the same way: it counts on, as the process that it is now.
+    os.kill(first["one"], signal.SIGKILL)
+    until(lambda: few.pids().get("one", first["one"]) != first["one"])
+    assert place.deployment("--once")["steps"] == []
+    status = {one["service"]: one for one in place.deployment("status")["services"]}
+    assert {name: one["pid"] for name, one in status.items()} == few.pids()
+
+    # The daemon is killed, and what it ran goes on; so does the site.
+    pids = few.pids()
+    few.kill()
+    assert place.deployment("plan")["steps"] == []
+    assert all(map(runs, pids.values()))
+
+    # One of them ends, and nobody is there to start it: the service starts as git says it.
+    os.kill(pids["two"], signal.SIGKILL)
+    until(lambda: not runs(pids["two"]))
+    found = place.deployment("--once")
+    assert {c["service"]: c["kind"] for c in found["changes"] if c["kind"] != "keep"} == {"two": "restart"}
+    assert set(place.own_pids()) == {"", "two"}
+    assert place.deployment("--once")["steps"] == []
+
+    # The old daemon comes back, with all that its files say: a second `two` and so on is ended, there.
+    for name in ("one", "three"):
+        os.kill(pids[name], signal.SIGKILL)
+    few.start()
+    found = place.deployment("--once")
+    assert few.pids().keys() == {"one", "three"}
+    assert [step["id"] for step in found["steps"]] == ["remove:adopted-supervisor/two"]
+    found = place.deployment("--once")
+    assert found["steps"] == []
+    assert "take its section out" in found["warnings"][0]
+    few.conf.write_text(few.conf.read_text().replace("[program:two]", "[program:not-two]"))
+    few.call("reloadConfig")
+    few.call("removeProcessGroup", "two")
+    assert place.deployment("--once")["warnings"] == []
+
+
+def test_started_otherwise_it_leaves(few: ByHand, place: Place) -> None:
+    """Somebody edits the section and updates it: what runs is not what was adopted."""
+    place.adopt("supervisor", str(few.conf))
+    place.commit()
+    place.deployment("--once")
+    few.conf.write_text(few.conf.read_text().replace("prog three", "prog three --edited"))
+    few.call("reloadConfig")
+    for method in ("stopProcessGroup", "removeProcessGroup", "addProcessGroup"):
+        few.call(method, "three")
+    until(lambda: "three" in few.pids())
+    found = place.deployment("--once")
+    assert {c["service"]: c["kind"] for c in found["changes"] if c["kind"] != "keep"} == {"three": "restart"}
+    assert set(place.own_pids()) == {"", "three"}
+    assert set(few.pids()) == {"one", "two"}
+
+
+def test_says_what_stands_against_it(few: ByHand, place: Place) -> None:
+    """Each with what to do, and nothing is written."""
+    for words, said in (
+        (("supervisor",), "which supervisord?"),
+        (("supervisor", "/nowhere.conf"), "cannot be read: No such file"),
+        (("supervisor", str(few.conf), "four"), "known: one, three, two"),
+        (("supervisor", str(few.folder / "prog")), "supervisor cannot read it"),
+        (("supervisor", str(few.folder)), "cannot be read: Is a directory"),
+        (("systemd",), "which units"),
+    ):
+        assert said in place.adopt(*words, code=3).err
+    told = place.run("adopt", "supervisor", str(few.conf), "--dry-run", "--root", str(place.root))
+    assert told.code == 0, told.err
+    assert f"--- desired/sites/{place.site}.{ENVIRONMENT}.yaml" in told.out
+    assert "say it with --root FOLDER" in place.run("adopt", "supervisor", str(few.conf)).err
+    assert not place.root.exists()
+    assert not (place.repo / "desired").exists()
+    # Twice is a mistake; one after the other is not.
+    place.adopt("supervisor", str(few.conf), "one")
+    assert "services.one already" in place.adopt("supervisor", str(few.conf), code=3).err
+    place.adopt("supervisor", str(few.conf), "two", "three")
+    place.commit()
+    assert place.deployment("--once")["steps"] == []
+    assert len(place.deployment("plan")["changes"]) == 3
+
+
+def _write(place: Place, path: str, text: str) -> None:
+    target = place.repo / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
