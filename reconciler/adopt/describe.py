@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.adopt import words
@@ -34,14 +34,27 @@ class Described(NamedTuple):
         return self.taken and not self.found.off
 
 
-def describe(source: Source, root: str, account: str, refused: Mapping[str, str], known: Collection[str]) -> list[Described]:
-    """`refused`: by unit, why it cannot be a service after all. `known`: names that services have already."""
+class Home(NamedTuple):
+    """Where it comes in."""
+
+    root: str  # of the deployment
+    account: str
+
+
+def describe(source: Source, home: Home, refused: Mapping[str, str]) -> list[Described]:
+    """`refused`: by unit, why it cannot be a service after all."""
     names: dict[str, str] = {}
     bare = [one.name for one in source.found]
     for one in source.found:
         better = one.name if bare.count(one.name) == 1 or one.group in ("", one.name) else f"{one.group}-{one.name}"
-        names[one.unit] = words.unlike(better or "program", (*names.values(), *known))
-    return [_described(source, one, names[one.unit], root, account, refused) for one in source.found]
+        names[one.unit] = words.unlike(better or "program", names.values())
+    why = {one.unit: one.why_not or refused.get(one.unit, "") for one in source.found}
+    return [
+        _left(source, one, names[one.unit], why[one.unit], home.account)
+        if why[one.unit]
+        else _taken(source, one, names[one.unit], home.root)
+        for one in source.found
+    ]
 
 
 def parts(described: Sequence[Described], root: str) -> Parts:
@@ -59,19 +72,21 @@ def secret_path(root: str, name: str) -> str:
     return f"{root}/secrets/{name}.env"
 
 
-def _described(
-    source: Source, found: Found, name: str, root: str, account: str, refused: Mapping[str, str]
-) -> Described:
-    why = found.why_not or refused.get(found.unit, "")
-    if why:
-        entry = Entry(name, _unmanaged(source, found, account), _comments(source, found, f"not managed: {why}", ()))
-        return Described(name, found, False, why, entry, "", ())  # noqa: FBT003 - the field says it
+def _left(source: Source, found: Found, name: str, why: str, account: str) -> Described:
+    comments = _comments(source, found, f"not managed: {why}", ())
+    entry = Entry(name, _unmanaged(source, found, account), comments)
+    return Described(name, found, taken=False, why=why, entry=entry, private="", secrets=())
+
+
+def _taken(source: Source, found: Found, name: str, root: str) -> Described:
     secrets = words.secret_variables(found.env) | found.private
     open_ = {key: value for key, value in found.env.items() if key not in secrets}
     private = words.private_lines({key: found.env[key] for key in sorted(secrets & found.env.keys())})
     values = _service(source, found, open_, secret_path(root, name) if private else "")
     entry = Entry(name, values, _comments(source, found, found.off, found.notes))
-    return Described(name, found, True, found.off, entry, private, tuple(sorted(secrets)))  # noqa: FBT003
+    return Described(
+        name, found, taken=True, why=found.off, entry=entry, private=private, secrets=tuple(sorted(secrets))
+    )
 
 
 def _service(source: Source, found: Found, env: Mapping[str, str], private: str) -> dict[str, object]:

@@ -97,7 +97,7 @@ def _parse(path: str, environ: Mapping[str, str]) -> Any:
             reader.read_config(path)
     except OSError as error:
         raise UnreadableSource(path, f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # noqa: BLE001 - whatever supervisor's parser meets in a file
+    except Exception as error:  # whatever supervisor's parser meets in a file
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         hint = f"`supervisord -n -c {path}` says the same; mend it first"
         raise UnreadableSource(path, f"supervisor cannot read it: {why}", hint) from error
@@ -334,5 +334,6 @@ def select(source: Source, names: Sequence[str]) -> Source:
     known = {one.unit for one in source.found}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UnreadableSource(unknown[0], f"{source.place} has no program of this name", f"known: {', '.join(sorted(known))}")
+        hint = f"known: {', '.join(sorted(known))}"
+        raise UnreadableSource(unknown[0], f"{source.place} has no program of this name", hint)
     return source._replace(found=tuple(one for one in source.found if not names or one.unit in names))

@@ -23,12 +23,18 @@ _MORE = ("WorkingDirectory", "UMask", "TriggeredBy")
 _SUFFIX = ".service"
 # What is taken over, and what makes no difference to how a program runs. All else keeps a unit from being a service.
 _TAKEN = frozenset(
-    ("Type", "ExecStart", "Environment", "EnvironmentFile", "WorkingDirectory", "Restart", "RestartSec", "KillSignal")
-    + ("TimeoutStopSec", "TimeoutSec", "UMask", "LimitNOFILE", "MemoryMax", "CPUQuota", "Nice")
+    (
+        *("Type", "ExecStart", "Environment", "EnvironmentFile", "WorkingDirectory", "UMask"),
+        *("Restart", "RestartSec", "KillSignal", "TimeoutStopSec", "TimeoutSec"),
+        *("LimitNOFILE", "MemoryMax", "CPUQuota", "Nice"),
+    )
 )
 _NOTHING = frozenset(
-    ("KillMode", "SyslogIdentifier", "StandardOutput", "StandardError", "SyslogLevel", "SyslogFacility")
-    + ("TimeoutStartSec", "ExecReload", "SendSIGKILL", "StartLimitInterval", "StartLimitBurst", "Slice", "OOMPolicy")
+    (
+        *("SyslogIdentifier", "StandardOutput", "StandardError", "SyslogLevel", "SyslogFacility"),
+        *("KillMode", "SendSIGKILL", "TimeoutStartSec", "ExecReload", "OOMPolicy", "Slice"),
+        *("StartLimitInterval", "StartLimitBurst"),
+    )
 )
 _RESTARTS = ("always", "on-failure", "no")
 _OPTIONS = {"LimitNOFILE": "limit_nofile", "MemoryMax": "memory_max", "CPUQuota": "cpu_quota", "Nice": "nice"}
@@ -52,7 +58,8 @@ def read(names: Sequence[str]) -> Source:
 
 def _cat(control: Control, name: str) -> str:
     try:
-        return run(control.argv("cat", "--", name), timeout=_ANSWER, env=control.env()).out.decode(errors="surrogateescape")
+        printed = run(control.argv("cat", "--", name), timeout=_ANSWER, env=control.env()).out
+        return printed.decode(errors="surrogateescape")
     except CommandFailed as error:
         raise UnreadableSource(name, f"its file cannot be read: {error}") from error
 
@@ -101,7 +108,11 @@ def _why_not(block: Block, text: str, said: Sections) -> str:
 
 
 def _described(
-    bare: Found, block: Block, service: Mapping[str, Sequence[str]], meanings: Mapping[str, str], environ: Mapping[str, str] | None
+    bare: Found,
+    block: Block,
+    service: Mapping[str, Sequence[str]],
+    meanings: Mapping[str, str],
+    environ: Mapping[str, str] | None,
 ) -> Found:
     """Raises `Odd`. `environ`: of its process, from which the values of what files set are taken."""
     argv, expands = command(service.get("ExecStart", ()), meanings)
@@ -152,7 +163,9 @@ def _assignments(values: Sequence[str], meanings: Mapping[str, str]) -> Iterator
         yield key, text
 
 
-def _from_files(values: Sequence[str], meanings: Mapping[str, str], environ: Mapping[str, str] | None) -> dict[str, str]:
+def _from_files(
+    values: Sequence[str], meanings: Mapping[str, str], environ: Mapping[str, str] | None
+) -> dict[str, str]:
     """The variables that files set: their names from there, their values from the process that has them."""
     names: set[str] = set()
     for value in values:

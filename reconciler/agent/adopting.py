@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from reconciler.adopt.describe import Described, describe, parts, secret_path
+from reconciler.adopt.describe import Described, Home, describe, parts, secret_path
 from reconciler.adopt.found import Source
 from reconciler.adopt.layer import CannotAdd, Parts, added, names, service_at
 from reconciler.agent.config import Agent, InvalidInput
@@ -21,6 +21,14 @@ from reconciler.desired import Facts, Tree, compile_site, read_folder
 from reconciler.host import files
 
 _STUB = "# Values of this environment on every site.\n"
+
+
+class Target(NamedTuple):
+    """Where it is to come in."""
+
+    environment: str
+    folder: str  # a work tree of the desired-state repo
+    root: str  # the deployment's, where no layer says it; else empty
 
 
 class Adoption(NamedTuple):
@@ -36,19 +44,20 @@ class Adoption(NamedTuple):
     others: tuple[str, ...]  # services that git has here besides
 
 
-def prepare(agent: Agent, host: Host, environment: str, folder: str, root: str, source: Source) -> Adoption:
+def prepare(agent: Agent, host: Host, target: Target, source: Source) -> Adoption:
     """Everything but the writing. Raises `InvalidInput`, `UnreadableFolder`.
 
-    `root`: the deployment's, where no layer says it. A program that cannot be described as a service so that it is
-    understood in the same way is described as one that others run.
+    A program that cannot be described as a service so that it is understood in the same way is described as one that
+    others run.
     """
+    environment, folder = target.environment, target.folder
     tree = read_folder(folder) if os.path.isdir(os.path.join(folder, "desired")) else {}
     writer = _Writer(agent, host, environment, tree)
-    effective, new_root = writer.find_root(root)
+    effective, new_root = writer.find_root(target.root)
     known = _known(tree, agent.site, environment)
     refused: dict[str, str] = {}
     while True:
-        described = describe(source, effective, host.account, refused, ())
+        described = describe(source, Home(effective, host.account), refused)
         _refuse_clash(known, parts(described, ""), writer.path)
         layers = writer.layers(parts(described, new_root))
         compiled, problems = writer.compile(layers)
@@ -75,8 +84,7 @@ def write(agent: Agent, adoption: Adoption, folder: str) -> None:
     with alone(store.lock_path()):
         recalled = store.inventory(adoption.environment, adoption.root)
         if recalled.damage:
-            hint = "`reconcile --once` mends it"
-            raise InvalidInput([Problem(Origin(store.environment_path(adoption.environment), 0, 0), recalled.damage, hint)])
+            _refuse(store.environment_path(adoption.environment), recalled.damage, "`reconcile --once` mends it")
         noted = _with_notes(recalled.inventory, adoption)
         files.make_folder(adoption.root, 0o755)
         files.make_folder(os.path.dirname(root_lock_path(adoption.root)), 0o700)
@@ -96,16 +104,15 @@ def _with_notes(inventory: Inventory, adoption: Adoption) -> Inventory:
     manager = Manager(source.by_hand, "", source.address)
     taken = {name: one for name, one in inventory.adopted.items() if one.stage is not Stage.OFFERED}
     mine = {(one.launcher, one.unit): name for name, one in taken.items()}
-    clash = sorted(mine[one.launcher, one.unit] for one in adoption.adopted.values() if (one.launcher, one.unit) in mine)
+    new = {(one.launcher, one.unit) for one in adoption.adopted.values()}
+    clash = sorted(mine[unit] for unit in new & mine.keys())
     if clash:
         _refuse(source.place, f"{', '.join(clash)} of it was adopted already", "name those that are to be adopted")
     before = next((one for one in inventory.by_hand if one.launcher == source.by_hand), manager)
     if before != manager and any(one.launcher == source.by_hand for one in taken.values()):
-        _refuse(
-            source.place,
-            f"{adoption.environment} has adopted services of {dict(before.address).get('conf', before.launcher)} already",
-            "one environment takes in one supervisord: give this one an environment of its own",
-        )
+        other = dict(before.address).get("conf", before.launcher)
+        hint = "one environment takes in one supervisord: give this one an environment of its own"
+        _refuse(source.place, f"{adoption.environment} has adopted services of {other} already", hint)
     others = tuple(one for one in inventory.by_hand if one.launcher != source.by_hand)
     return inventory._replace(adopted={**inventory.adopted, **adoption.adopted}, by_hand=(*others, manager))
 
@@ -148,7 +155,10 @@ class _Writer:
         return stubs
 
     def find_root(self, given: str) -> tuple[str, str]:
-        """The root of the deployment, and what a layer has to say for it: nothing where one does. Raises `InvalidInput`."""
+        """The root of the deployment, and what a layer has to say for it: nothing where one does.
+
+        Raises `InvalidInput`.
+        """
         compiled, problems = self.compile(self._stubs)
         if compiled is not None:
             there = compiled.deployment.root
@@ -171,7 +181,6 @@ class _Writer:
         except CannotAdd as cannot:
             hint = "take that out of it, or put in what `--dry-run` prints by hand"
             _refuse(self.path, f"nothing is added to it: {cannot}", hint)
-            raise
 
     def compile(self, layers: Mapping[str, str]) -> tuple[Compiled | None, tuple[Problem, ...]]:
         host, tree = self.host, {**self.tree, **{path: text.encode() for path, text in layers.items()}}
@@ -193,8 +202,8 @@ def _refusals(
         found[units[name]] = f"reconcile refuses it: {problem.message}"
     if compiled is not None:
         for one in described:
-            fields = compiled.fields.get(one.name, {})
-            if one.taken and not one.found.off and not _survives(one, {key: field.value for key, field in fields.items()}):
+            fields = {key: field.value for key, field in compiled.fields.get(one.name, {}).items()}
+            if one.runs and not _survives(one, fields):
                 found[one.found.unit] = "it does not survive being written down"
     return found
 
@@ -237,5 +246,5 @@ def _refuse_clash(known: Mapping[str, set[str]], more: Parts, path: str) -> None
         _refuse(path, f"git has {shown} already", "name the programs that are to be adopted, without those")
 
 
-def _refuse(place: str, message: str, hint: str) -> None:
+def _refuse(place: str, message: str, hint: str) -> NoReturn:
     raise InvalidInput([Problem(Origin(place, 0, 0), message, hint)])

@@ -132,7 +132,8 @@ class Enforcer:
         if book.is_current(inventory, desired, processes, by_hand, planned.plan.diff.held_files):
             return
         full = self._full(desired)
-        self._save(desired, book.after_apply(inventory, full, planned.plan, (), processes, by_hand), inventory)
+        now = book.after_apply(inventory, full, planned.plan, (), processes, by_hand=by_hand)
+        self._save(desired, now, inventory)
 
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
         """What became of each step, and what went wrong apart from them."""
@@ -151,7 +152,7 @@ class Enforcer:
             self._record(plan, results)
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
-                after = book.after_apply(before, compiled, plan, results, processes, _by_hand(planned))
+                after = book.after_apply(before, compiled, plan, results, processes, by_hand=_by_hand(planned))
                 self._save(desired, after, before)
             except OSError as error:  # what was noted before still holds: the next pass notes the rest
                 return results, _said(error, self.store.folder)

@@ -57,6 +57,7 @@ def after_apply(
     plan: Plan,
     results: tuple[StepResult, ...],
     processes: Mapping[str, Process],
+    *,
     by_hand: Mapping[str, Process] | None = None,
 ) -> Inventory:
     """What is ours now. `processes` are the main processes by service, as seen after the steps; `by_hand` those of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from reconciler.adopt.describe import Described
 from reconciler.adopt.found import Source, UnreadableSource
-from reconciler.agent.adopting import Adoption, prepare, write
+from reconciler.agent.adopting import Adoption, Target, prepare, write
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
 from reconciler.cli.options import agent_of
@@ -25,7 +25,7 @@ def adopt(options: Namespace) -> int:
     folder = _folder(agent, options.out)
     try:
         source = _source(options)
-        adoption = prepare(agent, this_host(), environment, folder, options.root or "", source)
+        adoption = prepare(agent, this_host(), Target(environment, folder, options.root or ""), source)
     except UnreadableSource as error:
         raise InvalidInput([Problem(Origin(error.place, 0, 0), error.message, error.hint)]) from error
     except UnreadableFolder as error:
@@ -84,13 +84,15 @@ def _text(agent: Agent, adoption: Adoption, folder: str, *, dry: bool) -> Iterat
     yield f"{agent.site} {adoption.environment}: {adoption.source.place}"
     width = max((len(one.name) for one in adoption.described), default=0)
     for one in adoption.described:
-        yield f"  {paint('=' if one.runs else '.', 'green' if one.runs else 'yellow')} {one.name:<{width}}  {_fate(one)}"
-    taken, left = sum(one.taken for one in adoption.described), sum(not one.taken for one in adoption.described)
-    yield f"{taken} adopted, {left} left as `managed: false`."
+        sign = paint("=", "green") if one.runs else paint(".", "yellow")
+        yield f"  {sign} {one.name:<{width}}  {_fate(one)}"
+    taken = sum(one.taken for one in adoption.described)
+    yield f"{taken} adopted, {len(adoption.described) - taken} left as `managed: false`."
+    warning = paint("warning", "yellow")
     for note in adoption.source.notes:
-        yield f"{paint('warning', 'yellow')}: {note}"
+        yield f"{warning}: {note}"
     if adoption.others:
-        yield f"{paint('warning', 'yellow')}: git has more services here, which a pass starts: {', '.join(adoption.others)}"
+        yield f"{warning}: git has more services here, which a pass starts: {', '.join(adoption.others)}"
     yield from _next(adoption, folder, dry=dry)
 
 

@@ -145,9 +145,8 @@ def _schedule(parser: argparse.ArgumentParser) -> None:
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("supervisor", "systemd"), help="what runs it now")
-    parser.add_argument(
-        "what", nargs="*", metavar="WHAT", help="CONF of its supervisord, and perhaps PROGRAMS of it; or UNITS of systemd"
-    )
+    what = "CONF of its supervisord, and perhaps PROGRAMS of it; or UNITS of systemd"
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=what)
     parser.add_argument("--out", metavar="FOLDER", help="a work tree of the desired-state repo (default: --repo)")
     parser.add_argument("--root", metavar="FOLDER", help="`paths.root` of the deployment, where no layer says it")
     parser.add_argument("--dry-run", action="store_true", help="print the layers, and write nothing")

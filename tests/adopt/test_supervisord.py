@@ -54,7 +54,8 @@ def test_comes_in_without_a_restart(by_hand: ByHand, place: Place) -> None:
     assert place.own_pids()["plain"] == own["plain"]
     assert set(by_hand.pids()) == LEFT
     # What had `/` as its folder, as a daemon does, has the deployment's.
-    moved = {name: text.replace("-- cwd / ", f"-- cwd {place.root} ") for name, text in said.items() if name not in LEFT}
+    gone = {name: text for name, text in said.items() if name not in LEFT}
+    moved = {name: text.replace("-- cwd / ", f"-- cwd {place.root} ") for name, text in gone.items()}
     assert by_hand.said() == said | moved
     assert place.deployment("--once")["steps"] == []
     for path in place.repo.rglob("*"):
@@ -160,7 +161,7 @@ def test_goes_on_whatever_its_daemon_does(few: ByHand, place: Place) -> None:
         os.kill(pids[name], signal.SIGKILL)
     few.start()
     found = place.deployment("--once")
-    assert few.pids().keys() == {"one", "three"}
+    assert few.pids().keys() == {"one", "three"}, found
     assert [step["id"] for step in found["steps"]] == ["remove:adopted-supervisor/two"]
     found = place.deployment("--once")
     assert found["steps"] == []

@@ -16,6 +16,7 @@ from reconciler.launchers.supervisor.programs import ALL, Programs
 NAME = "adopted-supervisor"
 CONFIGS = "supervisor.getAllConfigInfo"
 
+_START = ("command", "directory", "uid")  # what makes a process another one
 _ANSWER = 10.0  # seconds to wait for an answer
 _STOP = 10.0  # seconds between the signals to what no supervisord keeps any more
 _NOBODY = (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)
@@ -77,11 +78,9 @@ class AdoptedSupervisor(ByHand):
 
     def _known(self, found: Mapping[str, Unit], names: Sequence[str] | Mapping[str, object]) -> dict[str, Unit]:
         """Those of `names`. How it is started is asked for where the process is another one than was noted."""
-        units = {
-            name: found.get(name, Unit(NAME, name, State.ABSENT))._replace(launcher=NAME)
-            for name in names
-        }
-        others = [n for n, unit in units.items() if unit.pid and n in self.noted and not self.noted[n].is_same(unit.pid)]
+        units = {name: found.get(name, Unit(NAME, name, State.ABSENT))._replace(launcher=NAME) for name in names}
+        running = [name for name, unit in units.items() if unit.pid and name in self.noted]
+        others = [name for name in running if not self.noted[name].is_same(units[name].pid)]
         starts = self.starts() if others else {}
         for name in others:
             if starts.get(name) != self.noted[name].start:
@@ -113,11 +112,12 @@ class AdoptedSupervisor(ByHand):
         if not down:
             return ()
         one = len(down) == 1
-        return (
+        told = (
             f"{', '.join(down)} of {self._conf} {'runs' if one else 'run'} under reconcile now: take "
             f"{'its section' if one else 'their sections'} out of that file, or its supervisord starts "
-            f"{'it' if one else 'them'} again with itself",
+            f"{'it' if one else 'them'} again with itself"
         )
+        return (told,)
 
     # ------------------------------------------------------------ driving
 
@@ -177,8 +177,8 @@ def endpoint(place: str, username: str = "", password: str = "") -> rpc.Endpoint
 
 
 def start_digests(configs: object) -> dict[str, str]:
-    """By unit, of the answer to `CONFIGS`."""
-    return {_unit(info): digest_of({k: v for k, v in info.items() if k != "inuse"}) for info in _infos(configs)}
+    """By unit, of the answer to `CONFIGS`. Logs are left out: supervisord may name them anew with each start."""
+    return {_unit(info): digest_of([info.get(key) for key in _START]) for info in _infos(configs)}
 
 
 def _infos(configs: object) -> list[dict[str, object]]:
