@@ -13,7 +13,7 @@ from reconciler.adopt import words
 from reconciler.adopt.found import Found, Source, UnreadableSource
 from reconciler.host import proc, procfs
 from reconciler.host.detached import SERVICE_PATH
-from reconciler.launchers.adopted.supervisor import CONFIGS, NAME, endpoint, start_digests
+from reconciler.launchers.adopted.supervisor import CONFIGS, NAME, endpoint, login_of, start_digests
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.supervisor import rpc
 from reconciler.launchers.supervisor.programs import Programs
@@ -55,7 +55,8 @@ def read(conf: str) -> Source:
     path = os.path.abspath(conf)
     parsed = _parse(path, {key: value for key, value in os.environ.items() if not key.startswith("RECONCILE_")})
     place, login = _place(path, parsed)
-    daemon = _ask(path, place, login[1:])
+    _refuse_login(path, login)
+    daemon = _ask(path, place, login)
     # What is expanded from its environment is known only now.
     parsed = _parse(path, daemon.environ)
     sections = list(_sections(parsed))
@@ -121,14 +122,24 @@ def _place(path: str, parsed: Any) -> tuple[str, tuple[str, str, str]]:
     return str(first.get("file") or f"{first.get('host') or '127.0.0.1'}:{first['port']}"), login
 
 
+def _refuse_login(path: str, login: tuple[str, str, str]) -> None:
+    """Every pass reads it anew, from that file alone. Nobody can log in with a digest."""
+    if not login[0]:
+        return
+    try:
+        again = login_of(path, login[0])
+    except OSError as error:
+        raise UnreadableSource(path, str(error.strerror)) from error
+    if again != login[1:] or login[2].startswith("{SHA}"):
+        hint = "give it a [unix_http_server] without a password, which the mode of its socket protects"
+        raise UnreadableSource(path, f"the password of its [{login[0]}] is not to be had from that file", hint)
+
+
 # ---------------------------------------------------------------- the daemon
 
 
-def _ask(path: str, place: str, login: tuple[str, ...]) -> _Daemon:
-    if login and login[0] and login[1].startswith("{SHA}"):
-        hint = "give it a [unix_http_server] without a password, which its folder's mode protects"
-        raise UnreadableSource(path, "its password is kept as a digest only, so it cannot be asked", hint)
-    programs = Programs(NAME, endpoint(place, *login), _ANSWER)
+def _ask(path: str, place: str, login: tuple[str, str, str]) -> _Daemon:
+    programs = Programs(NAME, endpoint(place, *login[1:]), _ANSWER)
     try:
         pid = programs.call("supervisor.getPID")
         infos = programs.call("supervisor.getAllProcessInfo")

@@ -221,7 +221,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         if change.foreign and change.file.role is Role.CONFIG and change.why not in verdict.reasons
     ]
     extra += [f"pid {stray.pid} of it runs outside of {service.launcher}{_keeper(view, stray)}" for stray in strays]
-    told = any(reason.startswith("moves from") for reason in verdict.reasons)
+    told = any(reason.startswith(("moves from", "leaves ")) for reason in verdict.reasons)
     extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces if not told]
     kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind
     return Change(

@@ -147,8 +147,8 @@ LISTEN = "#!/bin/sh\nwhile :; do echo READY; read line || exit; done\n"
 class ByHand:
     """supervisord with its programs, below a folder of its own."""
 
-    def __init__(self, folder: Path, text: str = CONF) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, text: str = CONF, login: tuple[str | None, str | None] = (None, None)) -> None:
+        self.folder, self.login = folder, login
         self.conf = folder / "hand.conf"
         for name in ("said", "more"):
             (folder / name).mkdir(parents=True)
@@ -175,7 +175,7 @@ class ByHand:
         return (self.folder / "s.sock").exists()
 
     def call(self, method: str, *params: object) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self.folder}/s.sock")
+        transport = SupervisorTransport(*self.login, f"unix://{self.folder}/s.sock")
         try:
             return getattr(xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor, method)(*params)
         finally:

@@ -82,6 +82,8 @@ def test_environment_is_not_made_for_other_sites(by_hand: ByHand, place: Place) 
 FEW = """
 [unix_http_server]
 file=%(here)s/s.sock
+username=me
+password=p%%w
 [supervisord]
 logfile=%(here)s/supervisord.log
 pidfile=%(here)s/supervisord.pid
@@ -99,7 +101,7 @@ command=%(here)s/prog three
 
 @pytest.fixture
 def few(short_folder: Path) -> Iterator[ByHand]:
-    made = ByHand(short_folder / "h", FEW)
+    made = ByHand(short_folder / "h", FEW, ("me", "p%w"))
     try:
         made.start()
         yield made

@@ -161,7 +161,7 @@ class AdoptedSupervisor(ByHand):
             raise BackendError(f"{error.filename}: {error.strerror}") from None
 
     def _endpoint(self) -> rpc.Endpoint:
-        return endpoint(self._place, *(_login(self._conf, self._login) if self._login else ()))
+        return endpoint(self._place, *(login_of(self._conf, self._login) if self._login else ()))
 
 
 def backend(manager: Manager, shared: Shared | None = None) -> Backend:  # noqa: ARG001 - it asks nothing that others ask too
@@ -190,7 +190,7 @@ def _unit(info: Mapping[str, object]) -> str:
     return name if name == group else f"{group}:{name}"
 
 
-def _login(conf: str, section: str) -> tuple[str, str]:
+def login_of(conf: str, section: str) -> tuple[str, str]:
     """Never noted anywhere else: read where its owner keeps it. Raises `OSError`."""
     from configparser import Error, RawConfigParser
 
@@ -198,7 +198,8 @@ def _login(conf: str, section: str) -> tuple[str, str]:
     try:
         with open(conf, encoding="utf-8", errors="surrogateescape") as file:
             parser.read_file(file)
-        return parser.get(section, "username", fallback=""), parser.get(section, "password", fallback="")
+        username, password = (parser.get(section, key, fallback="") for key in ("username", "password"))
+        return username.replace("%%", "%"), password.replace("%%", "%")
     except (Error, OSError) as error:  # not as an error of the socket, which would mean that nobody listens there
         why = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
         raise OSError(22, f"cannot be read: {why}", conf) from error
