@@ -37,6 +37,8 @@ class Agent(NamedTuple):
     max_staleness: float = DAY
     verify: Trust | None = None  # whose commits are followed; None: whoever can push
     sources: tuple[str, ...] = ()  # patterns of what may be installed; empty: anything
+    notify: str = ""  # the file that says who is told, absolute; empty: nobody
+    metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
 
 
 class Options(NamedTuple):
@@ -54,9 +56,10 @@ class Options(NamedTuple):
 
 
 _TIMES = ("interval", "timeout", "max_staleness")
-_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES, "verify", "sources")
+_PATHS = ("notify", "metrics")
+_KEYS = ("repo", "branch", "site", "environments", "state_dir", *_TIMES, "verify", "sources", *_PATHS)
 _LISTS = ("environments", "sources")
-_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES)
+_WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, *_PATHS)
 _KINDS = {"environments": "a list of names", "sources": "a list of patterns", "verify": "gpg, ssh and require"}
 _OF_VERIFY = ("gpg", "ssh", "require")
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
@@ -219,6 +222,8 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
         state_dir=os.path.abspath(os.path.expanduser(text("state_dir", default_state_dir(env)))),
         verify=_verify(values, problems, folder) if "verify" in values else None,
         sources=_sources(values, problems) if "sources" in values else (),
+        notify=_beside(folder, text("notify")),
+        metrics=_beside(folder, text("metrics")),
         **{key: value for key, value in times.items() if value is not None},
     )
 
@@ -239,8 +244,13 @@ def _verify(values: _Values, problems: list[Problem], folder: str) -> Trust | No
         hint = "give `gpg`, a file or folder of public keys, or `ssh`, an allowed signers file, or both"
         problems.append(Problem(origin, "`verify` names no keys", hint))
         return None
-    paths = {key: os.path.normpath(os.path.join(folder, os.path.expanduser(path))) for key, path in told.items()}
+    paths = {key: _beside(folder, path) for key, path in told.items()}
     return Trust(**paths, require=Require(require))
+
+
+def _beside(folder: str, path: str) -> str:
+    """A path that is taken from the folder of the file; empty where none is given."""
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path))) if path else ""
 
 
 def _sources(values: _Values, problems: list[Problem]) -> tuple[str, ...]:

@@ -121,9 +121,18 @@ class Pass:
     def _go(self, *, apply: bool, accept_rewind: bool, saved: SavedPlan | None = None) -> PassReport:
         self.store.prepare()
         with alone(self.store.lock_path()):
-            return self._scheduled(
+            report = self._scheduled(
                 lambda: self._through(apply=apply, accept_rewind=accept_rewind, saved=saved), mend=apply
             )
+            return self._told(report) if apply else report
+
+    def _told(self, report: PassReport) -> PassReport:
+        """Whoever wants to be told of it is told, where the agent's file names somebody."""
+        if not (self.agent.notify or self.agent.metrics):
+            return report
+        from reconciler.agent.telling import tell
+
+        return tell(self.agent, self.store, report, self.observer)
 
     def _scheduled(self, go: Callable[[], PassReport], *, mend: bool) -> PassReport:
         """With what has become of the schedule, where one was installed."""

@@ -7,6 +7,7 @@
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
+    SITE/told.json               what receivers of `notify` were told, and what waits for them
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
@@ -142,6 +143,16 @@ class Store:
             self._put(self.pauses_path(), _seal({"pauses": entries}, _PAUSES))
         else:
             files.remove(self.pauses_path())
+
+    # ------------------------------------------------------------ what was told
+
+    def told(self) -> dict[str, Any] | None:
+        """None where nobody was told anything yet. Raises `DamagedError`."""
+        return _unseal(os.path.join(self.folder, "told.json"))
+
+    def save_told(self, data: Mapping[str, Any]) -> None:
+        """Raises `OSError`."""
+        self._write(os.path.join(self.folder, "told.json"), data)
 
     # ------------------------------------------------------------ deployments
 

@@ -12,7 +12,8 @@ from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
 from reconciler.core.model import Field, Origin, Problem
 from reconciler.desired import Facts, Tree, UnreadableFolder, compile_site, environments, read_folder, sites, validate
-from reconciler.report.text import explain_text, problem_lines
+from reconciler.report.text.explain import explain_text
+from reconciler.report.text.remarks import problem_lines
 from reconciler.source import Mirror, is_local, tree_at
 
 

@@ -30,6 +30,7 @@ _COMMANDS = {
     "schedule": ("schedule", "schedule"),
     "pause": ("pauses", "pause"),
     "resume": ("pauses", "resume"),
+    "notify": ("notify", "notify"),
     "doctor": ("doctor", "doctor"),
     "adopt": ("adopt", "adopt"),
     "demo": ("demo", "demo"),

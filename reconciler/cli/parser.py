@@ -31,6 +31,7 @@ _COMMANDS = {
     "schedule": "have `reconcile --once` run every few minutes, tell whether that stands, end it",
     "pause": "leave a deployment, or one service of it, as it is, for a time",
     "resume": "end what `reconcile pause` has paused",
+    "notify": "send a test message to whom `notify` in the agent's file names, and tell what waits",
     "doctor": "look beforehand at everything that a pass needs of this host; changes nothing",
     "adopt": "write desired state for what runs by hand, which leaves it running as it is",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
@@ -124,6 +125,7 @@ def _whole() -> _Parser:
     _schedule(command("schedule"))
     _pause(command("pause"))
     command("resume").add_argument("service", nargs="?", metavar="SERVICE", help="only this one (default: all)")
+    command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
     _adopt(command("adopt"))
     demo = command("demo")

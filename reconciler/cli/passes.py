@@ -63,7 +63,7 @@ def status(options: Namespace) -> int:
     if hasattr(options, "json"):
         print_json(status_data(report))
     else:
-        from reconciler.report.text import status_text
+        from reconciler.report.text.status import status_text
 
         print(status_text(report, style()), end="")
     return _standing(report)
@@ -110,7 +110,7 @@ def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> in
 
         print_json(pass_data(report))
     elif always or not report.idle or sys.stdout.isatty():
-        from reconciler.report.text import pass_text
+        from reconciler.report.text.page import pass_text
 
         print(pass_text(report, style()), end="")
     return report.exit_code

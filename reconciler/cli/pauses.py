@@ -49,7 +49,7 @@ def _tell(site: str, word: str, changed: Changed, options: Namespace) -> int:
 
 
 def _print(site: str, word: str, pauses: Sequence[Pause]) -> None:
-    from reconciler.report.text import by_whom
+    from reconciler.report.text.remarks import by_whom
 
     for one in pauses:
         what = f"{one.service or 'all'} of {' '.join(filter(None, (site, one.environment)))}"

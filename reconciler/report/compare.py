@@ -8,7 +8,8 @@ from typing import Any
 from reconciler.core.report import Comparison
 from reconciler.report.data import pass_data, problems_data
 from reconciler.report.style import Style
-from reconciler.report.text import pass_text, problem_lines
+from reconciler.report.text.page import pass_text
+from reconciler.report.text.remarks import problem_lines
 
 
 def compare_text(comparison: Comparison, style: Style) -> str:

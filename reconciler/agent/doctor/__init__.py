@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Mapping
 from tempfile import TemporaryDirectory
 from time import monotonic, time
 
-from reconciler.agent.config import Agent
+from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.doctor import places
 from reconciler.agent.doctor.deployment import examine
 from reconciler.agent.enforce import Busy, alone
@@ -36,6 +36,7 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
     yield from _git()
     yield from _schedule(store, host)
     yield from _pauses(store)
+    yield from _notify(agent, store)
     known = yield from _known(store)
     commit, tree = yield from _tree(agent, store, known)
     deployments = (yield from _compiled(agent, host, tree, commit)) if commit else ()
@@ -94,6 +95,22 @@ def _pauses(store: Store) -> Iterator[Checked]:
     for pause in lasting:
         what = " ".join(filter(None, (pause.environment, pause.service))) or "all of it"
         yield warning("", "pause", f"{what}, by {pause.account} on {pause.host}: {pause.reason}", "`reconcile resume`")
+
+
+def _notify(agent: Agent, store: Store) -> Iterator[Checked]:
+    """Whether receivers can be reached, only a message to them tells."""
+    if not agent.notify:
+        return
+    from reconciler.agent.telling import load, recall
+
+    try:
+        told = load(agent)
+    except InvalidInput as invalid:
+        yield from (error("", "notify", str(p._replace(hint="")), p.hint) for p in invalid.problems[:_SHOWN])
+        return
+    for name, why in recall(store).why.items():
+        yield warning("", "notify", f"{name} was not told: {why}", "`reconcile notify` tries it")
+    yield ok("", "notify", f"tells {', '.join(receiver.name for receiver in told.receivers) or 'nobody'}")
 
 
 def _known(store: Store) -> Generator[Checked, None, SourceState]:

@@ -1,0 +1,198 @@
+"""Which of what a pass found is news: told once, and not again while nothing new happens.
+
+What is wrong is known by its subjects ("health rpc-server"), not by its words, in which times and numbers change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from reconciler.core.change import Change, Kind
+from reconciler.core.outcome import Status
+from reconciler.core.plan import Action
+from reconciler.core.report import DeploymentReport, PassReport
+
+Standing = Mapping[str, tuple[str, ...]]  # by environment, the subjects of what is wrong; "": of the whole pass
+
+_NUMBERS = re.compile(r"[0-9]+")
+_MOST_LINES = 20  # that a message has of a kind
+
+
+class Happening(Enum):
+    """What somebody may want to be told of. Ordered, the most urgent first."""
+
+    FAILURE = "failure"  # something is wrong that was not before
+    ROLLBACK = "rollback"  # a new specification failed, and the former one runs again
+    RECOVERY = "recovery"  # nothing is wrong any more
+    CHANGE = "change"  # a pass has done something
+    TEST = "test"  # somebody wants to see whether he would be told
+
+    @property
+    def past(self) -> str:
+        """As the word of a headline."""
+        return _PAST[self]
+
+    @property
+    def is_of_passes(self) -> bool:
+        return self is not Happening.TEST
+
+
+_PAST = {
+    Happening.FAILURE: "failed",
+    Happening.ROLLBACK: "rolled back",
+    Happening.RECOVERY: "recovered",
+    Happening.CHANGE: "changed",
+    Happening.TEST: "test",
+}
+
+
+class Message(NamedTuple):
+    """One thing to tell. Nothing of it is a secret: it is made of what reports show."""
+
+    site: str
+    environment: str  # empty: of the whole pass
+    happenings: tuple[Happening, ...]  # the most urgent first; at least one
+    commit: str
+    subject: str
+    author: str
+    run: str
+    place: str  # "ann on login01"
+    changes: tuple[str, ...]  # a line for each service that was changed
+    troubles: tuple[str, ...]  # what is wrong now
+
+    @property
+    def title(self) -> str:
+        where = " ".join(filter(None, (self.site, self.environment)))
+        return f"{where}: {' and '.join(happening.past for happening in self.happenings)}"
+
+
+def troubles(report: PassReport) -> dict[str, dict[str, str]]:
+    """By environment, then by subject, what is wrong, in a line. What could not be looked at is missing."""
+    found = {"": dict(_of_pass(report))}
+    found |= {one.plan.environment: dict(_of_deployment(one)) for one in report.deployments if not one.busy}
+    return found
+
+
+def _of_pass(report: PassReport) -> Iterator[tuple[str, str]]:
+    for problem in report.problems:
+        yield f"problem {problem.origin.file} {_NUMBERS.sub('#', problem.message)}", str(problem._replace(hint=""))
+    for notice in report.notices:
+        if notice.failed:
+            yield f"notice {_NUMBERS.sub('#', notice.message)}", notice.message
+
+
+def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
+    """The same things that make a pass end with exit status 1."""
+    if report.error:
+        yield "error", report.error
+    for result in report.failed:
+        yield f"step {result.id}", f"{result.id}: {_line(result.message) or result.status.value}"
+    for change in report.unhealthy:
+        yield f"down {change.service}", f"{change.service}: {change.state.value} {change.detail}".rstrip()
+    for name, verdict in report.ailing.items():
+        yield f"health {name}", f"{name}: {verdict.word.value}: {_line(verdict.message)}"
+    for gap in report.plan.diff.gaps:
+        yield f"gap {gap.scope} {gap.subject}", f"{gap.subject}: {_line(gap.message)}"
+    for finding in report.findings:
+        yield f"finding {finding.check} {finding.name}", f"{finding.name}: {_line(finding.message)}"
+    for change in report.plan.blocked:
+        yield f"blocked {change.service}", f"{change.service}: blocked: {'; '.join(change.reasons)}"
+
+
+def _line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def news(before: Standing, report: PassReport) -> tuple[Standing, tuple[Message, ...]]:
+    """What is wrong now, and what is to be told of it. `before` is what was wrong after the last pass."""
+    found = troubles(report)
+    now = {**before, **{name: tuple(sorted(subjects)) for name, subjects in found.items()}}
+    deployments = {one.plan.environment: one for one in report.deployments}
+    messages = [
+        _message(report, deployments.get(name), name, happenings, found[name])
+        for name in sorted(found)
+        if (happenings := tuple(_happenings(before.get(name, ()), now[name], deployments.get(name))))
+    ]
+    return {name: subjects for name, subjects in now.items() if subjects}, tuple(messages)
+
+
+def _happenings(
+    before: tuple[str, ...], now: tuple[str, ...], report: DeploymentReport | None
+) -> Iterator[Happening]:
+    if not set(now) <= set(before):
+        yield Happening.FAILURE
+    if before and not now:
+        yield Happening.RECOVERY
+    if report is not None and _done(report):
+        yield Happening.CHANGE
+
+
+def _message(
+    report: PassReport,
+    deployment: DeploymentReport | None,
+    environment: str,
+    happenings: tuple[Happening, ...],
+    wrong: Mapping[str, str],
+) -> Message:
+    changes = tuple(_changes(deployment)) if deployment is not None else ()
+    return Message(
+        report.site,
+        environment,
+        happenings,
+        report.head or report.commit,
+        report.subject,
+        report.author,
+        report.run,
+        report.place,
+        _bounded(changes),
+        _bounded(tuple(wrong.values())),
+    )
+
+
+def _done(report: DeploymentReport) -> list[str]:
+    """The service of each step that has changed something. A look at what is there is done anew while it fails."""
+    steps = {step.id: step for step in report.plan.steps if step.action is not Action.CHECK}
+    return [steps[r.id].service for r in report.results if r.status is Status.DONE and r.id in steps]
+
+
+def _changes(report: DeploymentReport) -> Iterator[str]:
+    """A line for each service of which a step was done; the rest in one line."""
+    done = _done(report)
+    told = [c for c in report.plan.diff.changes if c.service in done and c.kind is not Kind.KEEP]
+    yield from map(_change, told)
+    rest = sum(service not in {change.service for change in told} for service in done)
+    if rest and not told:
+        yield f"{rest} {'step' if rest == 1 else 'steps'} done"
+
+
+def _change(change: Change) -> str:
+    versions = (
+        f"{change.version} -> {change.wanted}"
+        if change.version and change.wanted and change.version != change.wanted
+        else change.wanted or change.version
+    )
+    why = "; ".join(change.reasons)
+    return f"{change.kind.value} {change.service} {versions}".rstrip() + (f" ({why})" if why else "")
+
+
+def _bounded(lines: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(lines) - _MOST_LINES
+    return lines if more <= 0 else (*lines[:_MOST_LINES], f"… and {more} more")
+
+
+def commit_state(report: PassReport) -> tuple[str, str, str] | tuple[()]:
+    """Commit, state and description as they are shown beside the commit; nothing where no commit is known.
+
+    A commit that the site could not take has failed, whatever runs meanwhile. What is wrong stands in it by its
+    subjects, so that it changes only where something else is wrong.
+    """
+    commit = report.head or report.commit
+    if not commit or report.is_misplaced:
+        return ()
+    words = {0: ("success", "applied"), 2: ("pending", "differences remain")}
+    state, word = words.get(report.exit_code, ("failure", "failed"))
+    wrong = [f"{name or report.site}: {', '.join(found)}" for name, found in troubles(report).items() if found]
+    return commit, state, "; ".join(wrong) or word
