@@ -44,7 +44,9 @@ def added(text: str, parts: Parts) -> str:
     )
     if clash:
         raise CannotAdd(f"it has {', '.join(clash)} already")
-    lines = text.splitlines()
+    if "\r" in text:
+        raise CannotAdd("its lines end as on Windows")
+    lines = text.removesuffix("\n").split("\n") if text else []
     for key, block in _blocks(parts).items():
         lines = _insert(lines, key, block)
     new = "\n".join(lines).lstrip("\n") + "\n"

@@ -208,9 +208,13 @@ def _found(section: _Section, daemon: _Daemon) -> Found:
     argv, path_notes = _argv(config, daemon)
     env = {str(key): str(value) for key, value in config.environment.items()}
     folder = config.directory or ("" if daemon.folder == "/" else daemon.folder)
-    signal, seconds = _stopping(config)
     env |= _search_path(env, daemon)
     why_not = _why_not(section, daemon, state, process is not None)
+    try:
+        signal = words.signal_name(int(config.stopsignal))
+    except ValueError:
+        signal, why_not = "", why_not or f"its stopsignal {int(config.stopsignal)} has no name"
+    seconds = int(config.stopwaitsecs)
     return Found(
         unit=section.unit,
         name=name,
@@ -221,7 +225,7 @@ def _found(section: _Section, daemon: _Daemon) -> Found:
         directory=str(folder),
         options=_options(config, daemon),
         stop_signal=signal,
-        stop_seconds=seconds,
+        stop_seconds=None if seconds == 10 else seconds,
         pid=pid if process else 0,
         started=process.started if process else 0.0,
         state=state,
@@ -286,14 +290,6 @@ def _search_path(env: Mapping[str, str], daemon: _Daemon) -> dict[str, str]:
     theirs = daemon.environ.get("PATH", "")
     usual = {*SERVICE_PATH.split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"}
     return {} if "PATH" in env or set(theirs.split(":")) <= {*usual, ""} else {"PATH": theirs}
-
-
-def _stopping(config: Any) -> tuple[str, int | None]:
-    import signal
-
-    name = signal.Signals(int(config.stopsignal)).name.removeprefix("SIG")
-    seconds = int(config.stopwaitsecs)
-    return "" if name == "TERM" else name, None if seconds == 10 else seconds
 
 
 def _options(config: Any, daemon: _Daemon) -> dict[str, object]:

@@ -225,11 +225,14 @@ def _options(block: Block, service: Mapping[str, Sequence[str]]) -> Iterator[tup
 
 
 def _signal(block: Block) -> str:
-    import signal
-
     text = block.get("KillSignal", "15")
-    name = signal.Signals(int(text)).name if text.isdecimal() else text
-    return "" if name.removeprefix("SIG") == "TERM" else name.removeprefix("SIG")
+    if not text.isdecimal():
+        name = text.removeprefix("SIG")
+        return "" if name == "TERM" else name
+    try:
+        return words.signal_name(int(text))
+    except ValueError:
+        raise Odd(f"has KillSignal={text}, which has no name") from None
 
 
 def _notes(service: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -79,6 +79,14 @@ def against(argv: Sequence[str], env: Mapping[str, str], directory: str) -> str:
     return ""
 
 
+def signal_name(number: int) -> str:
+    """As a service says it; empty for the usual one. Raises `ValueError` for one that has no name."""
+    import signal
+
+    name = signal.Signals(number).name.removeprefix("SIG")
+    return "" if name == "TERM" else name
+
+
 def pattern(words: Sequence[str]) -> str:
     """A regular expression that finds a process by its command line, without what may be a secret in it."""
     at = secret_word(words)

@@ -69,6 +69,9 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source) -> Adoptio
         refused |= found
     if compiled is None:
         raise InvalidInput(problems)
+    if compiled.deployment.elsewhere:
+        hint = "run it as that account, on that host"
+        _refuse(writer.path, f"git wants services of this deployment {compiled.deployment.whose}, not here", hint)
     secrets = {secret_path(effective, one.name): one.private for one in described if one.private}
     theirs = {service.name for service in compiled.deployment.services}
     others = tuple(sorted(theirs - {one.name for one in described}))

@@ -220,3 +220,38 @@ def _write(place: Place, path: str, text: str) -> None:
     target = place.repo / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
+
+
+def test_odd_sections_are_left_as_they_are(short_folder: Path, place: Place) -> None:
+    """Nothing of them is guessed, and nothing of it is a traceback."""
+    odd = {
+        "rt": "stopsignal=RTMIN",
+        "dots": 'environment=T_A="x",a.b="y"',
+        "twice": "command=sh -c 'exec sleep 1000' A=b",
+        "assigns": "command=/usr/bin/env T_B=c sleep 1000",
+        "rooted": "directory=/",
+        "ours": 'environment=RECONCILE_X="y"',
+        "long": "stopwaitsecs=86400\nstartsecs=0\nstdout_logfile=NONE",
+    }
+    text = FEW.partition("[program:one]")[0]
+    text += "".join(f"[program:{name}]\ncommand=sleep 1000\n{more}\n" for name, more in odd.items())
+    made = ByHand(short_folder / "h", text, ("me", "p%w"))
+    try:
+        made.start()
+        told = place.adopt("supervisor", str(made.conf)).json
+        assert {s["service"] for s in told["services"] if not s["managed"]} == {"rt", "dots", "ours"}, told["services"]
+        place.commit()
+        pids = made.pids()
+        for arguments in (("plan",), ("--once",), ("--once",)):
+            assert place.deployment(*arguments)["steps"] == []
+        assert made.pids() == pids
+        assert len(pids) == len(odd)
+        # for another account it is refused, and nothing is noted
+        elsewhere = Place(short_folder / "e")
+        _write(elsewhere, "desired/defaults.yaml", "account: somebody-else\n")
+        _write(elsewhere, f"desired/environments/{ENVIRONMENT}.yaml", "")
+        told_no = elsewhere.adopt("supervisor", str(made.conf), code=3)
+        assert "as somebody-else, not here" in told_no.err
+        assert not elsewhere.root.exists()
+    finally:
+        made.end()
