@@ -39,6 +39,7 @@ class Home(NamedTuple):
 
     root: str  # of the deployment
     account: str
+    units: Mapping[str, str] = {}  # by service, what it is called where its usual name is somebody else's
 
 
 def describe(source: Source, home: Home, refused: Mapping[str, str]) -> list[Described]:
@@ -52,7 +53,7 @@ def describe(source: Source, home: Home, refused: Mapping[str, str]) -> list[Des
     return [
         _left(source, one, names[one.unit], why[one.unit], home.account)
         if why[one.unit]
-        else _taken(source, one, names[one.unit], home.root)
+        else _taken(source, one, names[one.unit], home)
         for one in source.found
     ]
 
@@ -78,11 +79,12 @@ def _left(source: Source, found: Found, name: str, why: str, account: str) -> De
     return Described(name, found, taken=False, why=why, entry=entry, private="", secrets=())
 
 
-def _taken(source: Source, found: Found, name: str, root: str) -> Described:
+def _taken(source: Source, found: Found, name: str, home: Home) -> Described:
     secrets = words.secret_variables(found.env) | found.private
     open_ = {key: value for key, value in found.env.items() if key not in secrets}
     private = words.private_lines({key: found.env[key] for key in sorted(secrets & found.env.keys())})
-    values = _service(source, found, open_, secret_path(root, name) if private else "")
+    values = _service(source, found, open_, secret_path(home.root, name) if private else "")
+    values |= {"name": home.units[name]} if name in home.units else {}
     entry = Entry(name, values, _comments(source, found, found.off, found.notes))
     return Described(
         name, found, taken=True, why=found.off, entry=entry, private=private, secrets=tuple(sorted(secrets))

@@ -56,6 +56,15 @@ def read(names: Sequence[str]) -> Source:
     return Source("systemd", NAME, (("scope", "user"),), f"systemd --user of {account()}", found)
 
 
+def known(names: Sequence[str]) -> set[str]:
+    """Those of these units that the account's manager knows. Raises `UnreadableSource`."""
+    try:
+        blocks = Control("user", _ANSWER).show(names, ("Id", "Names", "LoadState", "ActiveState"))
+    except BackendError as error:
+        raise UnreadableSource("systemd", str(error)) from error
+    return {name for name in names if blocks[name].get("LoadState") != "not-found"}
+
+
 def _cat(control: Control, name: str) -> str:
     try:
         printed = run(control.argv("cat", "--", name), timeout=_ANSWER, env=control.env()).out

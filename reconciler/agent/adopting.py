@@ -56,14 +56,17 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source) -> Adoptio
     effective, new_root = writer.find_root(target.root)
     known = _known(tree, agent.site, environment)
     refused: dict[str, str] = {}
+    home = Home(effective, host.account)
     while True:
-        described = describe(source, Home(effective, host.account), refused)
+        described = describe(source, home, refused)
         _refuse_clash(known, parts(described, ""), writer.path)
         layers = writer.layers(parts(described, new_root))
         compiled, problems = writer.compile(layers)
         found = _refusals(described, layers[writer.path], writer.path, compiled, problems)
-        if not found:
+        others = _others_names(source, described, compiled) if not found else {}
+        if not found and not others:
             break
+        home = home._replace(units={**home.units, **others})
         if problems and not found.keys() - refused.keys():
             raise InvalidInput(problems)
         refused |= found
@@ -74,10 +77,22 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source) -> Adoptio
         _refuse(writer.path, f"git wants services of this deployment {compiled.deployment.whose}, not here", hint)
     secrets = {secret_path(effective, one.name): one.private for one in described if one.private}
     theirs = {service.name for service in compiled.deployment.services}
-    others = tuple(sorted(theirs - {one.name for one in described}))
-    return Adoption(
-        environment, effective, source, tuple(described), layers, secrets, _notes(source, described, compiled), others
-    )
+    besides = tuple(sorted(theirs - {one.name for one in described}))
+    noted = _notes(source, described, compiled)
+    return Adoption(environment, effective, source, tuple(described), layers, secrets, noted, besides)
+
+
+def _others_names(source: Source, described: Sequence[Described], compiled: Compiled | None) -> dict[str, str]:
+    """By service, another name for the unit that it would get, where somebody else's has that. A supervisord of the
+    deployment's own has no other units."""
+    if source.launcher != "systemd" or compiled is None:
+        return {}
+    from reconciler.adopt.units import known
+
+    mine = {one.name for one in described if one.taken}
+    units = {service.name: service.unit for service in compiled.deployment.services if service.name in mine}
+    taken = known(sorted(units.values()))
+    return {name: f"{unit.removesuffix('.service')}-reconcile" for name, unit in units.items() if unit in taken}
 
 
 def write(agent: Agent, adoption: Adoption, folder: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.scenarios.site import _KILLED as KILLED
 from tests.scenarios.site import Told, until
 
 ENVIRONMENT = "dev"
@@ -260,6 +261,13 @@ class Place:
         assert told.code == code, told.brief
         found: dict[str, Any] = told.json["deployments"][0]
         return found
+
+    def run_until_ended(self, prefix: str) -> None:
+        """A pass that is killed when the last step whose id begins so has ended."""
+        argv = [sys.executable, "-c", KILLED, prefix, str(self.repo), self.site, str(self.state)]
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        done = subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, timeout=120, check=False)
+        assert done.returncode == -signal.SIGKILL, done
 
     def bump(self, components: Iterable[str], version: str) -> None:
         """Other versions for these, as a person edits the lines, and a commit."""

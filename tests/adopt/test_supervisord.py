@@ -174,6 +174,22 @@ def test_goes_on_whatever_its_daemon_does(few: ByHand, place: Place) -> None:
     assert place.deployment("--once")["warnings"] == []
 
 
+def test_a_killed_pass_costs_nothing(few: ByHand, place: Place) -> None:
+    """Ended when the old processes were, before the new ones: the next pass goes on, and so does all else."""
+    place.adopt("supervisor", str(few.conf))
+    place.commit()
+    place.deployment("--once")
+    before = few.pids()
+    place.bump(["one", "two"], "1.1")
+    place.run_until_ended("remove:")
+    assert few.pids() == {"three": before["three"]}
+    found = place.deployment("--once")
+    assert {c["service"] for c in found["changes"] if c["kind"] != "keep"} == {"one", "two"}
+    assert set(place.own_pids()) == {"", "one", "two"}
+    assert few.pids() == {"three": before["three"]}
+    assert place.deployment("--once")["steps"] == []
+
+
 def test_started_otherwise_it_leaves(few: ByHand, place: Place) -> None:
     """Somebody edits the section and updates it: what runs is not what was adopted."""
     place.adopt("supervisor", str(few.conf))

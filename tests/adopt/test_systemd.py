@@ -31,6 +31,7 @@ WorkingDirectory={folder}
     "secret.service": "[Service]\nEnvironmentFile={folder}/secret.env\nExecStart={prog} secret\nRestart=always\n",
     "forks.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
     "walled.service": "[Service]\nExecStart={prog} walled\nRestrictAddressFamilies=AF_UNIX\n",
+    "plain-dev.service": "[Service]\nExecStart=/bin/true\n",  # what `plain` would be called
     "down.service": "[Service]\nExecStart={prog} down\n",
 }
 UP = ("plain", "worded", "temp@x", "secret", "forks", "walled")
@@ -77,7 +78,7 @@ def test_comes_in_without_a_restart(systemd: Manager, place: Place, short_folder
     after = {name: systemd.show(name, "MainPID")["MainPID"] for name in units}
     assert after == {**before, "plain.service": "0"}
     assert systemd.show("plain.service", "UnitFileState")["UnitFileState"] == "disabled"
-    assert systemd.show("plain-dev.service", "ActiveState")["ActiveState"] == "active"
+    assert systemd.show("plain-dev-reconcile.service", "ActiveState")["ActiveState"] == "active"
     assert place.deployment("--once", env=env)["steps"] == []
 
     # The others with the very words, variables, folder and umask that they had.
