@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "reconciler"
 ALL = frozenset(
-    {"agent", "apply", "authoring", "cli", "core", "demo", "desired", "host", "install", "launchers"}
+    {"adopt", "agent", "apply", "authoring", "cli", "core", "demo", "desired", "host", "install", "launchers"}
     | {"notify", "report", "schedule", "source"}
 )
 
@@ -34,6 +34,7 @@ MAY = {
     "apply": frozenset({"core", "host", "launchers", "install"}),
     # It works on a person's checkout, on any machine: it knows neither the agent nor a launcher.
     "authoring": frozenset({"core", "desired", "host", "source"}),
+    "adopt": frozenset({"core", "host", "launchers"}),
     "report": frozenset({"core"}),
     "agent": ALL - {"cli", "demo"},
     "cli": ALL,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.model import (
+    Adopted,
     Age,
     Approval,
     Ask,
@@ -34,6 +35,7 @@ from reconciler.core.model import (
     RootIs,
     Service,
     Sort,
+    Stage,
     Unmanaged,
     Verify,
     Watch,
@@ -202,6 +204,7 @@ def encode_inventory(inventory: Inventory) -> dict[str, Any]:
         **inventory._asdict(),
         "services": {name: owned._asdict() for name, owned in sorted(inventory.services.items())},
         "files": dict(sorted(inventory.files.items())),
+        "adopted": {name: _plain_adopted(one) for name, one in sorted(inventory.adopted.items())},
     }
 
 
@@ -214,4 +217,15 @@ def decode_inventory(data: Mapping[str, Any]) -> Inventory:
         roots=tuple(data["roots"]),
         pending={name: (pid, started) for name, (pid, started) in data["pending"].items()},
         notes=tuple(data.get("notes", ())),  # an earlier release knew of none
+        adopted={name: _adopted(row) for name, row in data.get("adopted", {}).items()},
+        by_hand=tuple(map(_manager, data.get("by_hand", ()))),
     )
+
+
+def _plain_adopted(one: Adopted) -> dict[str, Any]:
+    return one._replace(stage=one.stage.value)._asdict()  # type: ignore[arg-type]
+
+
+def _adopted(row: Mapping[str, Any]) -> Adopted:
+    one = Adopted(**row)
+    return one._replace(stage=Stage(one.stage))

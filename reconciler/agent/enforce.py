@@ -244,11 +244,13 @@ class Enforcer:
     def _adopt(self, planned: DeploymentReport, observation: Observation) -> None:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
         desired, inventory = observation.desired, observation.inventory
-        processes = _main(planned.observed, desired)
-        if book.is_current(inventory, desired, processes):
+        processes, by_hand = _main(planned.observed, desired), _by_hand(planned)
+        if book.is_current(inventory, desired, processes, by_hand, planned.plan.diff.held_files):
             self.store.finish_inventory(desired.environment, desired.root, inventory)
             return
-        self._save(desired, book.after_apply(inventory, self._full(desired), planned.plan, (), processes), inventory)
+        full = self._full(desired)
+        now = book.after_apply(inventory, full, planned.plan, (), processes, by_hand=by_hand)
+        self._save(desired, now, inventory)
 
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
         """What became of each step, and what went wrong apart from them."""
@@ -280,7 +282,8 @@ class Enforcer:
             results = watcher.mask_all(executor.run())
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
-                self._save(desired, book.after_apply(before, compiled, plan, results, processes), before)
+                after = book.after_apply(before, compiled, plan, results, processes, by_hand=_by_hand(planned))
+                self._save(desired, after, before)
             except OSError as error:  # what was noted before still holds: the next pass notes the rest
                 return results, _said(error, self.store.folder)
             return results, ""
@@ -295,7 +298,7 @@ class Enforcer:
         return Prover(planned, observation.backends, health)
 
     def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
-        if not (desired.services or desired.others or new.services or new.files or new.managers):
+        if not (desired.services or desired.others or new.services or new.files or new.managers or new.adopted):
             self.store.forget(desired.environment, desired.root)
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
@@ -361,6 +364,12 @@ def _main(observed: Observed, desired: Deployment) -> dict[str, Process]:
         if process is not None and process.mark is None:
             found[service.name] = process
     return found
+
+
+def _by_hand(planned: DeploymentReport) -> dict[str, Process]:
+    """The processes of services that run as they were adopted; one that has just ended is left out."""
+    processes = planned.observed.processes
+    return {name: processes[pid] for name, pid in planned.plan.diff.by_hand.items() if pid in processes}
 
 
 def _said(error: OSError, place: str) -> str:

@@ -7,10 +7,21 @@ again; an entry leaves only when its removal was carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import Compiled, Deployment, Field, Inventory, Manager, Owned, Process, Service
+from reconciler.core.model import (
+    Adopted,
+    Compiled,
+    Deployment,
+    Field,
+    Inventory,
+    Manager,
+    Owned,
+    Process,
+    Service,
+    Stage,
+)
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
 from reconciler.launchers.on_start import paths
@@ -36,13 +47,22 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
         roots=_roots(old, desired.root),
         pending=pending,
         notes=tuple(sorted({*old.notes, *_notes(desired)})),
+        adopted=_taken(old, desired),
+        by_hand=old.by_hand,
     )
 
 
 def after_apply(
-    before: Inventory, compiled: Compiled, plan: Plan, results: tuple[StepResult, ...], processes: Mapping[str, Process]
+    before: Inventory,
+    compiled: Compiled,
+    plan: Plan,
+    results: tuple[StepResult, ...],
+    processes: Mapping[str, Process],
+    *,
+    by_hand: Mapping[str, Process] | None = None,
 ) -> Inventory:
-    """What is ours now. `processes` are the main processes by service, as seen after the steps."""
+    """What is ours now. `processes` are the main processes by service, as seen after the steps; `by_hand` those of
+    services that run as they were adopted."""
     desired = compiled.deployment
     done = {result.id for result in results if result.is_so}
     changes = {change.service: change for change in plan.diff.changes}
@@ -66,7 +86,43 @@ def after_apply(
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
         notes=tuple(sorted({*_notes(desired), *_left_notes(before, desired, plan, done)})),
+        **_adopted(before, desired, plan, done, by_hand or {}),
     )
+
+
+class _Adoption(TypedDict):
+    adopted: Mapping[str, Adopted]
+    by_hand: tuple[Manager, ...]
+
+
+def _taken(old: Inventory, desired: Deployment) -> Mapping[str, Adopted]:
+    """What git has by now is ours, so that it is an orphan when git has it no more."""
+    if not old.adopted:
+        return old.adopted
+    wanted = {service.name for service in desired.services}
+    return {
+        name: one._replace(stage=Stage.TAKEN) if name in wanted and one.stage is Stage.OFFERED else one
+        for name, one in old.adopted.items()
+    }
+
+
+def _adopted(
+    before: Inventory, desired: Deployment, plan: Plan, done: set[str], by_hand: Mapping[str, Process]
+) -> _Adoption:
+    """What runs by hand still, as which process, and what has left and could be started there again."""
+    adopted = {}
+    for name, one in _taken(before, desired).items():
+        process = by_hand.get(name)
+        if name in plan.diff.forgotten:
+            continue
+        if _started(name, done) or f"remove:{one.launcher}/{one.unit}" in done:
+            adopted[name] = one._replace(stage=Stage.LEFT)
+        elif process is not None:
+            adopted[name] = one._replace(pid=process.pid, started=process.started)
+        else:
+            adopted[name] = one
+    launchers = {one.launcher for one in adopted.values()}
+    return {"adopted": adopted, "by_hand": tuple(one for one in before.by_hand if one.launcher in launchers)}
 
 
 def _notes(desired: Deployment) -> list[str]:
@@ -100,8 +156,14 @@ def _untouched(plan: Plan) -> set[str]:
     return {change.service for change in plan.diff.changes if change.kind is Kind.BLOCKED}
 
 
-def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str, Process]) -> bool:
-    """Whether the inventory says what is the case, so that nothing need be written.
+def is_current(
+    inventory: Inventory,
+    desired: Deployment,
+    processes: Mapping[str, Process],
+    by_hand: Mapping[str, Process] | None = None,
+    unwritten: frozenset[str] = frozenset(),
+) -> bool:
+    """Whether the inventory says what is the case, so that nothing need be written. `unwritten`: files that wait.
 
     A process that hides its mark is known by its pid alone, so that has to be noted whenever it is another.
     """
@@ -113,11 +175,20 @@ def is_current(inventory: Inventory, desired: Deployment, processes: Mapping[str
             (owned := inventory.services[s.name]).spec == s.spec and owned.launch == s.launch for s in desired.services
         )
         and all(_has_gates(inventory.services[s.name], desired, s.name) for s in desired.services)
-        and inventory.files == {file.path: file.digest for file in desired.files}
+        and inventory.files == {file.path: file.digest for file in desired.files if file.path not in unwritten}
         and inventory.managers == desired.managers
         and inventory.roots == (desired.root,)
         and not inventory.pending
         and list(inventory.notes) == sorted(_notes(desired))
+        and _is_adopted(inventory, desired, by_hand or {})
+    )
+
+
+def _is_adopted(inventory: Inventory, desired: Deployment, by_hand: Mapping[str, Process]) -> bool:
+    """Every process that was adopted is noted as the one that it is now."""
+    return _taken(inventory, desired) == inventory.adopted and all(
+        (one := inventory.adopted.get(name)) is not None and (one.pid, one.started) == (process.pid, process.started)
+        for name, process in by_hand.items()
     )
 
 

@@ -10,9 +10,9 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Deployment, Inventory, Manager, Origin, Problem, Unmanaged
+from reconciler.core.model import Adopted, Deployment, Inventory, Manager, Origin, Problem, Stage, Unmanaged
 from reconciler.host.tail import CommandTail, FileTail, Tail
-from reconciler.launchers import NAMES, launcher
+from reconciler.launchers import BY_HAND, NAMES, by_hand, launcher
 from reconciler.launchers.base import Log
 from reconciler.source import Mirror, SourceError
 
@@ -78,7 +78,12 @@ class _Known(NamedTuple):
             others
             | {one.name: (one.launcher, one.unit) for one in wanted}
             | {name: (one.launcher, one.unit) for name, one in owned.items()}
+            | {name: (one.launcher, one.unit) for name, one in self._by_hand().items()}
         )
+
+    def _by_hand(self) -> Mapping[str, Adopted]:
+        """Services that run as they were adopted."""
+        return {name: one for name, one in self.inventory.adopted.items() if one.stage is Stage.TAKEN}
 
     def _others(self) -> list[Unmanaged]:
         """Services that others run under a launcher that is in use here."""
@@ -87,7 +92,7 @@ class _Known(NamedTuple):
 
     def managers(self) -> Mapping[str, Manager]:
         wanted = self.desired.managers if self.desired else ()
-        return {manager.launcher: manager for manager in (*wanted, *self.inventory.managers)}
+        return {manager.launcher: manager for manager in (*wanted, *self.inventory.managers, *self.inventory.by_hand)}
 
     def is_disabled(self, service: str) -> bool:
         return self.desired is not None and service in self.desired.disabled
@@ -167,6 +172,8 @@ class _Search:
 
     def _logs(self, known: _Known, name: str, unit: str) -> Sequence[ServiceLog]:
         manager = known.managers().get(name)
+        if name in BY_HAND and manager is not None:
+            return (ServiceLog(known.environment, by_hand(name, manager).log(unit)),)
         if name not in NAMES or manager is None:
             self._strange.add(name)
             return ()

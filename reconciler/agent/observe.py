@@ -25,7 +25,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.view import same_process
 from reconciler.host import files, proc
-from reconciler.launchers import NAMES, launcher, on_start
+from reconciler.launchers import NAMES, by_hand, launcher, on_start
 from reconciler.launchers.base import Backend, Look, Shared
 
 _T = TypeVar("_T")
@@ -56,6 +56,8 @@ class Observation:
         self.backends: dict[str, Backend] = {
             one.launcher: launcher(one.launcher).backend(one, self._shared) for one in known
         }
+        if inventory.adopted:
+            self.backends |= by_hand_backends(inventory, self._shared)
         for backend in self.backends.values():
             backend.ask()
 
@@ -206,6 +208,17 @@ def _unkept(processes: Mapping[int, Process], looks: Iterable[Look], others: set
     kept = {unit.pid for look in looks for unit in look.units.values()}
     mains = {pid: p.mark.service for pid, p in processes.items() if p.mark is not None and p.mark.service}
     return any(pid not in kept and service not in others for pid, service in mains.items())
+
+
+def by_hand_backends(inventory: Inventory, shared: Shared | None = None) -> dict[str, Backend]:
+    """What drives the units that were made by hand, with all that is noted of these."""
+    found = {}
+    for manager in inventory.by_hand:
+        mine = [one for one in inventory.adopted.values() if one.launcher == manager.launcher]
+        noted = "\n".join(f"{one.start} {one.pid} {one.started} {one.unit}" for one in mine)
+        told = manager._replace(address=(*manager.address, ("adopted", noted)))
+        found[manager.launcher] = by_hand(manager.launcher, told, shared)
+    return found
 
 
 class _Disk(NamedTuple):

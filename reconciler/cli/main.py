@@ -41,6 +41,7 @@ _COMMANDS = {
     "approve": ("approve", "approve"),
     "notify": ("notify", "notify"),
     "doctor": ("doctor", "doctor"),
+    "adopt": ("adopt", "adopt"),
     "demo": ("demo", "demo"),
 }
 

@@ -42,6 +42,7 @@ _COMMANDS = {
     "approve": "let exactly the plan through that waits for approval; without an id, list what waits",
     "notify": "send a test message to whom `notify` in the agent's file names, and tell what waits",
     "doctor": "look beforehand at everything that a pass needs of this host; changes nothing",
+    "adopt": "write desired state for what runs by hand, which leaves it running as it is",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
 }
 
@@ -153,6 +154,7 @@ def _whole() -> _Parser:
     _approve(command("approve"))
     command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
+    _adopt(command("adopt"))
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
@@ -190,6 +192,15 @@ def _schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scron", action="append", metavar="OPTION", help="of the site, as for sbatch: --scron --qos=cron; repeatable"
     )
+
+
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("supervisor", "systemd"), help="what runs it now")
+    what = "CONF of its supervisord, and perhaps PROGRAMS of it; or UNITS of systemd"
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=what)
+    parser.add_argument("--out", metavar="FOLDER", help="a work tree of the desired-state repo (default: --repo)")
+    parser.add_argument("--root", metavar="FOLDER", help="`paths.root` of the deployment, where no layer says it")
+    parser.add_argument("--dry-run", action="store_true", help="print the layers, and write nothing")
 
 
 def _pause(parser: argparse.ArgumentParser) -> None:

@@ -190,6 +190,8 @@ class Diff(NamedTuple):
     findings: tuple[Finding, ...] = ()
     held_files: frozenset[str] = frozenset()  # that differ, and are not written before their window opens
     waiting: tuple[str, ...] = ()  # what besides services waits for a window, in words
+    by_hand: Mapping[str, int] = {}  # services that run as they were adopted -> pid
+    forgotten: frozenset[str] = frozenset()  # services whose unit from before they were adopted is gone for good
 
     def counts(self) -> Mapping[str, int]:
         counted = dict.fromkeys((kind.value for kind in Kind), 0)

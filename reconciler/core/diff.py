@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from reconciler.core.adopted import forgotten, leaving, needed_daemon, needed_files, settled
 from reconciler.core.change import (
     Act,
     Change,
@@ -76,7 +77,8 @@ class _Case(NamedTuple):
 def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields | None = None) -> Diff:
     """What differs. `fields` are the effective values, for reasons; without them the reasons are less exact."""
     view = View(desired, observed, inventory, fields or {})
-    differing = diff_files(view)
+    every = diff_files(view)
+    differing = needed_files(view, every)
     files = hold_files(view, differing)
     daemons = tuple(_daemon(view, manager, files) for manager in sorted(desired.managers) if manager.is_daemon)
     orphans = find_orphans(view)
@@ -107,13 +109,15 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         gaps=tuple(sorted(observed.gaps)),
         warnings=(*observed.warnings, *left_running(view)),
         findings=tuple(sorted(observed.findings)),
-        held_files=frozenset(change.file.path for change in differing if change not in files),
+        held_files=frozenset(change.file.path for change in every if change not in files),
         waiting=told(view, (*daemons, *retired), len(differing) - len(files), len(stale)),
+        by_hand={name: unit.pid for name, unit in view.by_hand.kept.items()},
+        forgotten=forgotten(view),
     )
 
 
 def _daemon(view: View, manager: Manager, files: tuple[FileChange, ...]) -> DaemonChange:
-    change = wait_for_known(view, judge_daemon(view, manager, files))
+    change = needed_daemon(view, manager, wait_for_known(view, judge_daemon(view, manager, files)))
     return hold_daemon(view, manager, change)
 
 
@@ -150,6 +154,9 @@ def _wanted(
     drift = files_by_service(files)
     by_launcher = {daemon.launcher: daemon for daemon in daemons}
     for service in view.desired.services:
+        if (change := settled(view, service)) is not None:
+            yield change
+            continue
         unit = view.unit(UnitName(service.launcher, service.unit))
         case = _Case(
             view,
@@ -215,7 +222,7 @@ def _change(case: _Case, verdict: Verdict) -> Change:
         if change.foreign and change.file.role is Role.CONFIG and change.why not in verdict.reasons
     ]
     extra += [f"pid {stray.pid} of it runs outside of {service.launcher}{_keeper(view, stray)}" for stray in strays]
-    told = any(reason.startswith("moves from") for reason in verdict.reasons)
+    told = any(reason.startswith(("moves from", "leaves ")) for reason in verdict.reasons)
     extra += [f"its old unit {old.name} ({old.launcher}) goes" for old in replaces if not told]
     kind = Kind.UPDATE if extra and verdict.kind is Kind.KEEP else verdict.kind
     return Change(
@@ -303,6 +310,18 @@ def _file_unknown(case: _Case) -> Verdict | None:
     if message is None or (case.mark is not None and case.mark.spec == case.service.spec):
         return None
     return Verdict(Kind.BLOCKED, Act.NONE, (message,))
+
+
+def _leaves(case: _Case) -> Verdict | None:
+    """It was adopted, and does not run that way any more, or is to be another one from now on."""
+    why = leaving(case.view, case.service) if case.unit.state is State.ABSENT else ""
+    if not why:
+        return None
+    begins = case.daemon is not None and case.daemon.act.begins
+    one, act = case.view.by_hand.adopted[case.service.name], Act.START if begins else Act.CREATE
+    if (one.spec, one.launch) == (case.service.spec, case.service.launch):
+        return Verdict(Kind.RESTART, act, (why,))
+    return Verdict(Kind.UPDATE, act, (*field_reasons(case.view, case.service, None), why))
 
 
 def _daemon_acts(case: _Case) -> Verdict | None:
@@ -412,6 +431,7 @@ _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _daemon_waits,
     _install_unknown,
     _file_unknown,
+    _leaves,
     _daemon_acts,
     _absent,
     _unreadable,

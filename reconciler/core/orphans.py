@@ -15,6 +15,8 @@ def find_orphans(view: View) -> Mapping[str, tuple[OldUnit, ...]]:
     found: dict[str, list[OldUnit]] = {}
     known = {*(UnitName(*name) for name in view.observed.units), *(UnitName(*name) for name in view.observed.claimed)}
     for name in sorted(known - view.wanted_units.keys()):
+        if view.by_hand.rests(name):
+            continue
         if view.has_manager(name.launcher) and not view.is_others(name) and not view.is_foreign(view.unit(name)):
             found.setdefault(_service_of(view, name), []).append(OldUnit(*name, _running(view, name)))
     return {service: tuple(names) for service, names in found.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reconciler.core.adopted import ByHand
 from reconciler.core.change import Running, UnitName
 from reconciler.core.model import (
     Deployment,
@@ -55,6 +56,8 @@ class View:
         self.unmanaged = {one.name: one for one in desired.unmanaged}
         self.others = {one.name: one for one in desired.others}
         self._others = _others_units(desired, inventory)
+        self.by_hand = ByHand(desired, observed, inventory)
+        self.owned_units |= self.by_hand.units
         self.strays = {name: found for name, found in _strays(observed, self.kept).items() if name not in self.others}
 
     def unit(self, name: UnitName) -> Unit:
@@ -83,7 +86,7 @@ class View:
         if launcher in self.blind or (state is not None and state.running):
             return True
         wanted = any(manager.launcher == launcher for manager in self.desired.managers)
-        others = (*self.inventory.managers, *self.desired.spare_managers)
+        others = (*self.inventory.managers, *self.inventory.by_hand, *self.desired.spare_managers)
         return wanted or (state is not None and any(m.launcher == launcher and not m.is_daemon for m in others))
 
     def unwanted_managers(self) -> tuple[Manager, ...]:
@@ -111,6 +114,8 @@ class View:
         are one space for an account, roots are not.
         """
         process = self.process(unit)
+        if UnitName(unit.launcher, unit.name) in self.by_hand.units:
+            return False
         if process is not None and process.mark is not None and process.mark.deployment:
             if process.mark.deployment != self.desired.id:
                 return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from reconciler.launchers.base import Launcher
+    from reconciler.core.model import Manager
+    from reconciler.launchers.base import Backend, Launcher, Shared
 
 _MODULES = {
     "supervisor": "reconciler.launchers.supervisor",
@@ -18,8 +20,19 @@ _MODULES = {
 
 NAMES = tuple(_MODULES)
 
+# What runs under these was made by hand. Git cannot name them; `reconcile adopt` notes them in the inventory.
+BY_HAND: Mapping[str, str] = {
+    "adopted-supervisor": "reconciler.launchers.adopted.supervisor",
+    "adopted-systemd": "reconciler.launchers.adopted.systemd",
+}
+
 
 @cache
 def launcher(name: str) -> Launcher:
     """The launcher of this name; a `KeyError` for any that is not in `NAMES`."""
     return cast("Launcher", import_module(_MODULES[name]).LAUNCHER)
+
+
+def by_hand(name: str, manager: Manager, shared: Shared | None = None) -> Backend:
+    """What drives units that were made by hand, under one of `BY_HAND`."""
+    return cast("Backend", import_module(BY_HAND[name]).backend(manager, shared))
