@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.host.scratch.walk import Task
 
 _PREFIX = "clean:scratch:"  # no path begins so, and every other step of this kind has one
+_NOISE = 10**6  # bytes
 _SELDOM = 10.0  # seconds between two lines of progress
 
 Told = Callable[[str], None]
@@ -234,5 +235,6 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
 
 
 def in_words(done: Cleaned) -> str:
-    """`1,234 entries, 5.6 GB`."""
-    return f"{done.entries:,} {'entry' if done.entries == 1 else 'entries'}, about {bytes_in_words(done.size)}"
+    """`1,234 entries, about 5.6 GB more are free`. Others write to the file system too: little says nothing."""
+    freed = f", about {bytes_in_words(done.size)} more are free" if done.entries and done.size >= _NOISE else ""
+    return f"{done.entries:,} {'entry' if done.entries == 1 else 'entries'}{freed}"

@@ -82,7 +82,7 @@ def _print(now: Now) -> None:
     elif now.held:
         print(f"  {now.held}")
     elif done is not None:
-        print(f"  {in_words(done)} removed" + (", and it was stopped before it was through" if done.stopped else ""))
+        print(f"  removed: {in_words(done)}" + ("; it was stopped before it was through" if done.stopped else ""))
         for trouble in done.troubles:
             print(f"  {paint('failed', 'red')}: {shown(trouble)}")
         if done.failed > len(done.troubles):
@@ -90,7 +90,9 @@ def _print(now: Now) -> None:
     else:
         for line in figure_lines(now.scratch, style()):
             print(line)
-        if now.due:
+        if 0 < now.due <= time.time():
+            print("  is due: the next pass removes it")
+        elif now.due:
             print(f"  comes by itself at {time.strftime('%Y-%m-%d %H:%M', time.localtime(now.due))}")
     sys.stdout.flush()
 
