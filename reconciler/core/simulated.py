@@ -29,14 +29,15 @@ class Applied(NamedTuple):
 def as_applied(compiled: Compiled, seen_from: Deployment | None = None) -> Applied:
     """Everything of the deployment runs, stands on disk and is noted as ours. Pids and times are made up.
 
-    `seen_from` is what git wants next: a daemon that is reached at another place then is not found where it is asked
-    for, and what it keeps is found as processes only.
+    `seen_from` is what git wants next: the descriptions of units are on disk then as well, a daemon that is reached at
+    another place is not found where it is asked for, and what it keeps is found as processes only.
     """
     desired = compiled.deployment
     units, processes, owned = {}, {}, {}
-    daemons = {one.launcher: pid for pid, one in enumerate(desired.managers, start=2) if one.is_daemon}
+    after = 2 + len(desired.services)
+    daemons = {one.launcher: pid for pid, one in enumerate(desired.managers, start=after) if one.is_daemon}
     lost = _lost(desired, seen_from) if seen_from else set()
-    for pid, service in enumerate(desired.services, start=2 + len(desired.managers)):
+    for pid, service in enumerate(desired.services, start=2):
         mark = Mark(
             desired.id,
             desired.root,
@@ -71,7 +72,7 @@ def as_applied(compiled: Compiled, seen_from: Deployment | None = None) -> Appli
             else DaemonState(running=False)
             for manager in desired.managers
         },
-        claimed=dict(_claimed(desired)),
+        claimed=dict(_claimed(desired)) if seen_from else {},
         unmanaged=all_up(desired),
     )
     files = {file.path: file.digest for file in desired.files}
