@@ -34,8 +34,9 @@ def as_applied(compiled: Compiled, seen_from: Deployment | None = None) -> Appli
     """
     desired = compiled.deployment
     units, processes, owned = {}, {}, {}
-    after = 2 + len(desired.services)
-    daemons = {one.launcher: pid for pid, one in enumerate(desired.managers, start=after) if one.is_daemon}
+    # The first daemon has pid 1, services follow, then further daemons.
+    kept = [one.launcher for one in desired.managers if one.is_daemon]
+    daemons = {name: number + 1 + bool(number) * len(desired.services) for number, name in enumerate(kept)}
     lost = _lost(desired, seen_from) if seen_from else set()
     for pid, service in enumerate(desired.services, start=2):
         mark = Mark(
@@ -59,7 +60,7 @@ def as_applied(compiled: Compiled, seen_from: Deployment | None = None) -> Appli
         if manager.launcher in lost:
             pid = daemons[manager.launcher]
             mark = Mark(desired.id, desired.root, "", manager.spec, "", "", "", pid, manager.launcher)
-            processes[pid] = Process(pid, 0.5, mark)
+            processes[pid] = Process(pid, 0.25, mark)
     observed = Observed(
         now=2.0,
         units=units,
@@ -67,7 +68,7 @@ def as_applied(compiled: Compiled, seen_from: Deployment | None = None) -> Appli
         files={file.path: FileState(file.digest, file.mode) for file in desired.files},
         installs={install.id: True for install in desired.installs},
         daemons={
-            manager.launcher: DaemonState(running=True, pid=daemons[manager.launcher], started=0.5, spec=manager.spec)
+            manager.launcher: DaemonState(running=True, pid=daemons[manager.launcher], started=0.25, spec=manager.spec)
             if manager.is_daemon and manager.launcher not in lost
             else DaemonState(running=False)
             for manager in desired.managers
