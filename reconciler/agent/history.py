@@ -94,18 +94,18 @@ def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:
 
 
 def _take(parts: dict[str, dict[str, Part]], environment: str, entry: Mapping[str, Any]) -> bool:
-    """Add a line to what is known of its pass; False for one of another shape."""
+    """Add a line to what is known of its pass; False for one of another shape. A clean-up by hand changes no service."""
     try:
         run = str(entry["run"])
         before = parts.get(run, {}).get(environment)
         if "steps" in entry:
             part = _part(environment, entry)
-            parts.setdefault(run, {})[environment] = part
+            parts.setdefault(run, {})[environment] = part if before is None else _back(before, part)
         elif "health" in entry and before is not None:
             parts[run][environment] = _later(before, entry)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return False
-    return "steps" in entry or "health" in entry
+    return "steps" in entry or "health" in entry or "cleanup" in entry
 
 
 def _part(environment: str, entry: Mapping[str, Any]) -> Part:
@@ -128,9 +128,24 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
             findings=tuple(f"{told[0]}: {told[2]}" for told in entry.get("findings", ())),
             error=str(entry.get("error", "")),
             cut=bool(entry.get("cut")),
+            rolled_back=tuple(_rolled_back(*one) for one in sorted(entry.get("rolled_back", {}).items())),
         ),
         entry,
     )
+
+
+def _rolled_back(name: str, told: Any) -> str:
+    wanted, runs, why, beside = (str(part).partition("\n")[0] for part in told)
+    failed = f"goes with {beside}, which failed" if beside else f"{wanted} failed: {why}"
+    return f"{name}: {failed}" + (f"; {runs} is kept" if runs else "")
+
+
+def _back(before: Part, part: Part) -> Part:
+    """Of what was tried and went back in the same pass, which are two lines."""
+    seconds = None if before.seconds is None or part.seconds is None else before.seconds + part.seconds
+    changes, steps = (*before.changes, *part.changes), (*before.steps, *part.steps)
+    error, cut = part.error or before.error, part.cut or before.cut
+    return part._replace(changes=changes, steps=steps, seconds=seconds, error=error, cut=cut)
 
 
 def _later(part: Part, entry: Mapping[str, Any]) -> Part:

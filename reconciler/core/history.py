@@ -47,6 +47,7 @@ class Part(NamedTuple):
     health: Mapping[str, tuple[str, str]] = {}  # by service that was not healthy at the end, the word and why
     error: str = ""
     cut: bool = False  # there was more than a journal has room for
+    rolled_back: tuple[str, ...] = ()  # services that do not run what git wants, as that failed; and why
 
     @property
     def code(self) -> int:
@@ -79,7 +80,8 @@ class PastRun(NamedTuple):
     @property
     def counts(self) -> Mapping[str, int]:
         """How many services of each kind of change; kinds that there are none of are left out."""
-        kinds = [change.kind for part in self.parts for change in part.changes]
+        told = {(part.environment, change.service): change.kind for part in self.parts for change in part.changes}
+        kinds = [*told.values()]
         return {kind.value: kinds.count(kind.value) for kind in Kind if kind.value in kinds}
 
     def services(self) -> set[str]:

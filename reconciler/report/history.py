@@ -98,6 +98,8 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from style.fold(_change(change, width), indent=" " * (width + 6))
     for step in part.steps:
         yield from _step_lines(step, style)
+    for back in part.rolled_back:
+        yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {back}", indent="      ")
     for name, (word, why) in sorted(part.health.items()):
         yield from style.fold(f"  {style.paint(word, 'yellow')}: {name}" + (f": {why}" if why else ""), indent="      ")
     for finding in part.findings:
@@ -162,6 +164,7 @@ def _part_data(part: Part) -> dict[str, Any]:
         "steps": [step._asdict() for step in part.steps],
         "findings": list(part.findings),
         "health": {name: {"health": word, "health_message": why} for name, (word, why) in part.health.items()},
+        "rolled_back": list(part.rolled_back),
         "error": part.error,
         "cut": part.cut,
     }

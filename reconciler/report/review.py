@@ -289,6 +289,10 @@ def _remarks(one: DeploymentReport) -> Iterator[Remark]:
         yield Remark("error", one.error)
     yield from (Remark("error", gap.message) for gap in one.plan.diff.gaps)
     yield from (Remark("error", f"{finding.name}: {finding.message}") for finding in one.plan.diff.findings)
+    if one.rolled_back:
+        from reconciler.report.text.rollouts import rollouts_told
+
+        yield from (Remark("error", f"{name} is {word}: {why}") for name, word, why in rollouts_told(one))
     ill = {**one.ailing, **one.progressing}
     for name, told in sorted(ill.items()):
         message = f": {told.message}" if told.message else ""

@@ -20,7 +20,7 @@ _HELD = {
     Hold.WINDOW: ("are held by policy.windows", ": `--ignore-windows` does not wait."),
     Hold.PAUSE: ("are paused", ": `reconcile resume` goes on."),
     Hold.QUEUE: ("wait for their launcher", "."),
-    Hold.APPROVAL: ("wait for approval", ": `reconcile approve` lets exactly this plan through."),
+    Hold.APPROVAL: ("to be approved", ": `reconcile approve` lets exactly this plan through."),
     Hold.PRUNE: ("removals are held by policy.prune", "."),
 }
 
@@ -69,4 +69,5 @@ def _outcome(deployment: DeploymentReport, style: Style) -> str:
     skipped = " What waits comes by itself." if waits else " Asked to stop, so not all was done."
     skipped = skipped if deployment.skipped else ""
     verdict = style.paint(f"{failed} step{'s' * (failed != 1)} failed. ", "red") if failed else ""
-    return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{skipped}"
+    back = style.paint(f" {len(deployment.rolled_back)} rolled back.", "red") if deployment.rollback else ""
+    return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{back}{skipped}"
