@@ -94,7 +94,7 @@ def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:
 
 
 def _take(parts: dict[str, dict[str, Part]], environment: str, entry: Mapping[str, Any]) -> bool:
-    """Add a line to what is known of its pass; False for one of another shape. A clean-up by hand changes no service."""
+    """Add a line to what is known of its pass; False for one of another shape. A clean-up alone changes no service."""
     try:
         run = str(entry["run"])
         before = parts.get(run, {}).get(environment)

@@ -20,7 +20,7 @@ _HELD = {
     Hold.WINDOW: ("are held by policy.windows", ": `--ignore-windows` does not wait."),
     Hold.PAUSE: ("are paused", ": `reconcile resume` goes on."),
     Hold.QUEUE: ("wait for their launcher", "."),
-    Hold.APPROVAL: ("to be approved", ": `reconcile approve` lets exactly this plan through."),
+    Hold.APPROVAL: ("wait for approval", ": `reconcile approve` lets exactly this plan through."),
     Hold.PRUNE: ("removals are held by policy.prune", "."),
 }
 
