@@ -20,6 +20,7 @@ environments: [dev]
 components: null
 files: null
 services: null
+cleanup: null
 """
 
 _SITE_ENVIRONMENT = """\

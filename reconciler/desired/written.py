@@ -47,10 +47,20 @@ def leaves(node: Node, path: str = "", *, secret: bool = False) -> Iterator[tupl
 
 
 def _holds_secret(node: Node) -> bool:
-    """A list, and what stands in it, is shown as a whole or not at all."""
+    """A list, and what stands in it, is shown as a whole or not at all. An address may have a password in it."""
     if isinstance(node, Entries):
         return node.secret or any(is_secret_name(key) or _holds_secret(one) for key, one in node.entries.items())
-    return node.secret or (isinstance(node, Items) and any(map(_holds_secret, node.items)))
+    if isinstance(node, Items):
+        return node.secret or any(map(_holds_secret, node.items))
+    return node.secret or (isinstance(node, Scalar) and _has_login(node.text))
+
+
+def _has_login(text: str) -> bool:
+    if "://" not in text:
+        return False
+    from reconciler.install.requirement import redact
+
+    return redact(text) != text
 
 
 def plain_text(node: Node) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reconciler.core.review import Cause, Why
 
 _SHOWN = 8  # values that get a line each; more are counted
+_WIDEST = 78  # who asked for it stands in a line of its own where both do not fit in 80 columns, also in a mail
 
 
 def cause_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
@@ -28,17 +29,15 @@ def told_causes(causes: Sequence[Cause], style: Style) -> Iterator[str]:
     from reconciler.report.words import cause_words, who_words
 
     for cause in causes[:_SHOWN]:
-        told = f"    git      {cause_words(cause)}  {cause.origin}  {who_words(cause.who)}".rstrip()
-        yield from style.fold(told, indent=" " * 13)
+        told, who = f"    git      {cause_words(cause)}  {cause.origin}", who_words(cause.who)
+        parts = (told, " " * 13 + who) if who and len(told) + len(who) > _WIDEST else (f"{told}  {who}".rstrip(),)
+        for part in parts:
+            yield from style.fold(part, indent=" " * 13)
     if len(causes) > _SHOWN:
         yield f"    git      and {len(causes) - _SHOWN} more values"
 
 
-def since_told(change: Change, why: Why | None) -> Change:
-    """With since when it has drifted, where the host tells."""
+def since_told(change: Change, why: Why | None) -> str:
+    """Since when it has drifted, where the host tells."""
     since = why.since.get(change.service, 0.0) if why else 0.0
-    if not since or not change.reasons:
-        return change
-    first, *others = change.reasons
-    told = time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
-    return change._replace(reasons=(f"{first}, since {told}", *others))
+    return time.strftime(", since %Y-%m-%d %H:%M", time.localtime(since)) if since and change.reasons else ""

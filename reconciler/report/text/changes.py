@@ -24,11 +24,13 @@ _COLOURS = {
 }
 
 
-def change_lines(change: Change, width: int, versions: int, style: Style) -> Iterator[str]:
+def change_lines(change: Change, width: int, versions: int, style: Style, since: str = "") -> Iterator[str]:
+    """`since`: when it began to differ, in words that follow the first reason."""
     sign = style.paint(change.kind.sign, _COLOURS[change.kind])
     first, *more = [*_shortened(change), ""] if change.reasons else [""]
     if change.kind is Kind.UPDATE and not change.restarts and change.act in (Act.NONE, Act.LOAD) and not change.gone:
         first += " (mended; no restart)"
+    first += since
     head = f"  {sign} {change.service:<{width}}  {versions_of(change):<{versions}}"
     indent = " " * (width + 6)
     yield from style.fold(f"{head}  {first}".rstrip(), indent=indent)

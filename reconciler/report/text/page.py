@@ -115,7 +115,8 @@ def _changes(acting: list[Change], deployment: DeploymentReport, width: Widths, 
             yield Entry("change", tuple(together(alike, style)))
             continue
         for change in alike:
-            lines = change_lines(since_told(change, deployment.why), width.name, width.versions, style)
+            since = since_told(change, deployment.why)
+            lines = change_lines(change, width.name, width.versions, style, since)
             yield Entry("change", (*lines, *failure_lines(steps.get(change.service, ()), results, style)))
 
 
