@@ -30,14 +30,15 @@ class Approving:
         self.asks_remote = asks_remote
 
     def judge(
-        self, desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields
+        self, desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields, back: frozenset[str]
     ) -> tuple[Observed, Gate | None]:
         """The same host with the gates as they are now, and what waits behind them, be it approved or not.
+        `back`: services that are wanted as they were before something failed.
 
         Windows and pauses count for nothing here: what they hold can be approved meanwhile.
         """
         free = observed._replace(shut={})
-        shut = approval.closed(desired, inventory, approval.CLOSED)
+        shut = approval.closed(desired, inventory, approval.CLOSED, back)
         opened = make_plan(desired, diff(desired, free, inventory, fields))
         gated = make_plan(desired, diff(desired, free._replace(gates=shut), inventory, fields))
         records = self.plans.all()
@@ -48,7 +49,7 @@ class Approving:
         if gate.approval is not None:
             return observed, gate
         why = f"{approval.CLOSED}: reconcile approve {waiting.id[:SHORT]}"
-        return observed._replace(gates=approval.closed(desired, inventory, why)), gate
+        return observed._replace(gates=approval.closed(desired, inventory, why, back)), gate
 
     def _gate(self, desired: Deployment, waiting: Waiting, records: list[Record]) -> Gate:
         known = next((record for record in records if record.id == waiting.id), None)

@@ -144,7 +144,9 @@ class Enforcer:
 
         if not is_gated(desired, inventory):
             return observed, None
-        return self._approving(desired).judge(desired, observed, inventory, fields)
+        rollouts = self._rollouts.get(desired.environment)
+        back = rollouts.held.names if rollouts else frozenset()
+        return self._approving(desired).judge(desired, observed, inventory, fields, back)
 
     def _approving(self, desired: Deployment) -> Approving:
         """Only where git has a person approve something: without that nothing of it is loaded."""
