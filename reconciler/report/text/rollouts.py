@@ -20,11 +20,17 @@ def rollout_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
     """What was done in the same pass for what failed in it, and what failed, now or before."""
     if deployment.rollback is not None:
         yield from _done(deployment.rollback, style)
+    for stage, said in failed_words(deployment):
+        yield from style.fold(f"  {style.paint(stage, 'red')}: {said}", "      ")
+
+
+def failed_words(deployment: DeploymentReport) -> Iterator[tuple[str, str]]:
+    """For each service whose new specification failed, its stage, and what failed and runs in its place."""
     waiting = {change.service for change in (deployment.rollback or deployment).plan.blocked}
     waiting |= {change.service for change in (deployment.rollback or deployment).plan.held}
     for name, told in deployment.rolled_back.items():
         kept = "waits to take its place" if name in waiting else "is kept"
-        yield from style.fold(f"  {style.paint(told.stage.value, 'red')}: {name}: {_words(told, kept)}", "      ")
+        yield told.stage.value, f"{name}: {_words(told, kept)}"
 
 
 def _done(back: DeploymentReport, style: Style) -> Iterator[str]:
