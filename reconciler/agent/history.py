@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import Store
-from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
+from reconciler.core.history import History, Part, PastChange, PastRollback, PastRun, PastStep
 from reconciler.core.model import Origin, Problem
 from reconciler.source import Mirror, SourceError
 
@@ -18,7 +18,7 @@ def read_history(agent: Agent, service: str = "") -> History:
     """All passes that are remembered, or those that touched one service. Raises `InvalidInput` for a service of which
     nothing is known."""
     store = Store(agent.state_dir, agent.site)
-    parts: dict[str, dict[str, Part]] = {}
+    parts: dict[str, list[Part]] = {}
     warnings = []
     for environment in agent.environments or _environments(store):
         kept = journal.look(store.journal_path(environment))
@@ -28,7 +28,7 @@ def read_history(agent: Agent, service: str = "") -> History:
                 wrong[path] = wrong.get(path, 0) + 1
         warnings += [f"{path}: {_lines(count)} cannot be read, and left out" for path, count in wrong.items()]
         warnings += kept.unreadable
-    runs = [PastRun(run, tuple(found.values())) for run, found in parts.items()]
+    runs = [PastRun(run, tuple(found)) for run, found in parts.items()]
     if service:
         runs = _with_service(runs, service)
     runs.sort(key=lambda run: (run.at, run.id), reverse=True)
@@ -93,16 +93,16 @@ def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:
 # ---------------------------------------------------------------- one line
 
 
-def _take(parts: dict[str, dict[str, Part]], environment: str, entry: Mapping[str, Any]) -> bool:
-    """Add a line to what is known of its pass; False for one of another shape."""
+def _take(parts: dict[str, list[Part]], environment: str, entry: Mapping[str, Any]) -> bool:
+    """Add a line to what is known of its pass; False for one of another shape. A pass in which something went back
+    has two of an environment: what failed, and the way back."""
     try:
         run = str(entry["run"])
-        before = parts.get(run, {}).get(environment)
         if "steps" in entry:
             part = _part(environment, entry)
-            parts.setdefault(run, {})[environment] = part
-        elif "health" in entry and before is not None:
-            parts[run][environment] = _later(before, entry)
+            parts.setdefault(run, []).append(part)
+        elif "health" in entry and run in parts and parts[run][-1].environment == environment:
+            parts[run][-1] = _later(parts[run][-1], entry)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return False
     return "steps" in entry or "health" in entry
@@ -127,6 +127,9 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
             by=str(entry.get("by", "")),
             findings=tuple(f"{told[0]}: {told[2]}" for told in entry.get("findings", ())),
             error=str(entry.get("error", "")),
+            rolled_back={
+                str(name): PastRollback(*map(str, told)) for name, told in entry.get("rolled_back", {}).items()
+            },
             cut=bool(entry.get("cut")),
         ),
         entry,

@@ -32,8 +32,17 @@ class PastStep(NamedTuple):
         return self.status in (Status.FAILED.value, Status.BLOCKED.value)
 
 
+class PastRollback(NamedTuple):
+    """What failed of a service, and what was wanted in its place."""
+
+    failed: str  # version
+    version: str
+    why: str
+    beside: str = ""  # it did not fail itself: it went back with this one
+
+
 class Part(NamedTuple):
-    """What one pass did in one environment."""
+    """What one pass did in one environment; the way back of what failed in it is a part of its own."""
 
     environment: str
     at: str  # when it was over, as 2026-11-29T07:39:38Z
@@ -46,6 +55,7 @@ class Part(NamedTuple):
     findings: tuple[str, ...] = ()
     health: Mapping[str, tuple[str, str]] = {}  # by service that was not healthy at the end, the word and why
     error: str = ""
+    rolled_back: Mapping[str, PastRollback] = {}  # by service
     cut: bool = False  # there was more than a journal has room for
 
     @property
@@ -71,6 +81,10 @@ class PastRun(NamedTuple):
         return self.parts[-1].commit
 
     @property
+    def environments(self) -> list[str]:
+        return list(dict.fromkeys(part.environment for part in self.parts))
+
+    @property
     def code(self) -> int:
         """As of a pass: a failure counts before what merely differs."""
         codes = {part.code for part in self.parts}
@@ -79,7 +93,8 @@ class PastRun(NamedTuple):
     @property
     def counts(self) -> Mapping[str, int]:
         """How many services of each kind of change; kinds that there are none of are left out."""
-        kinds = [change.kind for part in self.parts for change in part.changes]
+        told = {(part.environment, change.service, change.kind) for part in self.parts for change in part.changes}
+        kinds = [kind for _, _, kind in told]
         return {kind.value: kinds.count(kind.value) for kind in Kind if kind.value in kinds}
 
     def services(self) -> set[str]:

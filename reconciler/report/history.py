@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.core.change import Kind
-from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
+from reconciler.core.history import History, Part, PastChange, PastRollback, PastRun, PastStep
 from reconciler.core.outcome import Status
 from reconciler.report.style import Style
 from reconciler.report.text.status import span
@@ -38,7 +38,7 @@ def history_lines(runs: Sequence[PastRun], style: Style, now: float) -> Iterator
 
 
 def _row(run: PastRun, name: str, now: float) -> tuple[str, ...]:
-    environments = ",".join(part.environment for part in run.parts)
+    environments = ",".join(run.environments)
     ended = _ENDINGS.get(run.code, _UNKNOWN)[0]
     return (name, span(now - _seconds(run.at)), run.commit[:8], environments, _done(run), ended)
 
@@ -100,6 +100,8 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from _step_lines(step, style)
     for name, (word, why) in sorted(part.health.items()):
         yield from style.fold(f"  {style.paint(word, 'yellow')}: {name}" + (f": {why}" if why else ""), indent="      ")
+    for name, told in sorted(part.rolled_back.items()):
+        yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {name}: {_went_back(told)}", indent="      ")
     for finding in part.findings:
         first, *printed = finding.split("\n")
         yield from style.fold(f"  {style.paint('finding', 'red')}: {first}", indent="      ")
@@ -108,6 +110,11 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from style.fold(f"  {style.paint('error', 'red')}: {part.error}", indent="      ")
     if part.cut:
         yield style.paint("  There was more than a journal has room for.", "dim")
+
+
+def _went_back(told: PastRollback) -> str:
+    runs = told.version or "nothing"
+    return f"{runs} with {told.beside}" if told.beside else f"{told.failed} failed: {told.why}; {runs} in its place"
 
 
 def _change(change: PastChange, width: int) -> str:
@@ -141,7 +148,7 @@ def _run_data(run: PastRun) -> dict[str, Any]:
         "subject": run.subject,
         "author": run.author,
         "exit_code": run.code,
-        "environments": [part.environment for part in run.parts],
+        "environments": run.environments,
         "counts": dict(run.counts),
     }
 
@@ -163,5 +170,6 @@ def _part_data(part: Part) -> dict[str, Any]:
         "findings": list(part.findings),
         "health": {name: {"health": word, "health_message": why} for name, (word, why) in part.health.items()},
         "error": part.error,
+        "rolled_back": {name: told._asdict() for name, told in part.rolled_back.items()},
         "cut": part.cut,
     }

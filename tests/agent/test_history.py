@@ -69,6 +69,22 @@ def test_the_newest_is_first_and_a_pass_through_several_environments_is_one(tmp_
     assert [run.id for run in runs(tmp_path, "dev")] == ["b", "a"]
 
 
+def test_what_failed_and_the_way_back_are_both_told(tmp_path: Path) -> None:
+    failed = [["restart:web", "failed", 1.0, "did not start: FATAL"]]
+    back = {"rolled_back": {"web": ["2", "1", "did not start: FATAL", ""], "api": ["2", "1", "", "web"]}}
+    later = {"run": "a", "at": "2026-11-29T07:00:09Z", "exit": 1, "health": {"web": ["degraded", "HTTP 500"]}}
+    write(tmp_path, "dev", entry("a", exit=1, steps=failed), entry("a", "07:00:05", exit=1, **back), later)
+    (run,) = runs(tmp_path)
+    assert [(part.environment, len(part.health)) for part in run.parts] == [("dev", 0), ("dev", 1)]
+    assert (run.environments, run.counts, run.code) == (["dev"], {"update": 1}, 1)
+    text = "\n".join(run_lines("here", run, PLAIN, NOW))
+    assert "        did not start: FATAL" in text
+    assert "  rolled-back: web: 2 failed: did not start: FATAL; 1 in its place" in text
+    assert "  rolled-back: api: 1 with web" in text
+    first, second = run_data("here", run)["deployments"]
+    assert (first["rolled_back"], second["rolled_back"]["web"]["failed"]) == ({}, "2")
+
+
 def test_lines_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     failed = [["restart:web", "failed", 1.0, "did not start\nTraceback"]]
     write(tmp_path, "dev", earlier("a"), earlier("b", at="07:01:00", steps=failed))
