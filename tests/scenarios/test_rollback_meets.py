@@ -1,8 +1,9 @@
-"""Where a rollback meets gates: nobody is asked for the way back, and all else of a service waits as before."""
+"""Where a rollback meets gates and secrets: nobody is asked for the way back, and all else waits as before."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,23 @@ def test_drift_waits_and_a_new_deployment_does_not(world: World) -> None:
     world.once()
     assert running(world) == {"web": "2.0", "job": "2.0"}
     world.idle()
+
+
+def test_what_failed_is_remembered_while_a_secret_cannot_be_had(world: World) -> None:
+    """What git wants cannot be told then; once it can, it still is what has failed."""
+    good(world, "1.0")
+    key = world.folder / "key"
+    key.write_text("abcdefgh\n")
+    key.chmod(0o600)
+    web = watched(world).replace("env: {", f"env: {{K: !secret {{file: {key}}}, ")
+    world.commit(layer(web=web))
+    world.once()
+    world.commit(world.versions("2.0"))
+    assert "rolled-back: web: 2.0" in told(world.once(code=1))
+    kept = world.pids()
+    still(world, kept)
+    key.rename(f"{key}.away")
+    assert "cannot be had" in told(world.once(code=1))
+    assert world.pids() == kept
+    Path(f"{key}.away").rename(key)
+    still(world, kept)
