@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.model import (
     Adopted,
-    Age,
     Approval,
     Ask,
-    Cleanup,
     Deployment,
     Drain,
     Elsewhere,
@@ -32,9 +30,7 @@ from reconciler.core.model import (
     Prune,
     ReplicaSet,
     Role,
-    RootIs,
     Service,
-    Sort,
     Stage,
     Unmanaged,
     Verify,
@@ -43,6 +39,7 @@ from reconciler.core.model import (
 )
 
 if TYPE_CHECKING:
+    from reconciler.core.scratch import Cleanup
     from reconciler.core.secret import Use
 
 _ROLES = {role.value: role for role in Role}
@@ -136,12 +133,16 @@ def _verify(row: list[Any]) -> Verify:
 def _set(row: list[Any]) -> ReplicaSet:
     one = ReplicaSet._make(row)
     return one._replace(services=tuple(one.services))
+
+
 def _plain_cleanup(rule: Cleanup) -> Cleanup:
     plain = {"sort": rule.sort.value, "age": rule.age.value, "root_is": rule.root_is.value}
     return rule._replace(**plain)  # type: ignore[arg-type]
 
 
 def _cleanup(row: Iterable[Any]) -> Cleanup:
+    from reconciler.core.scratch import Age, Cleanup, RootIs, Sort
+
     rule = Cleanup(*row)
     sort, age, root_is = Sort(rule.sort), Age(rule.age), RootIs(rule.root_is)
     return rule._replace(exclude=tuple(rule.exclude), sort=sort, age=age, root_is=root_is)

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.agent import inventory as book
-from reconciler.agent.masked import Masked
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
@@ -256,6 +255,7 @@ class Enforcer:
 
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
         """What became of each step, and what went wrong apart from them."""
+        from reconciler.agent.masked import Masked
         from reconciler.apply.executor import Executor
         from reconciler.core.drains import drains
 

@@ -110,7 +110,7 @@ class Rollouts:
         held = self.held.names
         together = {name: others - held for name, others in together.items()}
         unknown = rollback.unknown(self.wanted)
-        self._become(rollback.judged(self.state, self.specs, verdicts, together, time.time(), unknown))
+        self._become(rollback.judged(self.state, self.specs, verdicts, together, time.time(), unknown=unknown))
 
     def _verdicts(self, report: DeploymentReport, observation: Observation) -> Iterator[tuple[str, Verdict]]:
         """Of those that run what git wants, or could not be started with it."""

@@ -76,7 +76,6 @@ class Why(NamedTuple):
     deltas: tuple[Delta, ...] = ()
 
 
-
 # ---------------------------------------------------------------- a commit, or drift
 
 

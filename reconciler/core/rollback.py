@@ -131,6 +131,7 @@ def judged(
     verdicts: Mapping[str, Verdict],
     together: Mapping[str, frozenset[str]],
     now: float,
+    *,
     unknown: frozenset[str] = frozenset(),
 ) -> State:
     """What is known once services were looked at. `verdicts`: of those that run what is wanted, or could not be

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from reconciler.core.model import Cleanup, Compiled, Role, Sort
+from reconciler.core.model import Compiled, Role
+from reconciler.core.scratch import Cleanup, Sort
 from tests.jaws.repo import (
     CROMWELL,
     DEPLOYMENTS,
