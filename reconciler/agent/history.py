@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import Store
-from reconciler.core.history import History, Part, PastChange, PastRollback, PastRun, PastStep
+from reconciler.core.history import History, Part, PastChange, PastCleaning, PastRollback, PastRun, PastStep
 from reconciler.core.model import Origin, Problem
 from reconciler.source import Mirror, SourceError
 
@@ -98,14 +98,14 @@ def _take(parts: dict[str, list[Part]], environment: str, entry: Mapping[str, An
     has two of an environment: what failed, and the way back."""
     try:
         run = str(entry["run"])
-        if "steps" in entry:
+        if "steps" in entry or "cleanup" in entry:  # a clean-up by hand has no steps
             part = _part(environment, entry)
             parts.setdefault(run, []).append(part)
         elif "health" in entry and run in parts and parts[run][-1].environment == environment:
             parts[run][-1] = _later(parts[run][-1], entry)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return False
-    return "steps" in entry or "health" in entry
+    return not {"steps", "cleanup", "health"}.isdisjoint(entry)
 
 
 def _part(environment: str, entry: Mapping[str, Any]) -> Part:
@@ -113,9 +113,10 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
     versions, intents, hints = (entry.get(key, {}) for key in ("versions", "intents", "hints"))
     changes = [
         PastChange(name, str(told[0]), tuple(map(str, told[1:])), *_two(versions.get(name)), str(intents.get(name, "")))
-        for name, told in entry["changes"].items()
+        for name, told in entry.get("changes", {}).items()
     ]
-    steps = [PastStep(str(s[0]), str(s[1]), float(s[2]), str(s[3]), str(hints.get(s[0], ""))) for s in entry["steps"]]
+    rows = entry.get("steps", ())
+    steps = [PastStep(str(s[0]), str(s[1]), float(s[2]), str(s[3]), str(hints.get(s[0], ""))) for s in rows]
     return _later(
         Part(
             environment,
@@ -130,10 +131,15 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
             rolled_back={
                 str(name): PastRollback(*map(str, told)) for name, told in entry.get("rolled_back", {}).items()
             },
+            cleaned={str(name): _cleaning(told) for name, told in entry.get("cleanup", {}).items()},
             cut=bool(entry.get("cut")),
         ),
         entry,
     )
+
+
+def _cleaning(told: Mapping[str, Any]) -> PastCleaning:
+    return PastCleaning(str(told["root"]), int(told["entries"]), int(told["bytes"]), tuple(map(str, told["failed"])))
 
 
 def _later(part: Part, entry: Mapping[str, Any]) -> Part:

@@ -41,6 +41,15 @@ class PastRollback(NamedTuple):
     beside: str = ""  # it did not fail itself: it went back with this one
 
 
+class PastCleaning(NamedTuple):
+    """What a rule of `cleanup` has removed."""
+
+    root: str
+    entries: int
+    size: int  # bytes
+    failed: tuple[str, ...] = ()  # the first of what could not be removed
+
+
 class Part(NamedTuple):
     """What one pass did in one environment; the way back of what failed in it is a part of its own."""
 
@@ -56,6 +65,7 @@ class Part(NamedTuple):
     health: Mapping[str, tuple[str, str]] = {}  # by service that was not healthy at the end, the word and why
     error: str = ""
     rolled_back: Mapping[str, PastRollback] = {}  # by service
+    cleaned: Mapping[str, PastCleaning] = {}  # by rule
     cut: bool = False  # there was more than a journal has room for
 
     @property

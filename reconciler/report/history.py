@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.core.change import Kind
+from reconciler.core.cleanup import bytes_in_words
 from reconciler.core.history import History, Part, PastChange, PastRollback, PastRun, PastStep
 from reconciler.core.outcome import Status
 from reconciler.report.style import Style
@@ -47,6 +48,8 @@ def _done(run: PastRun) -> str:
     """`+1 ~5`: how many services of each mark; where none changed, how many steps."""
     counts = [f"{_SIGNS[kind]}{count}" for kind, count in run.counts.items()]
     steps = sum(len(part.steps) for part in run.parts)
+    if not steps and any(part.cleaned for part in run.parts):
+        return "cleaned up"
     return " ".join(counts) or f"{steps} step{'s' * (steps != 1)}"
 
 
@@ -102,6 +105,10 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from style.fold(f"  {style.paint(word, 'yellow')}: {name}" + (f": {why}" if why else ""), indent="      ")
     for name, told in sorted(part.rolled_back.items()):
         yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {name}: {_went_back(told)}", indent="      ")
+    for name, one in sorted(part.cleaned.items()):
+        what = f"{one.entries} entries, {bytes_in_words(one.size)}, below {one.root}"
+        yield from style.fold(f"  {style.paint('cleaned up', 'dim')}: {name}: {what}", indent="      ")
+        yield from (f"      {line}" for line in one.failed)
     for finding in part.findings:
         first, *printed = finding.split("\n")
         yield from style.fold(f"  {style.paint('finding', 'red')}: {first}", indent="      ")
@@ -171,5 +178,6 @@ def _part_data(part: Part) -> dict[str, Any]:
         "health": {name: {"health": word, "health_message": why} for name, (word, why) in part.health.items()},
         "error": part.error,
         "rolled_back": {name: told._asdict() for name, told in part.rolled_back.items()},
+        "cleaned": {name: one._asdict() for name, one in part.cleaned.items()},
         "cut": part.cut,
     }
