@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind
-from reconciler.core.model import Manager, Prune, Shut, State
+from reconciler.core.model import Manager, Prune, Shut, Stage, State
 from reconciler.core.view import View
 
 
@@ -145,7 +145,10 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
 
 
 def _has_run(view: View, launcher: str) -> bool:
-    return any(owned.launcher == launcher and owned.spec for owned in view.inventory.services.values())
+    """A pass has started something under its daemon; what still runs as it was adopted it has not."""
+    by_hand = {name for name, one in view.inventory.adopted.items() if one.stage is not Stage.LEFT}
+    owned = view.inventory.services.items()
+    return any(one.launcher == launcher and one.spec for name, one in owned if name not in by_hand)
 
 
 def _still(view: View, launcher: str) -> Shut | None:
