@@ -24,6 +24,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
+from reconciler.core.view import same_process
 from reconciler.launchers.on_start import paths
 
 
@@ -184,7 +185,7 @@ def is_current(
 def _is_adopted(inventory: Inventory, desired: Deployment, by_hand: Mapping[str, Process]) -> bool:
     """Every process that was adopted is noted as the one that it is now."""
     return _taken(inventory, desired) == inventory.adopted and all(
-        (one := inventory.adopted.get(name)) is not None and (one.pid, one.started) == (process.pid, process.started)
+        (one := inventory.adopted.get(name)) is not None and same_process(process, one.pid, one.started)
         for name, process in by_hand.items()
     )
 
