@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import Store
-from reconciler.core.history import History, Part, PastChange, PastCleaning, PastRollback, PastRun, PastStep
+from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
 from reconciler.core.model import Origin, Problem
 from reconciler.source import Mirror, SourceError
 
@@ -18,7 +18,7 @@ def read_history(agent: Agent, service: str = "") -> History:
     """All passes that are remembered, or those that touched one service. Raises `InvalidInput` for a service of which
     nothing is known."""
     store = Store(agent.state_dir, agent.site)
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, dict[str, Part]] = {}
     warnings = []
     for environment in agent.environments or _environments(store):
         kept = journal.look(store.journal_path(environment))
@@ -28,7 +28,7 @@ def read_history(agent: Agent, service: str = "") -> History:
                 wrong[path] = wrong.get(path, 0) + 1
         warnings += [f"{path}: {_lines(count)} cannot be read, and left out" for path, count in wrong.items()]
         warnings += kept.unreadable
-    runs = [PastRun(run, tuple(found)) for run, found in parts.items()]
+    runs = [PastRun(run, tuple(found.values())) for run, found in parts.items()]
     if service:
         runs = _with_service(runs, service)
     runs.sort(key=lambda run: (run.at, run.id), reverse=True)
@@ -93,19 +93,19 @@ def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:
 # ---------------------------------------------------------------- one line
 
 
-def _take(parts: dict[str, list[Part]], environment: str, entry: Mapping[str, Any]) -> bool:
-    """Add a line to what is known of its pass; False for one of another shape. A pass in which something went back
-    has two of an environment: what failed, and the way back."""
+def _take(parts: dict[str, dict[str, Part]], environment: str, entry: Mapping[str, Any]) -> bool:
+    """Add a line to what is known of its pass; False for one of another shape. A clean-up alone changes no service."""
     try:
         run = str(entry["run"])
-        if "steps" in entry or "cleanup" in entry:  # a clean-up by hand has no steps
+        before = parts.get(run, {}).get(environment)
+        if "steps" in entry:
             part = _part(environment, entry)
-            parts.setdefault(run, []).append(part)
-        elif "health" in entry and run in parts and parts[run][-1].environment == environment:
-            parts[run][-1] = _later(parts[run][-1], entry)
+            parts.setdefault(run, {})[environment] = part if before is None else _back(before, part)
+        elif "health" in entry and before is not None:
+            parts[run][environment] = _later(before, entry)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return False
-    return not {"steps", "cleanup", "health"}.isdisjoint(entry)
+    return "steps" in entry or "health" in entry or "cleanup" in entry
 
 
 def _part(environment: str, entry: Mapping[str, Any]) -> Part:
@@ -113,10 +113,9 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
     versions, intents, hints = (entry.get(key, {}) for key in ("versions", "intents", "hints"))
     changes = [
         PastChange(name, str(told[0]), tuple(map(str, told[1:])), *_two(versions.get(name)), str(intents.get(name, "")))
-        for name, told in entry.get("changes", {}).items()
+        for name, told in entry["changes"].items()
     ]
-    rows = entry.get("steps", ())
-    steps = [PastStep(str(s[0]), str(s[1]), float(s[2]), str(s[3]), str(hints.get(s[0], ""))) for s in rows]
+    steps = [PastStep(str(s[0]), str(s[1]), float(s[2]), str(s[3]), str(hints.get(s[0], ""))) for s in entry["steps"]]
     return _later(
         Part(
             environment,
@@ -128,18 +127,25 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
             by=str(entry.get("by", "")),
             findings=tuple(f"{told[0]}: {told[2]}" for told in entry.get("findings", ())),
             error=str(entry.get("error", "")),
-            rolled_back={
-                str(name): PastRollback(*map(str, told)) for name, told in entry.get("rolled_back", {}).items()
-            },
-            cleaned={str(name): _cleaning(told) for name, told in entry.get("cleanup", {}).items()},
             cut=bool(entry.get("cut")),
+            rolled_back=tuple(_rolled_back(*one) for one in sorted(entry.get("rolled_back", {}).items())),
         ),
         entry,
     )
 
 
-def _cleaning(told: Mapping[str, Any]) -> PastCleaning:
-    return PastCleaning(str(told["root"]), int(told["entries"]), int(told["bytes"]), tuple(map(str, told["failed"])))
+def _rolled_back(name: str, told: Any) -> str:
+    wanted, runs, why, beside = (str(part).partition("\n")[0] for part in told)
+    failed = f"goes with {beside}, which failed" if beside else f"{wanted} failed: {why}"
+    return f"{name}: {failed}" + (f"; {runs} is kept" if runs else "")
+
+
+def _back(before: Part, part: Part) -> Part:
+    """Of what was tried and went back in the same pass, which are two lines."""
+    seconds = None if before.seconds is None or part.seconds is None else before.seconds + part.seconds
+    changes, steps = (*before.changes, *part.changes), (*before.steps, *part.steps)
+    error, cut = part.error or before.error, part.cut or before.cut
+    return part._replace(changes=changes, steps=steps, seconds=seconds, error=error, cut=cut)
 
 
 def _later(part: Part, entry: Mapping[str, Any]) -> Part:

@@ -32,26 +32,8 @@ class PastStep(NamedTuple):
         return self.status in (Status.FAILED.value, Status.BLOCKED.value)
 
 
-class PastRollback(NamedTuple):
-    """What failed of a service, and what was wanted in its place."""
-
-    failed: str  # version
-    version: str
-    why: str
-    beside: str = ""  # it did not fail itself: it went back with this one
-
-
-class PastCleaning(NamedTuple):
-    """What a rule of `cleanup` has removed."""
-
-    root: str
-    entries: int
-    size: int  # bytes
-    failed: tuple[str, ...] = ()  # the first of what could not be removed
-
-
 class Part(NamedTuple):
-    """What one pass did in one environment; the way back of what failed in it is a part of its own."""
+    """What one pass did in one environment."""
 
     environment: str
     at: str  # when it was over, as 2026-11-29T07:39:38Z
@@ -64,9 +46,8 @@ class Part(NamedTuple):
     findings: tuple[str, ...] = ()
     health: Mapping[str, tuple[str, str]] = {}  # by service that was not healthy at the end, the word and why
     error: str = ""
-    rolled_back: Mapping[str, PastRollback] = {}  # by service
-    cleaned: Mapping[str, PastCleaning] = {}  # by rule
     cut: bool = False  # there was more than a journal has room for
+    rolled_back: tuple[str, ...] = ()  # services that do not run what git wants, as that failed; and why
 
     @property
     def code(self) -> int:
@@ -91,10 +72,6 @@ class PastRun(NamedTuple):
         return self.parts[-1].commit
 
     @property
-    def environments(self) -> list[str]:
-        return list(dict.fromkeys(part.environment for part in self.parts))
-
-    @property
     def code(self) -> int:
         """As of a pass: a failure counts before what merely differs."""
         codes = {part.code for part in self.parts}
@@ -103,8 +80,8 @@ class PastRun(NamedTuple):
     @property
     def counts(self) -> Mapping[str, int]:
         """How many services of each kind of change; kinds that there are none of are left out."""
-        told = {(part.environment, change.service, change.kind) for part in self.parts for change in part.changes}
-        kinds = [kind for _, _, kind in told]
+        told = {(part.environment, change.service): change.kind for part in self.parts for change in part.changes}
+        kinds = [*told.values()]
         return {kind.value: kinds.count(kind.value) for kind in Kind if kind.value in kinds}
 
     def services(self) -> set[str]:

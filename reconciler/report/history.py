@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.core.change import Kind
-from reconciler.core.cleanup import bytes_in_words
-from reconciler.core.history import History, Part, PastChange, PastRollback, PastRun, PastStep
+from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
 from reconciler.core.outcome import Status
 from reconciler.report.style import Style
 from reconciler.report.text.status import span
@@ -39,7 +38,7 @@ def history_lines(runs: Sequence[PastRun], style: Style, now: float) -> Iterator
 
 
 def _row(run: PastRun, name: str, now: float) -> tuple[str, ...]:
-    environments = ",".join(run.environments)
+    environments = ",".join(part.environment for part in run.parts)
     ended = _ENDINGS.get(run.code, _UNKNOWN)[0]
     return (name, span(now - _seconds(run.at)), run.commit[:8], environments, _done(run), ended)
 
@@ -48,8 +47,6 @@ def _done(run: PastRun) -> str:
     """`+1 ~5`: how many services of each mark; where none changed, how many steps."""
     counts = [f"{_SIGNS[kind]}{count}" for kind, count in run.counts.items()]
     steps = sum(len(part.steps) for part in run.parts)
-    if not steps and any(part.cleaned for part in run.parts):
-        return "cleaned up"
     return " ".join(counts) or f"{steps} step{'s' * (steps != 1)}"
 
 
@@ -101,14 +98,10 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from style.fold(_change(change, width), indent=" " * (width + 6))
     for step in part.steps:
         yield from _step_lines(step, style)
+    for back in part.rolled_back:
+        yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {back}", indent="      ")
     for name, (word, why) in sorted(part.health.items()):
         yield from style.fold(f"  {style.paint(word, 'yellow')}: {name}" + (f": {why}" if why else ""), indent="      ")
-    for name, told in sorted(part.rolled_back.items()):
-        yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {name}: {_went_back(told)}", indent="      ")
-    for name, one in sorted(part.cleaned.items()):
-        what = f"{one.entries} entries, {bytes_in_words(one.size)}, below {one.root}"
-        yield from style.fold(f"  {style.paint('cleaned up', 'dim')}: {name}: {what}", indent="      ")
-        yield from (f"      {line}" for line in one.failed)
     for finding in part.findings:
         first, *printed = finding.split("\n")
         yield from style.fold(f"  {style.paint('finding', 'red')}: {first}", indent="      ")
@@ -117,11 +110,6 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from style.fold(f"  {style.paint('error', 'red')}: {part.error}", indent="      ")
     if part.cut:
         yield style.paint("  There was more than a journal has room for.", "dim")
-
-
-def _went_back(told: PastRollback) -> str:
-    runs = told.version or "nothing"
-    return f"{runs} with {told.beside}" if told.beside else f"{told.failed} failed: {told.why}; {runs} in its place"
 
 
 def _change(change: PastChange, width: int) -> str:
@@ -155,7 +143,7 @@ def _run_data(run: PastRun) -> dict[str, Any]:
         "subject": run.subject,
         "author": run.author,
         "exit_code": run.code,
-        "environments": run.environments,
+        "environments": [part.environment for part in run.parts],
         "counts": dict(run.counts),
     }
 
@@ -176,8 +164,7 @@ def _part_data(part: Part) -> dict[str, Any]:
         "steps": [step._asdict() for step in part.steps],
         "findings": list(part.findings),
         "health": {name: {"health": word, "health_message": why} for name, (word, why) in part.health.items()},
+        "rolled_back": list(part.rolled_back),
         "error": part.error,
-        "rolled_back": {name: told._asdict() for name, told in part.rolled_back.items()},
-        "cleaned": {name: one._asdict() for name, one in part.cleaned.items()},
         "cut": part.cut,
     }

@@ -289,27 +289,21 @@ def _remarks(one: DeploymentReport) -> Iterator[Remark]:
         yield Remark("error", one.error)
     yield from (Remark("error", gap.message) for gap in one.plan.diff.gaps)
     yield from (Remark("error", f"{finding.name}: {finding.message}") for finding in one.plan.diff.findings)
+    if one.rolled_back:
+        from reconciler.report.text.rollouts import rollouts_told
+
+        yield from (Remark("error", f"{name} is {word}: {why}") for name, word, why in rollouts_told(one))
+    for result in one.rollback.failed if one.rollback is not None else ():
+        yield Remark("error", f"{result.id}, to go back: {result.message}")
     ill = {**one.ailing, **one.progressing}
     for name, told in sorted(ill.items()):
         message = f": {told.message}" if told.message else ""
         yield Remark("error" if told.word.is_failure else "warning", f"{name} is {told.word.value}{message}")
-    if one.rolled_back:
-        yield from _rolled_back(one)
     yield from (Remark("warning", waiting) for waiting in one.plan.diff.waiting)
     yield from (Remark("warning", warning) for warning in one.plan.diff.warnings)
     yield from (
         Remark("warning", f"paused: {pause.service or 'all of it'}, {by_whom(pause)}") for pause in one.observed.pauses
     )
-
-
-def _rolled_back(one: DeploymentReport) -> Iterator[Remark]:
-    """What failed, what runs in its place, and what failed on the way back."""
-    from reconciler.report.text.rollouts import failed_words
-
-    for stage, said in failed_words(one):
-        yield Remark("error", f"{stage}: {said}")
-    for result in one.rollback.failed if one.rollback is not None else ():
-        yield Remark("error", f"{result.id}, to go back: {result.message}")
 
 
 def stamp(when: float) -> str:

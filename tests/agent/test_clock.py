@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.agent import clock, inventory
 from reconciler.core.model import Adopted, Inventory, Owned, Process, Stage
+from reconciler.host.procfs import boot
 from tests.core.world import Svc, build, world
 
 
@@ -14,8 +15,8 @@ def test_all_that_is_noted_of_starts_moves_with_the_clock(monkeypatch: pytest.Mo
     by_hand = Adopted("adopted-supervisor", "web", "d", "s", "l", "1.0", pid=7, started=100.0, stage=Stage.TAKEN)
     noted = Inventory({"web": owned}, pending={"web": (7, 100.0)}, adopted={"web": by_hand})
     now = clock.now()
-    booted = clock.boot()
-    monkeypatch.setattr(clock, "boot", lambda: booted + 3600.0)
+    booted = boot()
+    monkeypatch.setattr("reconciler.agent.clock.boot", lambda: booted + 3600.0)
     moved = clock.translated(noted, now)
     starts = [moved.services["web"].started, moved.pending["web"][1], moved.adopted["web"].started]
     assert starts == pytest.approx([3700.0] * 3, abs=1.0)

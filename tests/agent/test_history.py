@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 
 from reconciler.agent import journal
-from reconciler.agent.cleanup import entry as cleanup_entry
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.history import find_run, read_history
-from reconciler.core.cleanup import Cleaned
 from reconciler.core.history import PastRun
-from reconciler.core.report import Scratch
 from reconciler.report.history import history_data, history_lines, run_data, run_lines
 from reconciler.report.style import Style
 
@@ -70,32 +67,6 @@ def test_the_newest_is_first_and_a_pass_through_several_environments_is_one(tmp_
         ("a", ["dev"], 0),
     ]
     assert [run.id for run in runs(tmp_path, "dev")] == ["b", "a"]
-
-
-def test_what_failed_and_the_way_back_are_both_told(tmp_path: Path) -> None:
-    failed = [["restart:web", "failed", 1.0, "did not start: FATAL"]]
-    back = {"rolled_back": {"web": ["2", "1", "did not start: FATAL", ""], "api": ["2", "1", "", "web"]}}
-    later = {"run": "a", "at": "2026-11-29T07:00:09Z", "exit": 1, "health": {"web": ["degraded", "HTTP 500"]}}
-    write(tmp_path, "dev", entry("a", exit=1, steps=failed), entry("a", "07:00:05", exit=1, **back), later)
-    (run,) = runs(tmp_path)
-    assert [(part.environment, len(part.health)) for part in run.parts] == [("dev", 0), ("dev", 1)]
-    assert (run.environments, run.counts, run.code) == (["dev"], {"update": 1}, 1)
-    text = "\n".join(run_lines("here", run, PLAIN, NOW))
-    assert "        did not start: FATAL" in text
-    assert "  rolled-back: web: 2 failed: did not start: FATAL; 1 in its place" in text
-    assert "  rolled-back: api: 1 with web" in text
-    first, second = run_data("here", run)["deployments"]
-    assert (first["rolled_back"], second["rolled_back"]["web"]["failed"]) == ({}, "2")
-
-
-def test_a_clean_up_by_hand_is_no_damaged_line(tmp_path: Path) -> None:
-    path = str(write(tmp_path, "dev", entry("a")))
-    cleaned = (Scratch("old", "/scratch", cleaned=Cleaned(entries=3, size=4096)),)
-    journal.append(path, {"run": "b", "at": "2026-11-29T07:10:00Z", "commit": "c", **cleanup_entry(cleaned)})
-    found = read_history(agent(tmp_path))
-    assert (found.warnings, [run.id for run in found.runs]) == ((), ["b", "a"])
-    assert "cleaned up" in next(line for line in history_lines(found.runs, PLAIN, NOW) if line.startswith("b"))
-    assert "  cleaned up: old: 3 entries, 4.1 kB, below /scratch" in list(run_lines("here", found.runs[0], PLAIN, NOW))
 
 
 def test_lines_of_an_earlier_version_are_read(tmp_path: Path) -> None:

@@ -20,17 +20,17 @@ def rollout_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
     """What was done in the same pass for what failed in it, and what failed, now or before."""
     if deployment.rollback is not None:
         yield from _done(deployment.rollback, style)
-    for stage, said in failed_words(deployment):
-        yield from style.fold(f"  {style.paint(stage, 'red')}: {said}", "      ")
+    for name, word, why in rollouts_told(deployment):
+        yield from style.fold(f"  {style.paint(word, 'red')}: {name}: {why}", "      ")
 
 
-def failed_words(deployment: DeploymentReport) -> Iterator[tuple[str, str]]:
-    """For each service whose new specification failed, its stage, and what failed and runs in its place."""
+def rollouts_told(deployment: DeploymentReport) -> Iterator[tuple[str, str, str]]:
+    """Of each service that failed: its name, what became of it in a word, and why."""
     waiting = {change.service for change in (deployment.rollback or deployment).plan.blocked}
     waiting |= {change.service for change in (deployment.rollback or deployment).plan.held}
     for name, told in deployment.rolled_back.items():
         kept = "waits to take its place" if name in waiting else "is kept"
-        yield told.stage.value, f"{name}: {_words(told, kept)}"
+        yield name, told.stage.value, _words(told, kept)
 
 
 def _done(back: DeploymentReport, style: Style) -> Iterator[str]:

@@ -69,4 +69,5 @@ def _outcome(deployment: DeploymentReport, style: Style) -> str:
     skipped = " What waits comes by itself." if waits else " Asked to stop, so not all was done."
     skipped = skipped if deployment.skipped else ""
     verdict = style.paint(f"{failed} step{'s' * (failed != 1)} failed. ", "red") if failed else ""
-    return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{skipped}"
+    back = style.paint(f" {len(deployment.rolled_back)} rolled back.", "red") if deployment.rollback else ""
+    return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{back}{skipped}"
