@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words
-from reconciler.core.model import Deployment, Gap, Shut
+from reconciler.core.model import Cleanup, Deployment, Gap, Shut
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.core.report import Scratch
-from reconciler.core.scratch import Cleanup
 
 if TYPE_CHECKING:
     from reconciler.host.scratch.walk import Task

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.model import (
     Adopted,
+    Age,
     Approval,
     Ask,
+    Cleanup,
     Deployment,
     Drain,
     Elsewhere,
@@ -30,7 +32,9 @@ from reconciler.core.model import (
     Prune,
     ReplicaSet,
     Role,
+    RootIs,
     Service,
+    Sort,
     Stage,
     Unmanaged,
     Verify,
@@ -39,7 +43,6 @@ from reconciler.core.model import (
 )
 
 if TYPE_CHECKING:
-    from reconciler.core.scratch import Cleanup
     from reconciler.core.secret import Use
 
 _ROLES = {role.value: role for role in Role}
@@ -141,8 +144,6 @@ def _plain_cleanup(rule: Cleanup) -> Cleanup:
 
 
 def _cleanup(row: Iterable[Any]) -> Cleanup:
-    from reconciler.core.scratch import Age, Cleanup, RootIs, Sort
-
     rule = Cleanup(*row)
     sort, age, root_is = Sort(rule.sort), Age(rule.age), RootIs(rule.root_is)
     return rule._replace(exclude=tuple(rule.exclude), sort=sort, age=age, root_is=root_is)

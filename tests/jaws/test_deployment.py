@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from reconciler.core.model import Compiled, Role
-from reconciler.core.scratch import Cleanup, Sort
+from reconciler.core.model import Cleanup, Compiled, Role, Sort
 from tests.jaws.repo import (
     CROMWELL,
     DEPLOYMENTS,

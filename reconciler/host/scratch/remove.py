@@ -11,7 +11,7 @@ from contextlib import suppress
 from errno import EACCES, ENOTEMPTY
 
 from reconciler.core.cleanup import GONE
-from reconciler.core.scratch import Age
+from reconciler.core.model import Age
 from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk
 
