@@ -143,9 +143,12 @@ class Enforcer:
 
         if not is_gated(desired, inventory):
             return observed, None
+        from reconciler.core.rollback import Held
+
         rollouts = self._rollouts.get(desired.environment)
-        back = rollouts.held.names if rollouts else frozenset()
-        return self._approving(desired).judge(desired, observed, inventory, fields, back)
+        held = rollouts.held._replace(deployment=desired) if rollouts else Held(desired)
+        git = self._of_git(desired).deployment if held.names else desired
+        return self._approving(desired).judge(held, observed, inventory, fields, git)
 
     def _approving(self, desired: Deployment) -> Approving:
         """Only where git has a person approve something: without that nothing of it is loaded."""

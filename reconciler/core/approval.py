@@ -95,9 +95,10 @@ def _is_tried(desired: Deployment, inventory: Inventory, service: str) -> bool:
 # ---------------------------------------------------------------- the plan that waits
 
 
-def waiting(desired: Deployment, gated: Plan, opened: Plan, after: str) -> Waiting | None:
-    """What the gates keep `opened` from, which is the plan without them. `after`: the plan that was carried out last;
-    so one that comes again is another one, and is approved anew."""
+def waiting(git: Deployment, gated: Plan, opened: Plan, after: str) -> Waiting | None:
+    """What the gates keep `opened` from, which is the plan without them. `git`: what git wants, whatever of it has
+    gone back. `after`: the plan that was carried out last; so one that comes again is another one, and is approved
+    anew."""
     held = {change.service for change in gated.diff.changes if change.held is Hold.APPROVAL}
     if not held and not gated.diff.waiting:
         return None
@@ -111,9 +112,9 @@ def waiting(desired: Deployment, gated: Plan, opened: Plan, after: str) -> Waiti
         return None  # it would do nothing: what is blocked for another reason is told with that one
     changes = [change for change in opened.diff.changes if change.service in held or change.renamed_from in held]
     told = tuple(_lines(changes, [step for step in opened.steps if step.id in {item.step for item in items}]))
-    wants = wanted(desired)
+    wants = wanted(git)
     what = [[change.service, change.kind.value, change.version, change.wanted] for change in changes]
-    name = digest_of([desired.site, desired.environment, wants, items, sorted(held), what, after])
+    name = digest_of([git.site, git.environment, wants, items, sorted(held), what, after])
     return Waiting(name, wants, items, told)
 
 

@@ -92,6 +92,8 @@ def _stands(view: View, change: Change, beginning: set[str]) -> bool:
     owned, shim = view.inventory.services.get(change.service), view.shims.get(change.service)
     if owned is None or shim is None or not owned.spec or (owned.launcher, owned.unit) != change.unit:
         return False
+    if owned.spec != view.services[change.service].spec and view.inventory.files.get(shim.path) == shim.digest:
+        return False  # what waits was written already, and not started
     written, found = view.inventory.files.get(shim.path), view.observed.files.get(shim.path)
     down = change.unit.launcher in beginning or (change.state.down and change.state is not State.ABSENT)
     return (

@@ -94,3 +94,27 @@ def test_what_failed_is_remembered_while_a_secret_cannot_be_had(world: World) ->
     assert world.pids() == kept
     Path(f"{key}.away").rename(key)
     still(world, kept)
+
+
+def test_the_rest_of_what_was_approved_is_done_beside_what_goes_back(world: World) -> None:
+    """It was stopped for it already. What git wants of it is what was approved."""
+    good(world, "1.0")
+    job = f"component: tool, command: {SLEEP}, supervisor: {{startsecs: 0}}, after: [web]"
+    world.commit(layer(web=starting(world), job=job) | policy(world, "policy: {sync: manual}\n"))
+    approve(world, waiting(world))
+    world.once()
+    world.commit(world.versions("2.0", tool="2.0"))
+    approve(world, waiting(world))
+    done = world.once("--json", code=1)
+    assert deployment(done)["rollback"]["steps"][-1]["id"] == "start:job"
+    assert "waits for approval" not in done.out
+    assert running(world) == {"web": "1.0", "job": "2.0"}
+    kept = world.pids()
+    still(world, kept)
+    world.commit(world.versions("2.0", tool="3.0"))
+    plan = deployment(world.once("--json", code=1))["approval"]["plan"]
+    assert deployment(world.once("--json", code=1))["approval"]["plan"] == plan
+    assert world.pids() == kept
+    approve(world, plan)
+    world.once(code=1)
+    assert running(world) == {"web": "1.0", "job": "3.0"}
