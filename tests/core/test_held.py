@@ -207,7 +207,7 @@ def test_what_waits_is_not_started_by_the_name_of_what_was() -> None:
     agent, _ = arrived(TWO)
     pushed = build(bumped())
     shim = next(f for f in pushed.deployment.files if f.role is Role.SHIM and f.services == ("web",))
-    agent.host.files[shim.path] = (pushed.contents[shim.path], shim.mode, agent.host.now)
+    agent.host.files[shim.path] = (pushed.contents[shim.path], shim.mode, agent.host.now())
     agent.inventory = agent.inventory._replace(files={**agent.inventory.files, shim.path: shim.digest})
     stop(agent, "web")
     agent.host.shut = {"": CHANGES}
