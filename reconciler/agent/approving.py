@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from reconciler.agent.plans import Plans, Record, last_done
 from reconciler.agent.store import Store
@@ -16,9 +17,11 @@ from reconciler.core.model import Approval, Deployment, Inventory, Observed
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import make_plan
 from reconciler.core.report import DeploymentReport
-from reconciler.core.rollback import Held
 from reconciler.core.view import Fields
 from reconciler.source import SourceError
+
+if TYPE_CHECKING:
+    from reconciler.core.rollback import Held
 
 
 class Approving:
