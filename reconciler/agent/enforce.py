@@ -378,4 +378,5 @@ def _by_hand(planned: DeploymentReport) -> dict[str, Process]:
 
 
 def _said(error: OSError, place: str) -> str:
-    return f"{error.filename or place}: {error.strerror or error}"
+    hint = "; `reconcile doctor` tells what this account lacks" if isinstance(error, PermissionError) else ""
+    return f"{error.filename or place}: {error.strerror or error}{hint}"

@@ -48,7 +48,9 @@ def tell(agent: Agent, store: Store, report: PassReport, observer: Observer) -> 
         try:
             _keep_metrics(agent.metrics, report)
         except OSError as error:
-            notices.append(Notice(f"the metrics cannot be written: {agent.metrics}: {error.strerror}", failed=False))
+            hint = "; its folder has to be there" if isinstance(error, FileNotFoundError) else ""
+            why = f"the metrics cannot be written: {agent.metrics}: {error.strerror}{hint}"
+            notices.append(Notice(why, failed=False))
     return report._replace(notices=(*report.notices, *notices)) if notices else report
 
 

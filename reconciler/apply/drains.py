@@ -17,6 +17,7 @@ _FILE = "RECONCILE_ENV_FILE"
 _VARIABLES = f'[ ! -r "${_FILE}" ] || . "${_FILE}"; unset {_FILE}\n'
 _KEPT = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")  # by which a command reaches the user's manager
 _POLL = 0.02
+_NOT_FOUND = 127  # the shell's word for it
 
 
 class _Under(NamedTuple):
@@ -56,6 +57,7 @@ class Drains:
             detached.end([under.pid])
             return f"its drain took longer than {under.drain.seconds:g} s and was ended"
         how = f"ended by signal {-code}" if code < 0 else f"exit status {code}"
+        how += f", a program was not found on {detached.environment()['PATH']}" if code == _NOT_FOUND else ""
         return f"its drain failed: {how}" if code else ""
 
     def all(self, running: Mapping[str, Running]) -> list[str]:

@@ -147,7 +147,9 @@ class Checkout:
             raise refused("--branch", wrong)
         there = self._ended("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").out.decode().strip()
         if there:
-            hint = f"give another one with --branch NAME, or remove it: git branch -D {branch}"
+            hint = "give another one with --branch NAME"
+            if branch.partition("/")[0] in ("bump", "promote", "rollback"):  # not one of their own, such as main
+                hint += f", or remove it: git branch -D {branch}"
             raise refused("--branch", f"there is a branch {branch} already, at {there[:8]}", hint)
 
     def make(self, base: str, content: Mapping[str, bytes | None], message: str, branch: str) -> str:

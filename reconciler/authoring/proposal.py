@@ -53,7 +53,7 @@ def promote(tree: Tree, components: Sequence[str], source: Scope, target: Scope,
     """The versions that one environment has, to another. Raises `Refused`."""
     versions = Versions(tree)
     wanted = [(name, _version(versions, name, source, facts), target) for name in components]
-    versions.check(target, components)
+    versions.check(target, components, "--to")
     made = _made(tree, wanted)
     words = [word for name, version, _ in wanted for word in (name, version)]
     told = ", ".join(f"{name} {version}" for name, version, _ in wanted)

@@ -194,7 +194,8 @@ class Rollback:
         way = self._best(old_tree, goal, steps)
         undone = tuple(f"Undoes {step.commit}" for step in steps)
         lines = (f"Back to {to}", *undone, f"By: {way.name}")
-        notes = (f"{way.others} services besides change with it, see below",) if way.others else ()
+        what = "1 service besides changes" if way.others == 1 else f"{way.others} services besides change"
+        notes = (f"{what} with it, see below",) if way.others else ()
         return Proposal(branch, subject, lines, way.content, notes)
 
     def _words(self) -> tuple[str, ...]:

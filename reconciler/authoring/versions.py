@@ -80,12 +80,12 @@ class Versions:
         layers = filter(None, (self.layers.layer(path) for pair in self.pairs for path in pair.layers))
         return {name for layer in layers for name in (*layer.section("versions"), *layer.section("components"))}
 
-    def check(self, scope: Scope, components: Iterable[str]) -> None:
-        """Raises `Refused` for names that the repo does not have."""
+    def check(self, scope: Scope, components: Iterable[str], option: str = "--environment") -> None:
+        """Raises `Refused` for names that the repo does not have. `option`: by which the environment was named."""
         environments, sites, known = self.layers.all_environments(), self.layers.sites(), self.components()
         wrong = []
         if scope.environment and scope.environment not in environments:
-            wrong.append(_unknown("--environment", "environment", scope.environment, environments))
+            wrong.append(_unknown(option, "environment", scope.environment, environments))
         if scope.site and scope.site not in sites:
             wrong.append(_unknown("--site", "site", scope.site, sites))
         wrong += [_unknown("COMPONENT", "component", name, known) for name in components if name not in known]
@@ -93,9 +93,9 @@ class Versions:
             has = self.layers.environments(scope.site)
             hint = f"it has {', '.join(has) or 'none'}"
             wrong.append(
-                Problem(Origin("--environment", 0, 0), f"site {scope.site} has no {scope.environment}", hint)
+                Problem(Origin(option, 0, 0), f"site {scope.site} has no {scope.environment}", hint)
                 if scope.site
-                else Problem(Origin("--environment", 0, 0), f"no site has {scope.environment}")
+                else Problem(Origin(option, 0, 0), f"no site has {scope.environment}")
             )
         if wrong:
             raise Refused(wrong)
@@ -193,7 +193,7 @@ def _line(content: bytes, file: str, component: str) -> Origin:
 def promoted(versions: Versions, component: str, scope: Scope) -> tuple[str, Pair]:
     """The version of a component in some deployments, as it is written, and one of them. Raises `Refused` where they
     differ."""
-    versions.check(scope, [component])
+    versions.check(scope, [component], "--from")
     found: dict[str, list[Pair]] = {}
     for pair in versions.users(scope, component):
         if text := versions.text(pair, component):

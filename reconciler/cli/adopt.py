@@ -92,7 +92,10 @@ def _text(agent: Agent, adoption: Adoption, folder: str, *, dry: bool) -> Iterat
     for note in adoption.source.notes:
         yield f"{warning}: {note}"
     if adoption.others:
-        yield f"{warning}: git has more services here, which a pass starts: {', '.join(adoption.others)}"
+        more = f"{warning}: git has more services here, which a pass starts: {', '.join(adoption.others)}"
+        yield from style().fold(more, indent="    ")
+    if f"desired/sites/{agent.site}.yaml" in adoption.layers:
+        yield f"{warning}: git has had no site {agent.site}: it is a new one"
     yield from _next(adoption, folder, dry=dry)
 
 
@@ -113,7 +116,7 @@ def _next(adoption: Adoption, folder: str, *, dry: bool) -> Iterator[str]:
     yield f"written in {folder}: {written}"
     for path in adoption.secrets:
         yield f"written for this account alone: {path}"
-    yield "next: read and commit that, then `reconcile plan`, which is to find nothing to do"
+    yield "next: read and commit that; `reconcile plan` is to find nothing to do then"
 
 
 def _data(adoption: Adoption, *, dry: bool) -> dict[str, object]:

@@ -55,7 +55,8 @@ def _list(site: str, report: PassReport, options: Namespace) -> int:
 
 
 def _listed(site: str, environment: str, gate: Gate) -> Iterator[str]:
-    yield style().paint(f"{site} {environment}", "bold") + f": plan {gate.id} " + _state(gate.approval)
+    heading = style().paint(f"{site} {environment}", "bold") + f": plan {gate.id} " + _state(gate.approval)
+    yield from style().fold(heading, indent="    ")
     yield from _indented(gate.waiting.lines)
     if gate.approval is None:
         yield f"  here: reconcile approve {gate.id[:SHORT]}"
@@ -92,7 +93,8 @@ def _shown(site: str, found: Found) -> Iterator[str]:
     record = found.record
     approval = found.gate.approval if found.gate and not found.stale else record.approval
     state = _state(approval) if approval or not found.stale else "was never approved"
-    yield style().paint(f"{site} {found.environment}", "bold") + f": plan {record.id} {state}"
+    heading = style().paint(f"{site} {found.environment}", "bold") + f": plan {record.id} {state}"
+    yield from style().fold(heading, indent="    ")
     yield f"  made at {_time(record.at)} from commit {record.commit[:8]}"
     yield from _indented(record.lines)
     for change in found.stale:

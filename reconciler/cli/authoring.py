@@ -89,7 +89,7 @@ def _work_tree(agent: Agent) -> Tree:
     path = is_local(agent.repo)
     if path and os.path.isdir(os.path.join(path, "desired")):
         return _folder(path)
-    hint = "write A..B, for example origin/main..my-branch; A alone compares with the files of a checkout"
+    hint = "name a checkout with --repo PATH, or write A..B, such as main..my-branch"
     raise InvalidInput([Problem(Origin("A..B", 0, 0), "the repo has no work tree", hint)])
 
 

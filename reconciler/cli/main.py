@@ -145,5 +145,16 @@ def _internal(error: Exception) -> int:
 
 def _fail(code: int, message: str) -> int:
     with suppress(OSError):  # the exit status tells it as well
-        print(f"reconcile: {message}", file=sys.stderr)
+        for line in f"reconcile: {message}".split("\n"):
+            print("\n".join(_fitted(line)), file=sys.stderr)
     return code
+
+
+def _fitted(line: str) -> list[str]:
+    """In the width of a terminal, where one is."""
+    if not sys.stderr.isatty():
+        return [line]
+    from reconciler.report.style import Style
+
+    width = max(os.get_terminal_size(2).columns, 40)
+    return list(Style(colour=False, width=width).fold(line, indent="        " if line[:1] == " " else "    "))

@@ -87,7 +87,7 @@ def _standing(report: PassReport) -> int:
     if wrong or any(_is_down(change, deployment) for deployment, change in changes if change.wanted):
         return 1
     told = [verdict for deployment in report.deployments for verdict in deployment.health.values()]
-    differs = any(verdict.word.is_on_its_way for verdict in told)
+    differs = any(verdict.word.is_on_its_way for verdict in told) or any(_starts(change) for _, change in changes)
     return 2 if differs or any(d.plan.steps or d.plan.waits for d in report.deployments) else 0
 
 
@@ -96,7 +96,15 @@ def _is_down(change: Change, deployment: DeploymentReport) -> bool:
     from reconciler.report.data import is_healthy
 
     told = deployment.health.get(change.service)
-    return not (told and told.word.is_on_its_way) and not is_healthy(change, deployment.health)
+    on_its_way = told.word.is_on_its_way if told else _starts(change)
+    return not on_its_way and not is_healthy(change, deployment.health)
+
+
+def _starts(change: Change) -> bool:
+    """As its launcher says: the health of one that nothing else is known of is `progressing` then."""
+    from reconciler.core.model import State
+
+    return bool(change.wanted) and change.state is State.STARTING
 
 
 def loop(options: Namespace) -> int:

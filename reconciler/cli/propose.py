@@ -174,11 +174,14 @@ def _lines(told: _Told) -> Iterator[str]:
     for line in told.diffs():
         yield look.paint(line, _COLOURS.get(line[:1], ""))
     yield ""
-    yield compare_text(told.effect(), look)
+    shows = f"`reconcile diff {told.base[:8]}..{told.branch} --repo . --patch` shows all of them."
+    more = shows if told.made else "without --dry-run it says how to see them."
+    yield compare_text(told.effect(), look, more=more)
     if not told.made:
         yield "Nothing is committed: --dry-run."
         return
-    yield f"Committed as {told.made[:8]} on the new branch {told.branch}; what you have checked out is as it was."
+    committed = f"Committed as {told.made[:8]} on the new branch {told.branch}"
+    yield from look.fold(f"{committed}; what you have checked out is as it was.", indent="    ")
     yield f"Next: {' && '.join(told.next())}" + (", and open a merge request" if told.checkout.remote() else "")
 
 

@@ -141,7 +141,7 @@ def _tell_installed(done: Installed, options: Namespace) -> int:
     word = "installed" if done.changed else "nothing to change"
     print(f"{style().paint(word, 'bold')}: {_what(record)}")
     if done.chosen:
-        print(f"chosen: {done.chosen}")
+        print("\n".join(style().fold(f"chosen: {done.chosen}", indent="    ")))
     _print_texts(record)
     for remark in done.remarks:
         print(f"{style().paint('warning', 'yellow')}: {remark}")

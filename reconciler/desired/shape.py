@@ -79,6 +79,7 @@ def _reserved(variables: Node, problems: Problems) -> None:
         for name in variables.entries.keys() & RESERVED:
             message = f"a var cannot be called `{name}`: that name already means something"
             problems.add(variables.places[name], message, f"call it `my_{name}`")
+_REFERENCE = "a reference to a secret has one of `file`, `env`, `command`, `age` or `sops`"
 
 
 class _Checker:
@@ -155,7 +156,7 @@ class _Checker:
 
     def _scalar(self, node: Node, _key: Key, name: str) -> None:
         if not isinstance(node, Scalar):
-            self._wrong(node, name, "one value", "write it in one string")
+            self._wrong(node, name, "one value", _REFERENCE if node.secret else "write it in one string")
 
     def _number(self, node: Node, key: Key, name: str) -> None:
         if not isinstance(node, Scalar) or not (_is_number(node) or _templated(node)):

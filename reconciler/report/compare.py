@@ -20,10 +20,14 @@ _SHOWN = 40  # lines of files that are shown unless all are asked for
 _COLOURS = {"+": "green", "-": "red", "@": "dim"}
 
 
-def compare_text(comparison: Comparison, style: Style, *, whole: bool = False) -> str:
-    """What is the same in several deployments is told once. `whole`: every line of every file."""
+_MORE = "`--patch` shows all of them, `-o html` as a page."
+
+
+def compare_text(comparison: Comparison, style: Style, *, whole: bool = False, more: str = _MORE) -> str:
+    """What is the same in several deployments is told once. `whole`: every line of every file. `more`: how to see the
+    files that are not shown."""
     blocks = list(_blocks(comparison, style))
-    blocks += _files(comparison, style, whole=whole)
+    blocks += _files(comparison, style, whole=whole, more=more)
     blocks += _problem_blocks(comparison, style)
     changed = sum(len(report.deployments) for report in comparison.reports)
     blocks.append(f"{comparison.range}: {changed} of {comparison.compared} deployments differ.")
@@ -62,7 +66,7 @@ def _heading(names: Sequence[str], comparison: Comparison, style: Style) -> str:
     return f"{style.paint(place_words(names), 'bold')} {at}"
 
 
-def _files(comparison: Comparison, style: Style, *, whole: bool) -> Iterator[str]:
+def _files(comparison: Comparison, style: Style, *, whole: bool, more: str) -> Iterator[str]:
     """Unified diffs of what is rendered, as many as fit a screen. What only follows from a version comes last."""
     review = of_comparison(comparison)
     bumped = {told.service for told in review.changes if told.before != told.after}
@@ -75,7 +79,7 @@ def _files(comparison: Comparison, style: Style, *, whole: bool) -> Iterator[str
         left, shown = left - len(file.delta.lines), shown + 1
     if len(review.files) > shown:
         what = "more rendered files change" if shown else "rendered files change"
-        yield f"{len(review.files) - shown} {what}: `--patch` shows all of them, `-o html` as a page."
+        yield "\n".join(style.fold(f"{len(review.files) - shown} {what}: {more}", indent="    "))
 
 
 def _follows(file: FileTold, bumped: set[str]) -> bool:

@@ -125,6 +125,28 @@ def test_how_services_were_in_the_end_is_added_to_what_was_done(tmp_path: Path) 
     assert journal.last(path)["steps"]
 
 
+def test_what_went_back_in_the_same_pass_is_told_after_what_was_tried(tmp_path: Path) -> None:
+    tried = entry("a", changes={name: ["update", "version 1 -> 2"] for name in ("queue", "web")})
+    back = {"changes": {"web": ["update", "version 2 -> 1"]}, "rolled_back": {"web": ["2", "1", "HTTP 500", ""]}}
+    write(tmp_path, "dev", tried, entry("a", "07:01:00", exit=1, **back))
+    (run,) = runs(tmp_path)
+    assert (run.code, dict(run.counts), run.parts[0].seconds) == (1, {"update": 2}, 2.5)
+    assert [change.reasons for change in run.parts[0].changes if change.service == "web"] == [
+        ("version 1 -> 2",),
+        ("version 2 -> 1",),
+    ]
+    assert len(run.parts[0].steps) == 4
+    assert "  rolled-back: web: 2 failed: HTTP 500; 1 is kept" in list(run_lines("here", run, PLAIN, NOW))
+    assert run_data("here", run)["deployments"][0]["rolled_back"] == ["web: 2 failed: HTTP 500; 1 is kept"]
+
+
+def test_a_clean_up_by_hand_is_no_damaged_line(tmp_path: Path) -> None:
+    cleaned = {"run": "b", "at": "2026-11-29T07:02:00Z", "commit": "9fa0eb5f", "cleanup": {"old": {"entries": 2}}}
+    write(tmp_path, "dev", entry("a"), cleaned)
+    found = read_history(agent(tmp_path))
+    assert ([run.id for run in found.runs], found.warnings) == (["a"], ())
+
+
 def test_only_those_of_a_service(tmp_path: Path) -> None:
     other = entry("b", "07:00:01", changes={"queue": ["restart", "has exited"]}, steps=[["start:queue", "done", 1, ""]])
     write(tmp_path, "dev", entry("a"), other)

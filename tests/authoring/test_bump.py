@@ -43,6 +43,7 @@ def test_a_bump_is_one_line_on_a_branch(checkout: Checkout) -> None:
     said = checkout.refused("bump", "web", "2.9.0", "--environment", "dev")
     assert "there is a branch bump/web-2.9.0-dev already" in said
     assert "git branch -D bump/web-2.9.0-dev" in said
+    assert "git branch -D" not in checkout.refused("bump", "web", "2.9.0", "--branch", "main")
 
 
 def test_the_second_time_there_is_nothing_to_do(checkout: Checkout) -> None:
@@ -273,4 +274,5 @@ def test_where_sites_differ_one_is_chosen(checkout: Checkout) -> None:
     data = checkout.made("promote", "web", "--from", "dev", "--to", "prod", "--site", "dori")
     assert (data["files"], reached(data)) == (["desired/sites/dori.prod.yaml"], ["dori prod"])
     said = checkout.refused("promote", "web", "--from", "dev", "--to", "prd", "--site", "dori")
+    assert "--to: there is no environment `prd`" in said
     assert "did you mean `prod`?" in said

@@ -55,6 +55,7 @@ ONE_PROBLEM = {
     "unknown install": ("components: {app: {install: vnev}}", 1, 29, "unknown install `vnev`", "`venv`"),
     "secret in two places": ("services: {web: {env: {A: !secret {file: /x, env: X}}}}", 1, 46, "`env` beside `file`", "keep one"),
     "secret with an unknown key": ("services: {web: {env: {A: !secret {file: /x, kex: X}}}}", 1, 46, "unknown key `kex` of a secret", "`key`"),
+    "secret with no place": ("services: {web: {env: {A: !secret {flie: /x}}}}", 1, 27, "`A` must be one value, this is a mapping", "has one of `file`"),
     "secret of a number": ("services: {web: {env: {A: !secret {file: 12}}}}", 1, 42, "`file` of a secret must be text, this is a number", "quotes"),
     "secret of nothing": ('services: {web: {env: {A: !secret {file: " "}}}}', 1, 42, "must be text, this is empty", "quotes"),
     "secret of a relative file": ("services: {web: {env: {A: !secret {file: x}}}}", 1, 42, "must be an absolute path: `x`", "`age` or `sops`"),

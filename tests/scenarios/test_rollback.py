@@ -74,6 +74,14 @@ def test_a_release_that_fails_goes_back(world: World) -> None:
     done = world.once(code=1)
     assert f"rolled-back: web: 2.0 of {commit[:8]} failed at" in told(done)
     assert "exec: exit status 1; 1.0 is kept until a commit changes it" in told(done)
+    assert "1 updated, 1 unchanged" in told(done)
+    assert "1 rolled back." in told(done)
+    for form in ("markdown", "html", "junit"):
+        assert "2.0 of" in world.run("plan", "-o", form).out, form
+    shown = told(world.run("show"))
+    assert "version 1.0 -> 2.0" in shown
+    assert "version 2.0 -> 1.0" in shown
+    assert "rolled-back: web: 2.0 failed: exec: exit status 1; 1.0 is kept" in shown
     assert running(world) == {"web": "1.0", "other": "1.0"}
     after = world.pids()
     assert (after["other"], after[""]) == (before["other"], before[""])

@@ -123,6 +123,10 @@ def test_a_drain_that_fails_or_takes_too_long_keeps_nothing_from_stopping(world:
     assert running(world) == {"web": "2.0", "slow": "2.0", "other": "1.0"}
     world.commit(world.versions("3.0"))
     assert "restart done: its drain failed: exit status 4" in told(world.once())
+    world.commit({**layer(web=drained(world, "no-such-program"), slow=drained(world, "true"), other=other())})
+    world.once()
+    world.commit(world.versions("4.0"))
+    assert "exit status 127, a program was not found on /usr/local/bin:" in told(world.once())
     world.idle()
 
 

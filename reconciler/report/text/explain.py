@@ -79,7 +79,8 @@ def blame_text(heading: str, fields: Mapping[str, Field], whose: Mapping[str, Wh
         head = f"  {commit:<8} {date:<{_DATE}} {author:<{_AUTHOR}}  {key:<{keys}}"
         subject = f"  {one_line(who.subject)}" if who.commit else ""
         value = one_line(_value(field)) or "''"
-        lines.append(f"{style.paint(head, 'dim')}  {value}  {style.paint(f'{field.origin}{subject}', 'dim')}")
+        told = f"{style.paint(head, 'dim')}  {value}  {style.paint(f'{field.origin}{subject}', 'dim')}"
+        lines += style.fold(told, indent=" " * 11)
     return "\n".join(lines) + "\n"
 
 
