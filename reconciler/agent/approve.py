@@ -57,7 +57,8 @@ def _named(agent: Agent, report: PassReport, name: str) -> Iterator[Found]:
         for record in records.values():
             if record.id.startswith(name):
                 same = now is not None and record.id == now.id
-                yield Found(environment, record, gates.get(environment), () if same else since(record, now))
+                stale = () if same else since(record, now, report.commit)
+                yield Found(environment, record, gates.get(environment), stale)
 
 
 def approve(agent: Agent, host: Host, report: PassReport, found: Found, reason: str) -> Record:

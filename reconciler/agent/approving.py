@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from reconciler.agent.plans import Plans, Record, last_done
 from reconciler.agent.store import Store
@@ -19,6 +20,9 @@ from reconciler.core.report import DeploymentReport
 from reconciler.core.view import Fields
 from reconciler.source import SourceError
 
+if TYPE_CHECKING:
+    from reconciler.core.rollback import Held
+
 
 class Approving:
     """The gates of one deployment in one pass."""
@@ -30,25 +34,27 @@ class Approving:
         self.asks_remote = asks_remote
 
     def judge(
-        self, desired: Deployment, observed: Observed, inventory: Inventory, fields: Fields
+        self, held: Held, observed: Observed, inventory: Inventory, fields: Fields, git: Deployment
     ) -> tuple[Observed, Gate | None]:
         """The same host with the gates as they are now, and what waits behind them, be it approved or not.
+        `held`: what is wanted; `git`: what git wants, with nothing held back.
 
         Windows and pauses count for nothing here: what they hold can be approved meanwhile.
         """
+        desired, back = held.deployment, held.names
         free = observed._replace(shut={})
-        shut = approval.closed(desired, inventory, approval.CLOSED)
+        shut = approval.closed(desired, inventory, approval.CLOSED, back)
         opened = make_plan(desired, diff(desired, free, inventory, fields))
         gated = make_plan(desired, diff(desired, free._replace(gates=shut), inventory, fields))
         records = self.plans.all()
-        waiting = approval.waiting(desired, gated, opened, last_done(records))
+        waiting = approval.waiting(git, gated, opened, last_done(records))
         if waiting is None:
             return observed, None
         gate = self._gate(desired, waiting, records)
         if gate.approval is not None:
             return observed, gate
         why = f"{approval.CLOSED}: reconcile approve {waiting.id[:SHORT]}"
-        return observed._replace(gates=approval.closed(desired, inventory, why)), gate
+        return observed._replace(gates=approval.closed(desired, inventory, why, back)), gate
 
     def _gate(self, desired: Deployment, waiting: Waiting, records: list[Record]) -> Gate:
         known = next((record for record in records if record.id == waiting.id), None)
@@ -57,7 +63,7 @@ class Approving:
             return Gate(waiting, known.approval)
         if begun is not None and self._is_rest(begun, waiting, desired):
             return Gate(waiting, begun.approval, rest_of=begun.id)
-        told = tuple(self._stale(records, waiting))
+        told = tuple(self._stale(records, waiting, desired.commit))
         in_git = next((one for one in desired.approvals if one.plan == waiting.id), None)
         if in_git is not None:
             return Gate(waiting, in_git)
@@ -76,13 +82,13 @@ class Approving:
             return self.workspace.mirror.is_ancestor(old, new)
         return False
 
-    def _stale(self, records: list[Record], waiting: Waiting) -> Iterator[str]:
+    def _stale(self, records: list[Record], waiting: Waiting, commit: str) -> Iterator[str]:
         """The latest approval that nothing came of, because what it was given for is not so any more."""
         last = next((one for one in reversed(records) if one.approval and not one.done), None)
         if last is None or last.approval is None or last.id == waiting.id:
             return
         whose = f"the approval of {last.id[:SHORT]}" + (f" by {last.approval.account}" if last.approval.account else "")
-        yield f"{whose} does not count any more: {'; '.join(since(last, waiting))}"
+        yield f"{whose} does not count any more: {'; '.join(since(last, waiting, commit))}"
 
     def _tagged(self, desired: Deployment, waiting: Waiting) -> tuple[Approval | None, tuple[str, ...]]:
         trust = self.workspace.agent.verify
@@ -138,14 +144,16 @@ def _theirs(report: DeploymentReport) -> bool:
     return report.gate is not None and any(item.step in steps for item in report.gate.waiting.items)
 
 
-def since(record: Record, waiting: Waiting | None) -> tuple[str, ...]:
-    """What has changed since a plan was made, in words."""
+def since(record: Record, waiting: Waiting | None, commit: str) -> tuple[str, ...]:
+    """What has changed since a plan was made, in words. `commit`: that is held to now."""
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.at))
     if record.done:
         ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.ended))
         return (f"it was carried out at {ended}",)
     if waiting is None:
         return (f"nothing of the deployment waits any more; it was made at {made}",)
+    if record.wants != waiting.wants and record.commit == commit:
+        return ("a secret of it, or this host, is another one since",)
     if record.wants != waiting.wants:
         return (f"git wants something else of it than commit {record.commit[:8]} did",)
     return approval.changed(record.items, waiting.items) or ("another plan was carried out since",)

@@ -42,4 +42,5 @@ def _moved(inventory: Inventory, by: float) -> Inventory:
         for name, owned in inventory.services.items()
     }
     pending = {name: (pid, started + by) for name, (pid, started) in inventory.pending.items()}
-    return inventory._replace(services=services, pending=pending)
+    adopted = {name: one._replace(started=one.started + by) for name, one in inventory.adopted.items()}
+    return inventory._replace(services=services, pending=pending, adopted=adopted)

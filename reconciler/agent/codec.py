@@ -136,6 +136,8 @@ def _verify(row: list[Any]) -> Verify:
 def _set(row: list[Any]) -> ReplicaSet:
     one = ReplicaSet._make(row)
     return one._replace(services=tuple(one.services))
+
+
 def _plain_cleanup(rule: Cleanup) -> Cleanup:
     plain = {"sort": rule.sort.value, "age": rule.age.value, "root_is": rule.root_is.value}
     return rule._replace(**plain)  # type: ignore[arg-type]

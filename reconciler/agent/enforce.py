@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.agent import inventory as book
-from reconciler.agent.masked import Masked
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
@@ -144,7 +143,12 @@ class Enforcer:
 
         if not is_gated(desired, inventory):
             return observed, None
-        return self._approving(desired).judge(desired, observed, inventory, fields)
+        from reconciler.core.rollback import Held
+
+        rollouts = self._rollouts.get(desired.environment)
+        held = rollouts.held._replace(deployment=desired) if rollouts else Held(desired)
+        git = self._of_git(desired).deployment if held.names else desired
+        return self._approving(desired).judge(held, observed, inventory, fields, git)
 
     def _approving(self, desired: Deployment) -> Approving:
         """Only where git has a person approve something: without that nothing of it is loaded."""
@@ -254,6 +258,7 @@ class Enforcer:
 
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
         """What became of each step, and what went wrong apart from them."""
+        from reconciler.agent.masked import Masked
         from reconciler.apply.executor import Executor
         from reconciler.core.drains import drains
 

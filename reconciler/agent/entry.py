@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from reconciler.core.change import Change, Kind
-from reconciler.core.model import Deployment, Inventory
+from reconciler.core.change import Kind
+from reconciler.core.model import Inventory
 from reconciler.core.report import DeploymentReport
+from reconciler.core.review import intent
 
 
 def entry_of(run: str, by: str, report: DeploymentReport, inventory: Inventory) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def entry_of(run: str, by: str, report: DeploymentReport, inventory: Inventory) 
         "exit": report.exit_code,
         "changes": {change.service: [change.kind.value, *change.reasons] for change in changes},
         "versions": {change.service: [change.version, change.wanted] for change in changes},
-        "intents": {change.service: intent(change, report.desired, inventory) for change in changes},
+        "intents": {change.service: intent(change, report.desired, inventory).value for change in changes},
         "steps": [[r.id, r.status.value, r.seconds, r.message] for r in report.results],
         **({"hints": hints} if (hints := {r.id: r.hint for r in report.results if r.hint}) else {}),
         **({"findings": plan.diff.findings} if plan.diff.findings else {}),
@@ -35,21 +36,6 @@ def health_of(run: str, report: DeploymentReport) -> dict[str, Any]:
     """A second line, once it has been waited for: how services were in the end that are not healthy."""
     ailing = {name: [told.word.value, told.message] for name, told in (report.ailing | report.progressing).items()}
     return {"run": run, "at": _now(), "commit": report.plan.commit, "exit": report.exit_code, "health": ailing}
-
-
-def intent(change: Change, desired: Deployment, inventory: Inventory) -> str:
-    """`corrective` where git still says what was last applied, so that the host differs by itself."""
-    owned = inventory.services.get(change.service)
-    wanted = next((one for one in desired.services if one.name == change.service), None)
-    if owned is None or wanted is None:
-        return "corrective" if owned is None and wanted is None else "intentional"
-    same = (owned.spec, owned.launch, owned.launcher, owned.unit) == (
-        wanted.spec,
-        wanted.launch,
-        wanted.launcher,
-        wanted.unit,
-    )
-    return "corrective" if same else "intentional"
 
 
 def _now() -> str:

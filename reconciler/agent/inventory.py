@@ -7,7 +7,7 @@ again; an entry leaves only when its removal was carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from reconciler.core.change import Change, Kind
 from reconciler.core.model import (
@@ -24,6 +24,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
+from reconciler.core.view import same_process
 from reconciler.launchers.on_start import paths
 
 
@@ -79,6 +80,7 @@ def after_apply(
             else _as_it_was(old, changes[service.name], processes.get(service.name), done)
         )
     services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
+    adopted, managers = _adopted(before, desired, plan, done, by_hand or {})
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
@@ -86,13 +88,9 @@ def after_apply(
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
         notes=tuple(sorted({*_notes(desired), *_left_notes(before, desired, plan, done)})),
-        **_adopted(before, desired, plan, done, by_hand or {}),
+        adopted=adopted,
+        by_hand=managers,
     )
-
-
-class _Adoption(TypedDict):
-    adopted: Mapping[str, Adopted]
-    by_hand: tuple[Manager, ...]
 
 
 def _taken(old: Inventory, desired: Deployment) -> Mapping[str, Adopted]:
@@ -108,7 +106,7 @@ def _taken(old: Inventory, desired: Deployment) -> Mapping[str, Adopted]:
 
 def _adopted(
     before: Inventory, desired: Deployment, plan: Plan, done: set[str], by_hand: Mapping[str, Process]
-) -> _Adoption:
+) -> tuple[Mapping[str, Adopted], tuple[Manager, ...]]:
     """What runs by hand still, as which process, and what has left and could be started there again."""
     adopted = {}
     for name, one in _taken(before, desired).items():
@@ -122,7 +120,7 @@ def _adopted(
         else:
             adopted[name] = one
     launchers = {one.launcher for one in adopted.values()}
-    return {"adopted": adopted, "by_hand": tuple(one for one in before.by_hand if one.launcher in launchers)}
+    return adopted, tuple(one for one in before.by_hand if one.launcher in launchers)
 
 
 def _notes(desired: Deployment) -> list[str]:
@@ -187,7 +185,7 @@ def is_current(
 def _is_adopted(inventory: Inventory, desired: Deployment, by_hand: Mapping[str, Process]) -> bool:
     """Every process that was adopted is noted as the one that it is now."""
     return _taken(inventory, desired) == inventory.adopted and all(
-        (one := inventory.adopted.get(name)) is not None and (one.pid, one.started) == (process.pid, process.started)
+        (one := inventory.adopted.get(name)) is not None and same_process(process, one.pid, one.started)
         for name, process in by_hand.items()
     )
 

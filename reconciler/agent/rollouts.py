@@ -109,7 +109,8 @@ class Rollouts:
         together = rollback.sharing(self.wanted)
         held = self.held.names
         together = {name: others - held for name, others in together.items()}
-        self._become(rollback.judged(self.state, self.specs, verdicts, together, time.time()))
+        unknown = rollback.unknown(self.wanted)
+        self._become(rollback.judged(self.state, self.specs, verdicts, together, time.time(), unknown=unknown))
 
     def _verdicts(self, report: DeploymentReport, observation: Observation) -> Iterator[tuple[str, Verdict]]:
         """Of those that run what git wants, or could not be started with it."""

@@ -226,6 +226,7 @@ class Pass:
         """What git wants by the last valid commit; nothing where none is known. Raises `InvalidCommit`."""
         known, _ = self._known()
         return self._kept(known) or (self._compiled(known.valid) if known.valid else {})
+
     def _explained(self, report: DeploymentReport, observation: Observation, known: SourceState) -> DeploymentReport:
         """What git said before is what was accepted last; what it cannot tell is left out."""
         commits = (known.valid or report.plan.commit, report.plan.commit)

@@ -167,6 +167,7 @@ class Store:
     def save_plan(self, environment: str, name: str, data: Mapping[str, Any]) -> None:
         """Raises `OSError`; then all is as it was."""
         self._put(os.path.join(self.plans_folder(environment), f"{name}.json"), _seal(data, _PLANS))
+
     # ------------------------------------------------------------ clean-up
 
     def scratch(self, environment: str) -> dict[str, Memory]:

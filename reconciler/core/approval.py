@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from reconciler.core.change import Change, Hold
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Approval, Deployment, Inventory, Prune, Shut
+from reconciler.core.model import Approval, Deployment, Inventory, Prune, Role, Shut
 from reconciler.core.plan import Action, Plan, Step
 
 SHORT = 8  # letters of an id that people are shown, as of a commit
@@ -65,29 +65,40 @@ def is_gated(desired: Deployment, inventory: Inventory) -> bool:
     return ours or any(owned.manual for owned in inventory.services.values())
 
 
-def closed(desired: Deployment, inventory: Inventory, why: str) -> dict[str, Shut | None]:
-    """What holds, by service that says so itself, and "" for all others."""
+def closed(
+    desired: Deployment, inventory: Inventory, why: str, back: frozenset[str] = frozenset()
+) -> dict[str, Shut | None]:
+    """What holds, by service that says so itself, and "" for all others. `back`: services that are wanted as they were
+    before something failed. Whoever approved that has approved this: nobody is asked for the way back."""
     kept = {service.name for service in desired.services} | desired.disabled.keys()
     manual = {name: True for name, owned in inventory.services.items() if owned.manual and name not in kept}
     manual |= desired.syncs
-    gates = {name: _gate(desired, why, manual=said) for name, said in sorted(manual.items())}
-    return {"": _gate(desired, why, manual=desired.policy.manual), **gates}
+    heals = desired.policy.self_heal
+    gates = {name: _gate(desired, why, manual=said, heals=heals) for name, said in sorted(manual.items())}
+    for name in sorted(back):
+        gates[name] = _gate(desired, why, manual=False, heals=heals or _is_tried(desired, inventory, name))
+    return {"": _gate(desired, why, manual=desired.policy.manual, heals=heals), **gates}
 
 
-def _gate(desired: Deployment, why: str, *, manual: bool) -> Shut | None:
+def _gate(desired: Deployment, why: str, *, manual: bool, heals: bool) -> Shut | None:
     confirm = desired.policy.prune is Prune.CONFIRM
-    shut = Shut(
-        why, not desired.policy.self_heal, gate=True, holds_changes=manual, holds_removals=manual or confirm
-    )
+    shut = Shut(why, not heals, gate=True, holds_changes=manual, holds_removals=manual or confirm)
     return shut if shut.holds_all or shut.holds_changes or shut.holds_removals else None
+
+
+def _is_tried(desired: Deployment, inventory: Inventory, service: str) -> bool:
+    """What it starts from was written anew since it was applied last, and it did not start: that is no drift."""
+    shims = (file for file in desired.files if file.role is Role.SHIM and service in file.services)
+    return any(inventory.files.get(file.path, file.digest) != file.digest for file in shims)
 
 
 # ---------------------------------------------------------------- the plan that waits
 
 
-def waiting(desired: Deployment, gated: Plan, opened: Plan, after: str) -> Waiting | None:
-    """What the gates keep `opened` from, which is the plan without them. `after`: the plan that was carried out last;
-    so one that comes again is another one, and is approved anew."""
+def waiting(git: Deployment, gated: Plan, opened: Plan, after: str) -> Waiting | None:
+    """What the gates keep `opened` from, which is the plan without them. `git`: what git wants, whatever of it has
+    gone back. `after`: the plan that was carried out last; so one that comes again is another one, and is approved
+    anew."""
     held = {change.service for change in gated.diff.changes if change.held is Hold.APPROVAL}
     if not held and not gated.diff.waiting:
         return None
@@ -101,9 +112,9 @@ def waiting(desired: Deployment, gated: Plan, opened: Plan, after: str) -> Waiti
         return None  # it would do nothing: what is blocked for another reason is told with that one
     changes = [change for change in opened.diff.changes if change.service in held or change.renamed_from in held]
     told = tuple(_lines(changes, [step for step in opened.steps if step.id in {item.step for item in items}]))
-    wants = wanted(desired)
+    wants = wanted(git)
     what = [[change.service, change.kind.value, change.version, change.wanted] for change in changes]
-    name = digest_of([desired.site, desired.environment, wants, items, sorted(held), what, after])
+    name = digest_of([git.site, git.environment, wants, items, sorted(held), what, after])
     return Waiting(name, wants, items, told)
 
 
@@ -112,6 +123,8 @@ def wanted(desired: Deployment) -> str:
     data = desired._asdict() | {"commit": "", "policy": "", "approvals": "", "syncs": "", "guards": ""}
     data["disabled"] = sorted(desired.disabled)
     data["installs"] = [(install.id, install.digest) for install in desired.installs]  # whose sources may hold a login
+    data["secrets"] = [(use.secret.reference, *use[1:]) for use in desired.secrets]  # on whatever line they are written
+    data["gaps"] = [(gap.scope, gap.subject) for gap in desired.gaps]
     return digest_of(data)
 
 

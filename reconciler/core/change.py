@@ -1,10 +1,10 @@
 """What differs, service by service: the result of a diff."""
 
-from __future__ import annotations
+# Without postponed annotations, as in `model`.
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from reconciler.core.model import File, FileState, Finding, Gap, Guard, State
 
@@ -125,7 +125,7 @@ class Change(NamedTuple):
         then."""
         return self.kind is Kind.BLOCKED and self.held is not Hold.QUEUE
 
-    def hold(self, by: Hold, why: str) -> Change:
+    def hold(self, by: Hold, why: str) -> Self:
         """The same change, told and not made."""
         return self._replace(
             kind=Kind.BLOCKED, act=Act.NONE, reasons=(*self.reasons, why), replaces=(), strays=(), held=by

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind
-from reconciler.core.model import Manager, Prune, Shut, State
+from reconciler.core.model import Manager, Prune, Shut, Stage, State
 from reconciler.core.view import View
 
 
@@ -24,14 +24,16 @@ def hold_changes(view: View, changes: Sequence[Change], daemons: Sequence[Daemon
     if not (any(view.observed.shut.values()) or any(view.observed.gates.values())):
         return list(changes)
     beginning = {daemon.launcher for daemon in daemons if daemon.act in (DaemonAct.START, DaemonAct.RESTART)}
-    return [_held(view, change, beginning) for change in changes]
+    down = {one.launcher for one in daemons if one.why and one.act is DaemonAct.NONE and one.running is None}
+    return [_held(view, change, beginning, down) for change in changes]
 
 
-def _held(view: View, change: Change, beginning: set[str]) -> Change:
-    """What waits for its launcher only would be made ready, and started by that: it waits for the window too."""
+def _held(view: View, change: Change, beginning: set[str], down: set[str]) -> Change:
+    """What waits for its launcher only would be made ready, and started by that: it waits for the window too. So does
+    what would start under a daemon that is `down` and may not be started."""
     if change.kind is Kind.KEEP or (change.kind is Kind.BLOCKED and change.held is not Hold.QUEUE):
         return change
-    drift = not _is_brought(view, change)
+    drift = change.unit.launcher in down or not _is_brought(view, change)
     shut, *more = _shuts(view, change, drift=drift) or (None,)
     if shut is None:
         return change
@@ -90,6 +92,8 @@ def _stands(view: View, change: Change, beginning: set[str]) -> bool:
     owned, shim = view.inventory.services.get(change.service), view.shims.get(change.service)
     if owned is None or shim is None or not owned.spec or (owned.launcher, owned.unit) != change.unit:
         return False
+    if owned.spec != view.services[change.service].spec and view.inventory.files.get(shim.path) == shim.digest:
+        return False  # what waits was written already, and not started
     written, found = view.inventory.files.get(shim.path), view.observed.files.get(shim.path)
     down = change.unit.launcher in beginning or (change.state.down and change.state is not State.ABSENT)
     return (
@@ -130,13 +134,23 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
     """
     state = view.observed.daemons.get(daemon.launcher)
     drift = change.act is DaemonAct.START or (state is not None and state.spec == daemon.spec)
-    if view.shut("", drift=drift) is not None:
+    shuts = view.shuts("", drift=drift)
+    if change.act is DaemonAct.START and not _has_run(view, daemon.launcher):
+        shuts = tuple(shut for shut in shuts if not shut.gate)  # it is no drift, and comes with what it is needed for
+    if shuts:
         change = change._replace(act=DaemonAct.NONE)
     still = _still(view, daemon.launcher)
     if still is None:
         return change
     act = DaemonAct.NONE if change.act is DaemonAct.RESTART else change.act
     return change._replace(act=act, surplus=())
+
+
+def _has_run(view: View, launcher: str) -> bool:
+    """A pass has started something under its daemon; what still runs as it was adopted it has not."""
+    by_hand = {name for name, one in view.inventory.adopted.items() if one.stage is not Stage.LEFT}
+    owned = view.inventory.services.items()
+    return any(one.launcher == launcher and one.spec for name, one in owned if name not in by_hand)
 
 
 def _still(view: View, launcher: str) -> Shut | None:

@@ -46,8 +46,6 @@ def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> De
             *(one for one in wanted.drains if one.service not in names),
             *(one for one in before.drains if one.service in names),
         ),
-        # Whoever approved what failed has approved this: nobody is asked for the way back.
-        syncs={**wanted.syncs, **dict.fromkeys(sorted(names), False)},
         secrets=tuple(dict.fromkeys((*wanted.secrets, *before.secrets))),
         gaps=_gaps(wanted, before, names),
     )

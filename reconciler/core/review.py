@@ -76,7 +76,6 @@ class Why(NamedTuple):
     deltas: tuple[Delta, ...] = ()
 
 
-
 # ---------------------------------------------------------------- a commit, or drift
 
 
@@ -89,7 +88,8 @@ def intent(change: Change, desired: Deployment, inventory: Inventory) -> Intent:
     if owned is None or service is None or change.renamed_from:
         stray = owned is None and service is None
         return Intent.CORRECTIVE if stray else Intent.INTENTIONAL
-    if (owned.spec, owned.launch, owned.launcher) != (service.spec, service.launch, service.launcher):
+    last = (owned.spec, owned.launch, owned.launcher, owned.unit)
+    if last != (service.spec, service.launch, service.launcher, service.unit):
         return Intent.INTENTIONAL
     before = {manager.launcher: manager.spec for manager in inventory.managers}
     other = any(

@@ -93,9 +93,15 @@ Former = Callable[[str], Deployment | None]  # what git wanted at a commit; None
 # ---------------------------------------------------------------- what is remembered
 
 
+def unknown(desired: Deployment) -> frozenset[str]:
+    """Services whose specification cannot be told now: a secret of theirs cannot be had."""
+    closed = {gap.subject for gap in desired.gaps}
+    return frozenset(name for file in desired.files if closed and file.path in closed for name in file.services)
+
+
 def specs(desired: Deployment, now: float) -> dict[str, Spec]:
-    """The specification that git wants of each service that is to prove healthy."""
-    guarded = desired.guarded
+    """The specification that git wants of each service that is to prove healthy, where that can be told."""
+    guarded = desired.guarded - unknown(desired)
     watches = {watch.service: watch for watch in desired.watches}
     return {
         service.name: _spec(service, str(watches.get(service.name, "")), desired.commit, now)
@@ -125,10 +131,13 @@ def judged(
     verdicts: Mapping[str, Verdict],
     together: Mapping[str, frozenset[str]],
     now: float,
+    *,
+    unknown: frozenset[str] = frozenset(),
 ) -> State:
     """What is known once services were looked at. `verdicts`: of those that run what is wanted, or could not be
-    started with it; `together`: by service, those that must all be healthy for one of them to count."""
-    found: dict[str, Record] = {}
+    started with it; `together`: by service, those that must all be healthy for one of them to count. Nothing is
+    forgotten of those whose specification is `unknown` now."""
+    found = {name: record for name, record in state.items() if name in unknown}
     # One that still counts as healthy although it has just answered badly proves nothing.
     healthy = {name for name, told in verdicts.items() if told.word is Word.HEALTHY and not told.message}
     for name, record in state.items():

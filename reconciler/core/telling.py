@@ -93,6 +93,8 @@ def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
         yield "error", report.error
     for result in report.failed:
         yield f"step {result.id}", f"{result.id}: {_line(result.message) or result.status.value}"
+    for result in report.rollback.failed if report.rollback is not None else ():
+        yield f"step back {result.id}", f"{result.id}, to go back: {_line(result.message) or result.status.value}"
     for change in report.unhealthy:
         yield f"down {change.service}", f"{change.service}: {change.state.value} {change.detail}".rstrip()
     for name, verdict in report.ailing.items():
@@ -109,7 +111,8 @@ def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
 
 
 def _rollout(service: str, told: Rollout) -> str:
-    return f"rollout {service} {told.wanted}"
+    """Each commit that fails is told, also one of the same version, and that what failed has gone back since."""
+    return f"rollout {service} {told.wanted} of {told.commit[:8]}" + ("" if told.runs else " failed")
 
 
 def _line(text: str) -> str:

@@ -293,6 +293,8 @@ def _remarks(one: DeploymentReport) -> Iterator[Remark]:
         from reconciler.report.text.rollouts import rollouts_told
 
         yield from (Remark("error", f"{name} is {word}: {why}") for name, word, why in rollouts_told(one))
+    for result in one.rollback.failed if one.rollback is not None else ():
+        yield Remark("error", f"{result.id}, to go back: {result.message}")
     ill = {**one.ailing, **one.progressing}
     for name, told in sorted(ill.items()):
         message = f": {told.message}" if told.message else ""

@@ -8,8 +8,9 @@ from reconciler.core import approval
 from reconciler.core.approval import Item, Waiting
 from reconciler.core.change import Hold
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Policy, Prune
+from reconciler.core.model import Compiled, Gap, Policy, Prune, Role
 from reconciler.core.plan import make_plan
+from reconciler.core.secret import Reference, Secret, Source, Use
 from tests.core.generate import Commit, Drift, after_push, drifts, pushes, worlds
 from tests.core.host import Agent
 from tests.core.test_convergence import arrived, check_settled, examples
@@ -129,3 +130,33 @@ def test_what_is_the_rest() -> None:
     assert not approval.is_rest(plan, (item("render:/x", before="b"),))
     assert not approval.is_rest(plan, (item("start:other"),))
 
+
+
+def test_the_id_is_not_of_the_line_that_a_secret_is_written_on() -> None:
+    """Nor of the words in which it is told that it cannot be had."""
+    agent, _ = arrived(TWO)
+    pushed = build(bumped(TWO)._replace(policy=MANUAL))
+
+    def written(line: int, target: str = "/etc/key") -> Waiting | None:
+        place = f"desired/defaults.yaml:{line}:3"
+        use = Use(Secret(Reference(Source.FILE, target), place), ("/r/env/web.env",), ())
+        gap = Gap("file", "/r/other", f"{place}: the secret cannot be had")
+        return waiting(agent, pushed._replace(deployment=pushed.deployment._replace(secrets=(use,), gaps=(gap,))))
+
+    first = written(3)
+    assert first is not None
+    assert written(4) == first
+    assert written(3, "/etc/other") != first
+
+
+def test_nobody_is_asked_for_the_way_back() -> None:
+    """But for drift of what has gone back."""
+    agent, compiled = arrived(TWO)
+    desired = compiled.deployment._replace(policy=Policy(99, manual=True, self_heal=False), syncs={"web": True})
+    shut = approval.closed(desired, agent.inventory, "waits", frozenset({"web"}))
+    assert shut["web"] is not None
+    assert (shut["web"].holds_all, shut["web"].holds_changes) == (True, False)
+    shims = {file.path: "tried" for file in desired.files if file.services == ("web",) and file.role is Role.SHIM}
+    tried = agent.inventory._replace(files={**agent.inventory.files, **shims})
+    assert approval.closed(desired, tried, "waits", frozenset({"web"}))["web"] is None
+    assert approval.closed(desired, tried, "waits")["web"] == approval.closed(desired, tried, "waits")[""]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from reconciler.core.change import Hold, Kind
-from reconciler.core.model import Policy, Shut
+from reconciler.core.model import Policy, Role, Shut
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Action, Plan
 from reconciler.core.report import DeploymentReport, PassReport
@@ -200,3 +200,17 @@ def test_what_waits_and_cannot_be_started_as_it_was_is_not_healthy() -> None:
     assert plan.steps == ()
     report = DeploymentReport(plan, pushed.deployment, agent.host.observe(pushed.deployment, agent.inventory), (), True)
     assert [change.service for change in report.unhealthy] == ["web"]
+
+
+def test_what_waits_is_not_started_by_the_name_of_what_was() -> None:
+    """It was written before it had to wait, and did not start: nothing on the host is as it was any more."""
+    agent, _ = arrived(TWO)
+    pushed = build(bumped())
+    shim = next(f for f in pushed.deployment.files if f.role is Role.SHIM and f.services == ("web",))
+    agent.host.files[shim.path] = (pushed.contents[shim.path], shim.mode, agent.host.now())
+    agent.inventory = agent.inventory._replace(files={**agent.inventory.files, shim.path: shim.digest})
+    stop(agent, "web")
+    agent.host.shut = {"": CHANGES}
+    assert "web" not in {step.service for step in agent.plan(pushed).steps}
+    agent.host.shut = {}
+    check_settled(agent, pushed, agent.run(pushed))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.report import Notice, PassReport
+from reconciler.core.change import Diff
+from reconciler.core.model import Observed, Policy, without_services
+from reconciler.core.outcome import Status, StepResult
+from reconciler.core.plan import Plan
+from reconciler.core.report import DeploymentReport, Notice, PassReport
+from reconciler.core.rollback import Rollout, Stage
 from reconciler.core.telling import Happening, Standing, news
 
 WRONG = st.frozensets(st.sampled_from(["out of reach for 3 h", "rewound", "not valid"]))
@@ -33,3 +38,40 @@ def test_a_number_that_changes_is_nothing_new() -> None:
     standing, first = news({}, report(frozenset({"out of reach for 25 h"})))
     assert first[0].troubles == ("out of reach for 25 h",)
     assert news(standing, report(frozenset({"out of reach for 26 h"}))) == (standing, ())
+
+
+def rolled(service: str, commit: str, runs: str = "1.0") -> PassReport:
+    """A pass that has met what failed before; without `runs` nothing has taken its place."""
+    stage = Stage.ROLLED_BACK if runs else Stage.FAILED
+    found = Rollout(stage, "1.0", runs, commit, 5.0, "exec: exit status 1")
+    desired = without_services("aws", "dev", commit, "/r", Policy())
+    plan = Plan("aws", "dev", commit, Diff((), (), (), (), (), (), (), ()), ())
+    observed = Observed(1.0, {}, {}, {}, {}, {}, {})
+    one = DeploymentReport(plan, desired, observed, (), applied=True, rollouts={service: found})
+    return PassReport("aws", commit, "", "", "", (one,))
+
+
+def happened(standing: Standing, found: PassReport) -> tuple[Standing, list[Happening]]:
+    now, messages = news(standing, found)
+    assert news(now, found) == (now, ())
+    return now, [happening for message in messages for happening in message.happenings]
+
+
+def test_each_commit_that_is_taken_back_is_told_once() -> None:
+    """Of a commit that changes no version, too; and where the way back had to wait, when it has come."""
+    standing, told = happened({}, rolled("web", "a" * 40, runs=""))
+    assert told == [Happening.FAILURE]
+    standing, told = happened(standing, rolled("web", "a" * 40))
+    assert told == [Happening.ROLLBACK]
+    standing, told = happened(standing, rolled("web", "b" * 40))
+    assert told == [Happening.ROLLBACK]
+
+
+def test_a_way_back_that_fails_is_told() -> None:
+    found = rolled("web", "a" * 40)
+    (one,) = found.deployments
+    failed = (StepResult("restart:web", Status.FAILED, message="did not start: FATAL\nand more"),)
+    found = found._replace(deployments=(one._replace(rollback=one._replace(results=failed)),))
+    _, (message,) = news({}, found)
+    assert message.happenings == (Happening.FAILURE, Happening.ROLLBACK)
+    assert "restart:web, to go back: did not start: FATAL" in message.troubles

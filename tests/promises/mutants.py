@@ -60,7 +60,7 @@ MUTANTS = (
         2,
         "an inventory that is written though it says the same",
         "agent/enforce.py",
-        "        if book.is_current(inventory, desired, processes):\n",
+        "        if book.is_current(inventory, desired, processes, by_hand, planned.plan.diff.held_files):\n",
         "        if False:\n",
     ),
     Mutant(
@@ -145,8 +145,8 @@ MUTANTS = (
         9,
         "a failed step that the exit status does not tell",
         "core/report.py",
-        "    return bool(report.failed or report.unhealthy",
-        "    return bool(report.unhealthy",
+        "    return bool(report.failed or ill",
+        "    return bool(ill",
     ),
     Mutant(
         9,
@@ -166,8 +166,8 @@ MUTANTS = (
         10,
         "a secret in the reasons",
         "desired/service.py",
-        "    if got.secret:\n        return Field(",
-        "    if False:\n        return Field(",
+        "    if got.secret:\n        where = ",
+        "    if False:\n        where = ",
     ),
     Mutant(
         11,
