@@ -101,7 +101,7 @@ class Versions:
             held = _held(going)
             self._going = {f"{_VERSION}{_name(one.path)}": one for one in going if one.path not in held}
         self._used = [one for rule, stored in standing.items() for one in left_behind(rule, stored, cheap)]
-        left = [one for each in shelves.values() for one in each.leftovers if one.path not in cheap.paths]
+        left = [one for each in shelves.values() for one in each.leftovers if one.version not in cheap.paths]
         self._left = {f"{_LEFT}{_name(one.path)}": one for one in left}
 
     # ------------------------------------------------------------ what is needed
@@ -169,7 +169,7 @@ class Versions:
             if builder:
                 return Ended(Status.SKIPPED, f"it is being built by {builder}")
             now = again(one, is_image=is_image)
-            if now is None or now._replace(used=one.used) != one:
+            if now is None or now._replace(used=one.used, size=one.size) != one:
                 return Ended(Status.SKIPPED, "is another one since the plan was made")
             if (self._wanted() | self._needed_else()).has(one):
                 return Ended(Status.SKIPPED, "is needed since the plan was made")
@@ -310,7 +310,7 @@ def _told(one: Stored) -> str:
 
 
 def _told_left(left: Leftover) -> str:
-    return f"{'unfinished' if left.lock else 'half-removed'} {_name(left.path)}"
+    return f"{_name(left.path)}, which a killed pass has left"
 
 
 def _step(name: str, target: str) -> Step:

@@ -29,6 +29,7 @@ class Leftover(NamedTuple):
 
     path: str
     lock: str = ""  # whoever builds there holds it; empty: nobody does
+    version: str = ""  # path of the version that it was to become, or is of
 
 
 class Shelf(NamedTuple):
@@ -82,7 +83,7 @@ def _venvs(folder: str, names: Iterable[str]) -> tuple[list[Stored], list[Leftov
         if found is not None:
             versions.append(found)
         elif _is_unfinished(path):
-            left.append(Leftover(path, lock_of(path, is_image=False)))
+            left.append(Leftover(path, lock_of(path, is_image=False), path))
     return versions, left
 
 
@@ -108,10 +109,14 @@ def _images(folder: str, names: Iterable[str]) -> tuple[list[Stored], list[Lefto
     for name in names:
         aside, marker = _ASIDE.fullmatch(name), _MARKER.fullmatch(name)
         if aside:
-            left.append(Leftover(os.path.join(folder, name), os.path.join(folder, f"{aside[1]}.lock")))
+            path = os.path.join(folder, aside[1][1:])
+            left.append(Leftover(os.path.join(folder, name), lock_of(path, is_image=True), path))
         elif marker:
-            found = _image(os.path.join(folder, marker[1]))
+            path = os.path.join(folder, marker[1])
+            found = _image(path)
             versions += [found] if found is not None else []
+            if not os.path.lexists(path) and len(_marker(os.path.join(folder, name))[0]) > 2:
+                left.append(Leftover(os.path.join(folder, name), lock_of(path, is_image=True), path))
     return versions, left
 
 

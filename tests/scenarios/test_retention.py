@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,7 +136,47 @@ def test_an_image_that_is_open_stays_and_what_is_not_ours_too(images: Site) -> N
     images.converge()
     names = [name for name in standing(images) if not name.startswith(".")]
     assert names == ["hello-0.9.sif", "hello-2.0.sif", "hello-3.0.sif"]
-    assert not (images.root / "images/.hello-1.0.sif.complete").exists()
+    marker = images.root / "images/.hello-1.0.sif.complete"
+    assert not marker.exists()
+    # A pass was killed between the image and what says whose it is.
+    shutil.copy(images.root / "images/.hello-3.0.sif.complete", marker)
+    images.converge()
+    assert not marker.exists()
+
+
+def test_more_stay_while_they_fit(images: Site) -> None:
+    images.layer["components"]["hello"]["keep_bytes"] = "1G"
+    for version in ("1.0", "2.0", "3.0"):
+        release(images, version)
+    images.settled()
+    images.layer["components"]["hello"]["keep_bytes"] = "1"
+    images.layer["components"]["hello"]["keep"] = 1
+    images.commit()
+    images.converge()
+    assert [name for name in standing(images) if not name.startswith(".")] == ["hello-2.0.sif", "hello-3.0.sif"]
+
+
+def test_what_another_environment_wants_stays(images: Site) -> None:
+    """Whose `paths.images` leads into this one's."""
+    release(images, "1.0")
+    images.layers["environments/prod"] = {
+        "versions": {"hello": "1.0"},
+        "paths": {"root": str(images.folder / "root-prod"), "images": str(images.root / "images")},
+    }
+    images.layer["services"]["s0"]["name"] = "{{ environment }}"
+    write_sif(images.folder / "source-2.0.sif", b"2.0")
+    images.layers["environments/dev"] = {"versions": {"hello": "2.0"}}
+    images.commit()
+    for _ in range(2):
+        images.run("--once")
+    names = [name for name in standing(images) if name.endswith(".sif")]
+    assert names == ["hello-1.0.sif", "hello-2.0.sif"]
+    images.layers["environments/prod"]["versions"] = {"hello": "2.0"}
+    images.commit()
+    for _ in range(3):
+        last = images.run("--once")
+    assert (last.code, last.out) == (0, ""), last
+    assert [name for name in standing(images) if name.endswith(".sif")] == ["hello-2.0.sif"]
 
 
 def test_a_rollback_still_finds_its_install(venvs: Site) -> None:

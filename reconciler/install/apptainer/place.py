@@ -56,15 +56,16 @@ def has_digest(install: Install) -> bool:
     return _digest(install.path, told(info), info.st_dev) == install.sha256
 
 
-def record(install: Install, info: os.stat_result, *, made: bool) -> None:
+def record(install: Install, info: os.stat_result, maker: str) -> None:
     """Say beside the image that this very file is of this build. Raises `OSError`.
 
-    `made`: by us. What others have put there is theirs, also where it is what git wants.
+    `maker`: the component that it was made for; empty for what others have put there, also where that is what git
+    wants: it is theirs.
     """
     from reconciler.host import files
 
     marker = beside(install, "complete")
-    text = f"{install.digest} {told(info)}\n{install.id}\n" + (f"{install.component}\n" if made else "")
+    text = f"{install.digest} {told(info)}\n{install.id}\n" + (f"{maker}\n" if maker else "")
     files.write(marker, text.encode("utf-8", "surrogateescape"), 0o644)
     files.sync_folders((marker,))
 
