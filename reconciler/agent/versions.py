@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.store import Store
-from reconciler.core.cleanup import bytes_in_words
 from reconciler.core.model import Deployment, Gap, Inventory, Observed, Retention
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
@@ -306,6 +305,8 @@ def _name(path: str) -> str:
 
 
 def _told(one: Stored) -> str:
+    from reconciler.core.cleanup import bytes_in_words
+
     return f"{one.component} {one.version}, {bytes_in_words(one.size)}"
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from reconciler.core.model import Retention
 
+GONE = ".reconcile-gone-"  # how an entry is called from the instant on at which it is being removed
+
 
 class Stored(NamedTuple):
     """One finished version as it stands on a host, made by reconcile."""

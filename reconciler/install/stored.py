@@ -13,8 +13,7 @@ from contextlib import suppress
 from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
-from reconciler.core.cleanup import GONE
-from reconciler.core.retention import Stored
+from reconciler.core.retention import GONE, Stored
 from reconciler.host import files
 
 _BUILD = re.compile(r".+-[0-9a-f]{8}")  # a venv, or what is to become one

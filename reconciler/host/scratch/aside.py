@@ -10,8 +10,9 @@ from collections.abc import Callable
 from stat import S_ISDIR
 from typing import NamedTuple
 
-from reconciler.core.cleanup import GONE, Kept
+from reconciler.core.cleanup import Kept
 from reconciler.core.model import Cleanup, RootIs
+from reconciler.core.retention import GONE
 from reconciler.host import files
 from reconciler.host.scratch.crew import Tally
 from reconciler.host.scratch.remove import Remover
