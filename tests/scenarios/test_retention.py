@@ -152,6 +152,9 @@ def test_more_stay_while_they_fit(images: Site) -> None:
     images.layer["components"]["hello"]["keep_bytes"] = "1"
     images.layer["components"]["hello"]["keep"] = 1
     images.commit()
+    images.run("pause", "--for", "1h", "--reason", "looks at them")
+    assert steps(images, images.run("--once").code) == {}
+    images.run("resume")
     images.converge()
     assert [name for name in standing(images) if not name.startswith(".")] == ["hello-2.0.sif", "hello-3.0.sif"]
 
@@ -208,6 +211,29 @@ def test_a_rollback_still_finds_its_install(venvs: Site) -> None:
     release(venvs, "3.0")
     venvs.converge()
     assert standing(venvs) == ["hello-3.0"]
+
+
+def test_what_may_be_gone_back_to_stays(venvs: Site) -> None:
+    """The pass was killed before the new version proved healthy, and the next ones wait for that."""
+    venvs.layer["components"]["hello"]["keep"] = 0
+    good, command = venvs.folder / "good", f'test "$V" = 1.0 || test -e {venvs.folder}/good'
+    venvs.services["s0"] |= {
+        "env": {"V": "{{ version }}"},
+        "health": {"exec": {"command": command}, "start_period": "600s", "settle": "0s", "interval": "0s"},
+    }
+    release(venvs, "1.0")
+    write_wheel(venvs.folder / "wheels", "2.0")
+    venvs.layer["versions"]["hello"] = "2.0"
+    venvs.commit()
+    venvs.run_until_ended("restart:")
+    for _ in range(2):
+        assert steps(venvs, 2) == {}
+    assert standing(venvs) == ["hello-1.0", "hello-2.0"]
+    good.touch()
+    for _ in range(2):
+        steps(venvs)
+    assert standing(venvs) == ["hello-2.0"]
+    venvs.settled()
 
 
 def test_what_cannot_be_told_removes_nothing(venvs: Site) -> None:
