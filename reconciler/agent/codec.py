@@ -31,6 +31,7 @@ from reconciler.core.model import (
     Probe,
     Prune,
     ReplicaSet,
+    Retention,
     Role,
     RootIs,
     Service,
@@ -99,6 +100,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         approvals=tuple(Approval(*row) for row in data["approvals"]),
         secrets=tuple(map(_use, data.get("secrets", ()))),
         cleanups=tuple(map(_cleanup, data.get("cleanups", ()))),
+        retentions=tuple(Retention(*row) for row in data.get("retentions", ())),
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from reconciler.agent.cleanup import Scratches
     from reconciler.agent.health import Health
     from reconciler.agent.rollouts import Rollouts
+    from reconciler.agent.versions import Versions
     from reconciler.core.approval import Gate
     from reconciler.core.view import Fields
 
@@ -92,10 +93,13 @@ class Enforcer:
         self._rollouts: dict[str, Rollouts] = {}  # by environment
         self.cleans = True  # False: scratch folders are not looked at
         self.scratches: dict[str, Scratches] = {}  # by environment, where there are rules
+        self._versions: dict[str, Versions] = {}  # likewise, where git says how many stay
+        self._everything: Mapping[str, Deployment] = {}
 
-    def begin(self) -> None:
+    def begin(self, deployments: Mapping[str, Deployment]) -> None:
         """Deployments are begun, perhaps anew: an environment may have left the site."""
         self._rollouts.clear()
+        self._everything = deployments
 
     def hold_back(self, wanted: Deployment) -> Deployment:
         """What git wants, but for specifications that failed: in their place, what was healthy before."""
@@ -128,6 +132,8 @@ class Enforcer:
                 error = str(failed)
         if gate is not None and gate.told:
             plan = plan._replace(diff=plan.diff._replace(warnings=(*plan.diff.warnings, *gate.told)))
+        if desired.retentions and self.cleans:
+            plan = self._retaining(observation).into(plan, observed)
         if desired.cleanups and self.cleans:
             plan = self._scratches(desired).into(plan, observed.shut)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate, why=why)
@@ -163,6 +169,15 @@ class Enforcer:
         self.scratches[desired.environment] = Scratches(desired, self.store, self.workspace.host.name)
         return self.scratches[desired.environment]
 
+    def _retaining(self, observation: Observation) -> Versions:
+        """Only where git says how many old versions stay: without that nothing of it is loaded."""
+        from reconciler.agent.versions import Around, Versions
+
+        name = observation.desired.environment
+        around = Around(self.store, self._everything, observation.inventory, self._rollouts.get(name))
+        self._versions[name] = Versions(observation.desired, around)
+        return self._versions[name]
+
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
         from reconciler.agent.health import Health
@@ -174,6 +189,8 @@ class Enforcer:
         if planned.error:
             return planned
         try:
+            if observation.desired.environment in self._versions:
+                self._versions[observation.desired.environment].begin()
             done = self._followed(planned, observation)
             scratches = self.scratches.get(observation.desired.environment)
             if scratches is None:
@@ -284,6 +301,7 @@ class Enforcer:
                 lock_folder=os.path.dirname(root_lock_path(desired.root)),
             )
             executor.scratch = self.scratches.get(desired.environment)
+            executor.versions = self._versions.get(desired.environment)
             results = watcher.mask_all(executor.run())
             processes = {**_main(planned.observed, desired), **executor.up}
             try:

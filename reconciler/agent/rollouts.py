@@ -96,9 +96,10 @@ class Rollouts:
     # ------------------------------------------------------------ deciding
 
     def _hold_back(self) -> rollback.Held:
-        return rollback.hold_back(self.wanted, self.specs, self.state, self._former)
+        return rollback.hold_back(self.wanted, self.specs, self.state, self.former)
 
-    def _former(self, commit: str) -> Deployment | None:
+    def former(self, commit: str) -> Deployment | None:
+        """What git wanted at a commit; None where that cannot be had any more."""
         with suppress(SourceError):
             compiled = self.workspace.reveal(commit).compiled.get(self.wanted.environment)
             return compiled.deployment if compiled is not None else None

@@ -279,7 +279,7 @@ class Pass:
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
         self.windows.ask(deployments.values())
-        self.enforcer.begin()
+        self.enforcer.begin(deployments)
         found, shared = {}, Shared()
         self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
         for name, deployment in deployments.items():

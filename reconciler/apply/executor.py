@@ -44,7 +44,7 @@ class Watcher(Protocol):
 
 
 class Scratches(Protocol):
-    """Carries out the steps of `cleanup`; what it gives is an `Ending` by another name."""
+    """Carries out the steps of `cleanup`, or those of old versions; what it gives is an `Ending` by another name."""
 
     def carry_out(
         self, step: Step, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]
@@ -101,6 +101,7 @@ class Executor:
         self.as_it_was = {change.service for change in plan.diff.changes if change.held}  # not as git wants it now
         self.up: dict[str, Process] = {}  # by service, what was started
         self.scratch: Scratches | None = None  # what carries the steps of `cleanup` out, where there are any
+        self.versions: Scratches | None = None  # likewise, those of old versions
 
     def run(self) -> tuple[StepResult, ...]:
         """Every step's result, in the plan's order. Never raises for what a host can do to it."""
@@ -163,8 +164,10 @@ class Executor:
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet} {self.results[unmet].status.value}"))
         elif later:
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, self.results[later].message, waits=True))
-        elif step.phase is Phase.CLEAN and any(map(self._failed, self.results)):
+        elif step.phase in (Phase.CLEAN, Phase.RETAIN) and any(map(self._failed, self.results)):
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, "not all before it went well"))
+        elif step.phase is Phase.RETAIN and any(result.waits for result in self.results.values()):
+            self._end(StepResult(step.id, Status.SKIPPED, 0.0, "not all before it is done yet", waits=True))
         elif self.asked_to_stop():
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, ASKED_TO_STOP))
         return step.id in self.results
@@ -255,9 +258,10 @@ class Executor:
         return DONE
 
     def _clean(self, step: Step) -> Ending:
-        if self.scratch is not None and step.phase is Phase.SCRATCH:
+        carrier = {Phase.SCRATCH: self.scratch, Phase.RETAIN: self.versions}.get(step.phase)
+        if carrier is not None:
             progress = functools.partial(self.watcher.progress, step)
-            return Ending(*self.scratch.carry_out(step, progress, self.asked_to_stop))
+            return Ending(*carrier.carry_out(step, progress, self.asked_to_stop))
         name = os.path.basename(step.path)
         for wanted in self.files:  # a root or a home that git or this pass spells otherwise, by way of a link
             if os.path.basename(wanted) == name and _is_same(wanted, step.path):

@@ -18,7 +18,6 @@ from reconciler.core.model import Cleanup, Sort
 if TYPE_CHECKING:
     from re import Pattern
 
-GONE = ".reconcile-gone-"  # how a folder is called from the instant on at which it is being removed
 _NANO = 1_000_000_000
 _NIGHT = (60, 300)  # minutes of the day between which a rule without a schedule comes: 1:00 to 5:00
 _PAUSE = 3600  # seconds after an early start that did not free enough

@@ -337,6 +337,16 @@ class Cleanup(NamedTuple):
         return bool(self.free_bytes or self.free_percent)
 
 
+class Retention(NamedTuple):
+    """How many old versions of one component stay on this host. See `core.retention`."""
+
+    component: str
+    method: str
+    place: str  # where the version is that git wants; the others stand beside it
+    keep: int = 0  # that stay, however large they are
+    size: int = -1  # bytes that all versions may have together before more than `keep` go; negative: none
+
+
 class Deployment(NamedTuple):
     """What git wants of one site in one environment, complete and without any template left."""
 
@@ -366,6 +376,7 @@ class Deployment(NamedTuple):
     secrets: "tuple[Use, ...]" = ()  # that git only refers to
     gaps: tuple[Gap, ...] = ()  # secrets that cannot be had on this host now; what they go into is not made
     cleanups: tuple[Cleanup, ...] = ()  # by name
+    retentions: tuple[Retention, ...] = ()  # by component, where git says what stays
 
     @property
     def guarded(self) -> frozenset[str]:

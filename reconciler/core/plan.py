@@ -47,7 +47,8 @@ class Phase(Enum):
     START = 8
     RETIRE = 9
     CLEAN = 10  # only where all before it went well: what failed may still need what git no longer has
-    SCRATCH = 11  # whatever became of all before: a full disk may be why it failed
+    RETAIN = 11  # old versions, likewise
+    SCRATCH = 12  # whatever became of all before: a full disk may be why it failed
 
 
 class Step(NamedTuple):

@@ -121,7 +121,12 @@ def _free(rule: Cleanup, reader: Reader) -> Cleanup:
         if reader.sound:
             reader.tell(got.origin, f"`free_below` of {reader.label} is no size", 'write "10%" or "500G"')
         return rule
-    return rule._replace(free_bytes=int(got.text.rstrip("KMGTP")) * _UNITS[got.text.lstrip("0123456789")])
+    return rule._replace(free_bytes=bytes_of(got.text))
+
+
+def bytes_of(size: str) -> int:
+    """Of a text that `SIZE` matches."""
+    return int(size.rstrip("KMGTP")) * _UNITS[size.lstrip("0123456789")]
 
 
 def _in_use(rule: Cleanup, reader: Reader) -> Cleanup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from reconciler import install
@@ -10,7 +11,7 @@ from reconciler.desired.ground import Ground
 from reconciler.desired.nodes import Entries, Node
 from reconciler.desired.problems import ORIGIN_DEFAULT, Failed
 from reconciler.desired.read import Reader
-from reconciler.desired.schema import LAYER, Key
+from reconciler.desired.schema import LAYER, SIZE, Key
 from reconciler.desired.scope import Got, Lazy
 from reconciler.desired.sources import check_sources
 from reconciler.install.base import ComponentSpec
@@ -31,6 +32,8 @@ class Component(NamedTuple):
     container: Node | None  # likewise
     shown: dict[str, Got]  # what `explain` tells of it
     sound: bool
+    keep: int = -1  # old versions that stay; negative: git does not say
+    keep_bytes: int = -1  # likewise
 
 
 class Components:
@@ -50,6 +53,10 @@ class Components:
             node = self._nodes.get(name)
             self._known[name] = self._make(name, node) if isinstance(node, Entries) else None
         return self._known[name]
+
+    def known(self) -> dict[str, Component]:
+        """Those that were asked for by now: what no service runs is not looked at."""
+        return {name: one for name, one in sorted(self._known.items()) if one is not None}
 
     def version(self, name: str, origin: Origin) -> Lazy:
         """The component's version, for the scope of its strings."""
@@ -73,14 +80,15 @@ class Components:
         container = node.get("container")
         used = install.method(method.text).keys if method.value else ()
         check_sources(ground, name, {key: got for key, got in shown.items() if key in used}, reader)
-        made = None
+        made, kept_versions = None, _retention(reader)
         if reader.sound and len(ground.folders()) == len(ground.paths):
             made = self._describe(name, wanted, method.text, shown, reader)
         exports = install.method(method.text).exports(made) if made else ()
         kept = {key: _kept(shown[key]) for key in used if shown[key].text}
         is_image = bool(method.value) and install.method(method.text).is_image
+        prologue = node.get("prologue")
         return Component(
-            name, wanted, method, made, exports, is_image, node.get("prologue"), container, kept, reader.sound
+            name, wanted, method, made, exports, is_image, prologue, container, kept, reader.sound, *kept_versions
         )
 
     def _version_of(self, name: str, version: Lazy, reader: Reader) -> Got:
@@ -123,6 +131,21 @@ class Components:
             return ""
         inner = Reader(node, f"{reader.label}.container", reader.scope, *reader.tools)
         return inner.text("program").text
+
+
+def _retention(reader: Reader) -> tuple[int, int]:
+    """`keep` and `keep_bytes`; negative where git does not say."""
+    keep, size = reader.number("keep", -1), reader.text("keep_bytes")
+    number = keep.value if isinstance(keep.value, int) else -1
+    if "keep_bytes" not in reader.node.entries or not size.text:
+        return number, -1
+    if re.fullmatch(SIZE, size.text):
+        from reconciler.desired.cleanup import bytes_of
+
+        return number, bytes_of(size.text)
+    hint = 'write "20G"; units are powers of 1000'
+    reader.tell(size.origin, f"`keep_bytes` of {reader.label} is no size", hint)
+    return number, -1
 
 
 def _kept(got: Got) -> Got:

@@ -22,6 +22,7 @@ from reconciler.core.model import (
     Policy,
     Prune,
     ReplicaSet,
+    Retention,
     Role,
     Service,
     Verify,
@@ -103,7 +104,8 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     folders = ground.folders()
     files = ground.config_files()
     others = unmanaged(ground)
-    services = drafts(ground, Components(ground), others)
+    components = Components(ground)
+    services = drafts(ground, components, others)
     checks.references(services, wanted.merged.section("files"), others, problems)
     twice = checks.names_on_host(services, problems)
     whole = part_of(ground)
@@ -126,7 +128,9 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
         theirs = (Elsewhere("", whole.told, (), ()),)
     own = _own_files(files, services, away)
     parts = _Parts(folders, own, services, ready, runs, spare, policy, others, theirs, verifies, ground.sets.members)
-    return Made(cleanup.with_rules(_assemble(wanted, parts), cleanups, ground), uses)
+    compiled = _assemble(wanted, parts)
+    compiled = compiled._replace(deployment=compiled.deployment._replace(retentions=_retentions(components)))
+    return Made(cleanup.with_rules(compiled, cleanups, ground), uses)
 
 
 def _away(services: Mapping[str, Draft], facts: Facts) -> dict[str, Draft]:
@@ -522,6 +526,15 @@ def _has_secret(draft: Draft) -> bool:
 def _installs(enabled: Mapping[str, _Ready]) -> tuple[Install, ...]:
     found = (one.component.install for one in enabled.values())
     return tuple(sorted({install for install in found if install is not None}))
+
+
+def _retentions(components: Components) -> tuple[Retention, ...]:
+    """Of components that a service names, be it a disabled one: what git wants of those is known."""
+    return tuple(
+        Retention(name, one.install.method, one.install.path, max(one.keep, 0), one.keep_bytes)
+        for name, one in components.known().items()
+        if one.install is not None and one.install.path and (one.keep >= 0 or one.keep_bytes >= 0)
+    )
 
 
 def _folders(folders: Mapping[str, str], files: list[str]) -> tuple[tuple[str, int], ...]:

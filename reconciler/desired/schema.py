@@ -97,6 +97,8 @@ _COMPONENT = _closed(
     container=_CONTAINER,
     python=_text("The interpreter that makes the venv; default python3"),
     prologue=_text("Shell lines before the command and before the build"),
+    keep=Key(Kind.NUMBER, "How many old versions stay on the host; default: all"),
+    keep_bytes=_text("More than `keep` stay as long as all versions together have no more bytes than this, like 20G"),
 )
 
 _FILE = _closed(

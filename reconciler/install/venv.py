@@ -35,7 +35,7 @@ from reconciler.install.base import ComponentSpec, InstallError, never
 from reconciler.install.building import alone, end_processes, first_line
 
 _STORE = ".store"
-_COMPLETE = ".complete"  # written last; its first line is the digest
+_COMPLETE = ".complete"  # written last: the digest, the id, the component and how many bytes it has
 _SCRATCH = ".building"
 _DIGITS = 8  # of the digest, in a folder's name
 
@@ -221,7 +221,15 @@ def _fill(install: Install, progress: Callable[[str], None], asked_to_stop: Call
     bench.install(install.source)
     rmtree(scratch)
     _flush(install.path)
-    files.write(os.path.join(install.path, _COMPLETE), f"{install.digest}\n{install.id}\n".encode(), 0o644)
+    marker = f"{install.digest}\n{install.id}\n{install.component} {_size(install.path)}\n"
+    files.write(os.path.join(install.path, _COMPLETE), marker.encode(), 0o644)
+
+
+def _size(folder: str) -> int:
+    """Bytes on disk, noted once: nothing in it changes afterwards."""
+    return sum(
+        os.lstat(os.path.join(path, name)).st_blocks * 512 for path, _, names in os.walk(folder) for name in names
+    )
 
 
 def _put_into_place(install: Install) -> None:

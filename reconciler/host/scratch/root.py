@@ -94,7 +94,9 @@ def _identities(paths: Iterable[str]) -> list[tuple[int, int]]:
 def _mounts(real: str) -> list[str]:
     """Mount points at a path and below it. A mount of the same file system (`mount --bind`) shows here only."""
     found = []
-    for line in files.read("/proc/self/mountinfo").splitlines():
+    with open("/proc/self/mountinfo", "rb") as mounts:  # the kernel gives a page at a time
+        lines = mounts.read().splitlines()
+    for line in lines:
         path = os.fsdecode(line.split(b" ")[4])
         for escaped, plain in _ESCAPED:
             path = path.replace(escaped, plain)

@@ -37,12 +37,12 @@ def make(install: Install, progress: Callable[[str], None], asked_to_stop: Calla
 
 
 def _make(install: Install, progress: Callable[[str], None], meter: Meter) -> None:
-    info = stat_of(install.path)
+    info, maker = stat_of(install.path), ""
     there = _sha256(install.path, meter) if standing(install) is Standing.UNPROVEN else ""
     if info is None or not there or there != install.sha256:
         _check_place(install, there)
-        info = _replace(install, progress, meter)
-    record(install, info)
+        info, maker = _replace(install, progress, meter), install.component
+    record(install, info, maker)
 
 
 def _replace(install: Install, progress: Callable[[str], None], meter: Meter) -> os.stat_result:

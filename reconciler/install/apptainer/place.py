@@ -39,7 +39,7 @@ def standing(install: Install) -> Standing:
     if not install.source and not install.sha256:
         return Standing.RIGHT  # others put it there
     identity, _, file = first_line(beside(install, "complete")).partition(" ")
-    if identity == install.digest and (not install.sha256 or file == _told(info)):
+    if identity == install.digest and (not install.sha256 or file == told(info)):
         return Standing.RIGHT
     return Standing.UNPROVEN if install.sha256 else Standing.OTHER
 
@@ -53,15 +53,19 @@ def is_right(install: Install) -> bool:
 def has_digest(install: Install) -> bool:
     """Whether the file in place has the digest that git says. It is read once, however often it is asked about."""
     info = os.stat(install.path)
-    return _digest(install.path, _told(info), info.st_dev) == install.sha256
+    return _digest(install.path, told(info), info.st_dev) == install.sha256
 
 
-def record(install: Install, info: os.stat_result) -> None:
-    """Say beside the image that this very file is of this build. Raises `OSError`."""
+def record(install: Install, info: os.stat_result, maker: str) -> None:
+    """Say beside the image that this very file is of this build. Raises `OSError`.
+
+    `maker`: the component that it was made for; empty for what others have put there, also where that is what git
+    wants: it is theirs.
+    """
     from reconciler.host import files
 
     marker = beside(install, "complete")
-    text = f"{install.digest} {_told(info)}\n{install.id}\n"
+    text = f"{install.digest} {told(info)}\n{install.id}\n" + (f"{maker}\n" if maker else "")
     files.write(marker, text.encode("utf-8", "surrogateescape"), 0o644)
     files.sync_folders((marker,))
 
@@ -83,7 +87,7 @@ def stat_of(path: str) -> os.stat_result | None:
         return None
 
 
-def _told(info: os.stat_result) -> str:
+def told(info: os.stat_result) -> str:
     """A file's identity and state, as the marker has it: another host's number of the device means nothing."""
     return f"{info.st_size} {info.st_mtime_ns} {info.st_ino}"
 

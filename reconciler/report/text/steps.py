@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Step
+from reconciler.core.plan import Action, Phase, Step
 from reconciler.report.style import Style
 
 SILENT = StepResult("", Status.DONE)
@@ -42,11 +42,11 @@ def failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], styl
 
 def shared_lines(steps: Sequence[Step], results: Mapping[str, StepResult], root: str, style: Style) -> Iterator[str]:
     """Steps that are for several services: installs, shared files, the launcher's daemon."""
-    cleaned = [step for step in steps if step.action is Action.CLEAN]
+    cleaned = [step for step in steps if step.action is Action.CLEAN and step.phase is not Phase.RETAIN]
     together = len(cleaned) > _SHOWN_CLEANED
     for step in steps:
         silent = results.get(step.id, SILENT).status is Status.DONE
-        if step.action is Action.RELOAD or (together and step.action is Action.CLEAN and silent):
+        if step.action is Action.RELOAD or (together and step in cleaned and silent):
             if not silent:
                 yield from failure_lines([step], results, style)
             continue
