@@ -23,7 +23,7 @@ def test_diff_tells_every_file_and_every_value(world: World) -> None:
     done = world.run("diff", "main~1..main")
     assert done.code == 2, done.said
     assert "\n-level = INFO\n+level = DEBUG\n" in done.out
-    assert re.search(r"git +vars.level INFO -> DEBUG  desired/defaults.yaml:2  [0-9a-f]{8} louder \(ann\)", done.out)
+    assert re.search(r"git +vars.level INFO -> DEBUG  desired/defaults.yaml:2\s+[0-9a-f]{8} louder \(ann\)", done.out)
     assert "rendered files change" in done.out
     whole = world.run("diff", "main~1..main", "--patch").out
     assert whole.count("\n+++ ") == 3, "the file and two shims"
@@ -69,7 +69,7 @@ def test_a_plan_names_the_commit_and_a_pass_tells_drift_from_it(world: World) ->
     world.once()
     sha = world.commit(world.versions("1.1"), "Bump app to 1.1")
     planned = world.run("plan")
-    assert re.search(rf"versions.app 1.0 -> 1.1 +desired/sites/{world.site}.yaml:1 +{sha[:8]} Bump app", planned.out)
+    assert re.search(rf"versions.app 1.0 -> 1.1 +desired/sites/{world.site}.yaml:1\s+{sha[:8]} Bump app", planned.out)
     told = world.run("plan", "--json").json()["deployments"][0]
     assert {change["intent"] for change in told["changes"]} == {"intentional"}
     assert {(change["causes"][0]["key"], change["causes"][0]["commit"]) for change in told["changes"]} == {
