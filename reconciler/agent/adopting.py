@@ -16,7 +16,9 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.enforce import alone
 from reconciler.agent.here import Host
 from reconciler.agent.store import Store, root_lock_path
-from reconciler.core.model import Adopted, Compiled, Inventory, Manager, Origin, Problem, Stage
+from reconciler.core.desired import Compiled, Manager
+from reconciler.core.inventory import Adopted, Inventory, Stage
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Facts, Tree, compile_site, read_folder
 from reconciler.host import files
 

@@ -12,7 +12,8 @@ from reconciler.agent.here import Host
 from reconciler.agent.plans import Plans, Record
 from reconciler.agent.store import Store
 from reconciler.core.approval import Gate
-from reconciler.core.model import Approval, Origin, Problem
+from reconciler.core.desired import Approval
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import PassReport
 
 _FEWEST, _WHOLE = 4, 32  # letters of an id

@@ -12,8 +12,10 @@ from reconciler.agent.store import Store
 from reconciler.agent.workspace import Workspace
 from reconciler.core import approval
 from reconciler.core.approval import SHORT, Gate, Waiting
+from reconciler.core.desired import Approval, Deployment
 from reconciler.core.diff import diff
-from reconciler.core.model import Approval, Deployment, Inventory, Observed
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import make_plan
 from reconciler.core.report import DeploymentReport

@@ -11,7 +11,8 @@ from reconciler.agent.cleanup import Scratches, entry, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.enforce import alone
 from reconciler.agent.run import Pass
-from reconciler.core.model import Cleanup, Deployment, Origin, Problem
+from reconciler.core.desired import Cleanup, Deployment
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Scratch
 
 _FOREVER = 7 * 24 * 60  # minutes: whoever waits for it may end it

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words
-from reconciler.core.model import Cleanup, Deployment, Gap, Shut
+from reconciler.core.desired import Cleanup, Deployment
+from reconciler.core.observed import Shut
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.problem import Gap
 from reconciler.core.report import Scratch
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from reconciler.core.model import Inventory
+from reconciler.core.inventory import Inventory
 from reconciler.host.proc import SAME_START, boot_id
 from reconciler.host.procfs import boot
 

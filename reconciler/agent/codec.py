@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.model import (
-    Adopted,
+from reconciler.core.desired import (
     Age,
     Approval,
     Ask,
@@ -21,12 +20,9 @@ from reconciler.core.model import (
     File,
     Guard,
     Install,
-    Inventory,
     Manager,
     Note,
     Opens,
-    Origin,
-    Owned,
     Policy,
     Probe,
     Prune,
@@ -36,12 +32,13 @@ from reconciler.core.model import (
     RootIs,
     Service,
     Sort,
-    Stage,
     Unmanaged,
     Verify,
     Watch,
     Window,
 )
+from reconciler.core.inventory import Adopted, Inventory, Owned, Stage
+from reconciler.core.problem import Origin
 
 if TYPE_CHECKING:
     from reconciler.core.secret import Use

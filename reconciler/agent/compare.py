@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from reconciler.agent.why import named
 from reconciler.core.change import Kind
+from reconciler.core.desired import Compiled, Deployment, without_services
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Deployment, FileState, Problem, without_services
+from reconciler.core.observed import FileState
 from reconciler.core.plan import Action, Plan, make_plan
+from reconciler.core.problem import Problem
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.review import Cause, Intent, Texts, Why
 from reconciler.core.simulated import all_up, as_applied, nothing

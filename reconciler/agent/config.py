@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 
 if TYPE_CHECKING:
     from reconciler.desired.nodes import Entries

@@ -13,8 +13,10 @@ from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
 from reconciler.core.change import Kind
+from reconciler.core.desired import Compiled, Deployment
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, Deployment, Inventory, Observed, Process
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed, Process
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Plan, Step, make_plan
 from reconciler.core.report import DeploymentReport

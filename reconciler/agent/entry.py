@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from reconciler.core.change import Kind
-from reconciler.core.model import Inventory
+from reconciler.core.inventory import Inventory
 from reconciler.core.report import DeploymentReport
 from reconciler.core.review import intent
 

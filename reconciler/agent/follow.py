@@ -8,7 +8,7 @@ from typing import NamedTuple
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import SourceState
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Notice
 from reconciler.source import (
     BadKeys,

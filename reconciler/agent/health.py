@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.core import health
 from reconciler.core.change import Change
+from reconciler.core.desired import Ask, Probe, Verify, Watch
 from reconciler.core.digest import digest_of
 from reconciler.core.health import Answer, History
-from reconciler.core.model import ELSEWHERE, Ask, Finding, Probe, State, Unit, Verdict, Verify, Watch, Word
+from reconciler.core.observed import ELSEWHERE, Finding, State, Unit, Verdict, Word
 from reconciler.core.report import DeploymentReport
 from reconciler.core.view import SAME_START
 from reconciler.host import child, files

@@ -10,7 +10,7 @@ from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import Store
 from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.source import Mirror, SourceError
 
 

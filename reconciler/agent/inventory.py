@@ -10,18 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import (
-    Adopted,
-    Compiled,
-    Deployment,
-    Field,
-    Inventory,
-    Manager,
-    Owned,
-    Process,
-    Service,
-    Stage,
-)
+from reconciler.core.desired import Compiled, Deployment, Field, Manager, Service
+from reconciler.core.inventory import Adopted, Inventory, Owned, Stage
+from reconciler.core.observed import Process
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
 from reconciler.core.view import same_process

@@ -10,7 +10,9 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Adopted, Deployment, Inventory, Manager, Origin, Problem, Stage, Unmanaged
+from reconciler.core.desired import Deployment, Manager, Unmanaged
+from reconciler.core.inventory import Adopted, Inventory, Stage
+from reconciler.core.problem import Origin, Problem
 from reconciler.host.tail import CommandTail, FileTail, Tail
 from reconciler.launchers import BY_HAND, NAMES, by_hand, launcher
 from reconciler.launchers.base import Log

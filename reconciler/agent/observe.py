@@ -9,20 +9,10 @@ from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from reconciler.agent.windows import Windows
-from reconciler.core.model import (
-    Deployment,
-    FileState,
-    Finding,
-    Gap,
-    Inventory,
-    Manager,
-    Mark,
-    Observed,
-    Owned,
-    Process,
-    Role,
-    Unit,
-)
+from reconciler.core.desired import Deployment, Manager, Role
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import FileState, Finding, Mark, Observed, Process, Unit
+from reconciler.core.problem import Gap
 from reconciler.core.view import same_process
 from reconciler.host import files, proc
 from reconciler.launchers import NAMES, by_hand, launcher, on_start

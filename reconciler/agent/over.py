@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from reconciler.agent.store import DamagedError, Store
-from reconciler.core.model import Pause
+from reconciler.core.observed import Pause
 from reconciler.core.report import Notice
 
 

@@ -12,7 +12,8 @@ from reconciler.agent.enforce import Busy, alone
 from reconciler.agent.here import Host
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import pauses
-from reconciler.core.model import Origin, Pause, Problem
+from reconciler.core.observed import Pause
+from reconciler.core.problem import Origin, Problem
 from reconciler.host import files
 from reconciler.host.lock import Holder, Lock
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from reconciler.agent.pausing import patiently
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core.approval import Item, Waiting
-from reconciler.core.model import Approval
+from reconciler.core.desired import Approval
 from reconciler.host import files
 
 _KEPT = 10  # of a deployment

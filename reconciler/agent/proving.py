@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.core.health import of_state
-from reconciler.core.model import Verdict, Word
+from reconciler.core.observed import Verdict, Word
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Step
 from reconciler.core.report import DeploymentReport

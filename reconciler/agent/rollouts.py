@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core import rollback
 from reconciler.core.change import Act, Change, Kind
+from reconciler.core.desired import Compiled, Deployment
 from reconciler.core.digest import digest
 from reconciler.core.health import of_state
-from reconciler.core.model import Compiled, Deployment, Unit, Verdict, Word
+from reconciler.core.observed import Unit, Verdict, Word
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.overlay import overlay_compiled
 from reconciler.core.report import DeploymentReport

@@ -17,8 +17,9 @@ from reconciler.agent.saved import SavedPlan
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.agent.windows import Windows
 from reconciler.agent.workspace import Workspace
-from reconciler.core.model import Deployment, Policy, Problem, without_services
+from reconciler.core.desired import Deployment, Policy, without_services
 from reconciler.core.outcome import Status
+from reconciler.core.problem import Problem
 from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.launchers.base import Shared
 from reconciler.source import Mirror, SourceError

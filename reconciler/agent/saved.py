@@ -13,8 +13,8 @@ from typing import NamedTuple
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.core.change import Running
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Origin, Problem
 from reconciler.core.plan import Plan
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.host import files
 

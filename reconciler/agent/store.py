@@ -33,8 +33,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reconciler import __version__
 from reconciler.agent import clock
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
+from reconciler.core.desired import Deployment
 from reconciler.core.digest import digest
-from reconciler.core.model import Deployment, Inventory, Pause
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Pause
 from reconciler.host import files
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.core.model import Deployment, State, Unit, Unmanaged
+from reconciler.core.desired import Deployment, Unmanaged
+from reconciler.core.observed import State, Unit
 from reconciler.host import proc
 from reconciler.launchers import launcher
 from reconciler.launchers.base import Backend, BackendError, Look

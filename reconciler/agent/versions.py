@@ -12,9 +12,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.store import Store
-from reconciler.core.model import Deployment, Gap, Inventory, Observed, Retention
+from reconciler.core.desired import Deployment, Retention
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.problem import Gap
 from reconciler.core.retention import Needed, Stored, left_behind, surplus
 from reconciler.install import method
 from reconciler.install.stored import Leftover, Shelf, again, link_of, lock_of, marker_of, shelf

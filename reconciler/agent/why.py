@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler.core.change import Diff, Kind
-from reconciler.core.model import Compiled, Deployment, Field, Inventory, Observed, Owned
+from reconciler.core.desired import Compiled, Deployment, Field
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import Observed
 from reconciler.core.report import DeploymentReport
 from reconciler.core.review import Cause, Delta, Intent, Texts, Why, below, drift_since, intent
 from reconciler.core.why import differing

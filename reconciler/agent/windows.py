@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.store import DamagedError
-from reconciler.core.model import Deployment, Gap, Opens, Pause, Shut, Window
+from reconciler.core.desired import Deployment, Opens, Window
+from reconciler.core.observed import Pause, Shut
+from reconciler.core.problem import Gap
 
 if TYPE_CHECKING:
     from reconciler.core.reservations import Maintenance, Reservation

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from reconciler.apply.job import Job, Stage
 from reconciler.core.change import Act, Running
-from reconciler.core.model import Service, State, Unit
+from reconciler.core.desired import Service
+from reconciler.core.observed import State, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Step
 from reconciler.launchers.base import Backend, BackendError, Log, Outcome

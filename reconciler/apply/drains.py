@@ -10,7 +10,8 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from reconciler.core.change import Running
-from reconciler.core.model import ELSEWHERE, Drain
+from reconciler.core.desired import Drain
+from reconciler.core.observed import ELSEWHERE
 from reconciler.host import detached
 
 _FILE = "RECONCILE_ENV_FILE"

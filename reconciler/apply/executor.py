@@ -17,7 +17,8 @@ from reconciler.apply.guards import refusal
 from reconciler.apply.needs import Needs, missing_lock
 from reconciler.apply.preflight import Asked, check_places, find_program
 from reconciler.core.change import Running
-from reconciler.core.model import ELSEWHERE, Compiled, Drain, File, Install, Process, Role, Service, Unit
+from reconciler.core.desired import Compiled, Drain, File, Install, Role, Service
+from reconciler.core.observed import ELSEWHERE, Process, Unit
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.host import files, proc

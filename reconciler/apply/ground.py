@@ -6,7 +6,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from reconciler.core.change import Act
-from reconciler.core.model import Process, Service, State, Unit
+from reconciler.core.desired import Service
+from reconciler.core.observed import Process, State, Unit
 from reconciler.core.plan import Step
 from reconciler.core.view import same_process
 

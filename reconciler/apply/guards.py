@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.core.model import Guard
+from reconciler.core.desired import Guard
 from reconciler.host.detached import environment
 from reconciler.host.run import CommandFailed, run, tail
 

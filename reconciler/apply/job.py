@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from reconciler.core.change import UnitName
-from reconciler.core.model import Service
+from reconciler.core.desired import Service
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Step
 

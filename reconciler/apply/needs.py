@@ -12,7 +12,7 @@ from shutil import which
 
 from reconciler.apply import places, ports
 from reconciler.core.checked import Verdict
-from reconciler.core.model import Compiled, File, Service
+from reconciler.core.desired import Compiled, File, Service
 from reconciler.core.plan import Action, Plan
 
 Missing = tuple[str, str]  # what is missing, and how to mend it

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from reconciler.core.checked import Checked, error, ok
-from reconciler.core.model import Field, Service
+from reconciler.core.desired import Field, Service
 
 _LISTEN = "0A"
 _AWAY = frozenset({"slurm"})  # launchers whose services mostly run on another host

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from shlex import quote
 
-from reconciler.core.model import Install, Service
+from reconciler.core.desired import Install, Service
 from reconciler.core.prologue import prologue_script
 from reconciler.host.detached import SERVICE_PATH
 from reconciler.host.run import CommandFailed, run, tail

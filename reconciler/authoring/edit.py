@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reconciler.authoring.refused import Refused, refused
 from reconciler.authoring.spots import Spot, aliases, spots
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import Problems
 from reconciler.desired.schema import VERSION

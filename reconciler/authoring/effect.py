@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from reconciler.authoring.versions import Pair
+from reconciler.core.desired import Deployment
 from reconciler.core.digest import digest
-from reconciler.core.model import Deployment, Origin
+from reconciler.core.problem import Origin
 from reconciler.desired import Facts, Tree, compile_site, sites
 from reconciler.desired.layers import DEFAULTS, site_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 
 
 class Refused(Exception):  # noqa: N818 - it says what is so

@@ -22,7 +22,7 @@ from reconciler.authoring.proposal import Proposal, applied, branch_name
 from reconciler.authoring.quick import bumps_others_only
 from reconciler.authoring.refused import Refused, refused
 from reconciler.authoring.versions import Pair, Scope, Versions, bump
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Tree
 from reconciler.desired.layers import environment_file
 from reconciler.desired.problems import suggest

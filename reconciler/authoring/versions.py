@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from reconciler.authoring.edit import set_version
 from reconciler.authoring.refused import Refused, refused
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Tree
 from reconciler.desired.layers import DEFAULTS, Layers, environment_file, site_file
 from reconciler.desired.nodes import Entries, Node, Scalar, empty

@@ -13,7 +13,7 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import UnreadableFolder
 from reconciler.source import is_local
 

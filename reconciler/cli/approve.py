@@ -14,7 +14,7 @@ from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style
 from reconciler.core.approval import SHORT, Gate
-from reconciler.core.model import Approval
+from reconciler.core.desired import Approval
 from reconciler.core.report import PassReport
 from reconciler.report.log import Log
 

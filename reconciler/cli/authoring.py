@@ -11,7 +11,7 @@ from reconciler.agent.here import this_host
 from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Facts, Tree, UnreadableFolder, environments, read_folder, sites, validate
 from reconciler.report.text.remarks import problem_lines
 from reconciler.source import Mirror, is_local, tree_at

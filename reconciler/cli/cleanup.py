@@ -15,7 +15,7 @@ from reconciler.cli.options import agent_of
 from reconciler.cli.passes import interrupts
 from reconciler.cli.terminal import likes_colour, print_json, style
 from reconciler.core.cleanup import bytes_in_words
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.report.cleanup import figure_lines, scratch_data, shown
 from reconciler.report.log import Log
 

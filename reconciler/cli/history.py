@@ -10,7 +10,7 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.history import find_run, read_history, with_subjects
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.report.history import history_data, history_lines, run_data, run_lines
 
 

@@ -11,7 +11,7 @@ from reconciler.agent.store import Store
 from reconciler.agent.telling import Memory, deliver, load, recall
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.telling import Happening, Message
 from reconciler.notify.base import Receiver, Undelivered
 

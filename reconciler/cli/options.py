@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.agent.config import Agent, InvalidInput, Options, flag, load_agent
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -102,7 +102,7 @@ def _is_down(change: Change, deployment: DeploymentReport) -> bool:
 
 def _starts(change: Change) -> bool:
     """As its launcher says: the health of one that nothing else is known of is `progressing` then."""
-    from reconciler.core.model import State
+    from reconciler.core.observed import State
 
     return bool(change.wanted) and change.state is State.STARTING
 

@@ -12,7 +12,8 @@ from reconciler.agent.pausing import pause as pause_it
 from reconciler.agent.pausing import resume as resume_it
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Pause, Problem
+from reconciler.core.observed import Pause
+from reconciler.core.problem import Origin, Problem
 
 
 def pause(options: Namespace) -> int:

@@ -21,7 +21,7 @@ from reconciler.authoring.versions import Scope
 from reconciler.cli.authoring import facts as facts_here
 from reconciler.cli.options import given
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Comparison
 from reconciler.desired import Facts, Tree
 

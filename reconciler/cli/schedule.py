@@ -13,7 +13,7 @@ from reconciler.agent.here import this_host
 from reconciler.agent.store import Store
 from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.host.run import CommandFailed, run
 from reconciler.schedule import times
 from reconciler.schedule.base import ScheduleError, UnfitError

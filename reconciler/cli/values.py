@@ -11,7 +11,8 @@ from reconciler.cli.authoring import blame as blame_of
 from reconciler.cli.authoring import facts, tree
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.model import Field, Origin, Problem
+from reconciler.core.desired import Field
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Tree, compile_site, environments
 from reconciler.desired.layers import Layers
 from reconciler.desired.problems import Problems, suggest

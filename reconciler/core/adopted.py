@@ -11,18 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Kind, Running, UnitName
-from reconciler.core.model import (
-    Adopted,
-    Deployment,
-    Inventory,
-    Manager,
-    Observed,
-    Role,
-    Service,
-    Stage,
-    State,
-    Unit,
-)
+from reconciler.core.desired import Deployment, Manager, Role, Service
+from reconciler.core.inventory import Adopted, Inventory, Stage
+from reconciler.core.observed import Observed, State, Unit
 
 if TYPE_CHECKING:
     from reconciler.core.view import View

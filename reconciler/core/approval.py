@@ -16,8 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from reconciler.core.change import Change, Hold
+from reconciler.core.desired import Approval, Deployment, Prune, Role
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Approval, Deployment, Inventory, Prune, Role, Shut
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Shut
 from reconciler.core.plan import Action, Plan, Step
 
 SHORT = 8  # letters of an id that people are shown, as of a commit

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.core.change import Act, Change, Diff, Kind
-from reconciler.core.model import Deployment, ReplicaSet, State
+from reconciler.core.desired import Deployment, ReplicaSet
+from reconciler.core.observed import State
 from reconciler.core.plan import Action, Phase, Step
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple, Self
 
-from reconciler.core.model import File, FileState, Finding, Gap, Guard, State
+from reconciler.core.desired import File, Guard
+from reconciler.core.observed import FileState, Finding, State
+from reconciler.core.problem import Gap
 
 
 class Kind(Enum):

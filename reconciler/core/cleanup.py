@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.calendar import DAY, Offset
 from reconciler.core.cron import next_after, parse
+from reconciler.core.desired import Cleanup, Sort
 from reconciler.core.digest import digest
-from reconciler.core.model import Cleanup, Sort
 
 if TYPE_CHECKING:
     from re import Pattern

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Running, UnitName
-from reconciler.core.model import DaemonState, Manager, Role
+from reconciler.core.desired import Manager, Role
+from reconciler.core.observed import DaemonState
 from reconciler.core.view import READ_MARGIN, View
 
 

@@ -32,21 +32,11 @@ from reconciler.core.daemons import (
     stray_daemons,
     wait_for_known,
 )
+from reconciler.core.desired import Deployment, Manager, Role, Service
 from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
 from reconciler.core.held import hold_changes, hold_copies, hold_daemon, hold_files, hold_prunes, only_needed, told
-from reconciler.core.model import (
-    Deployment,
-    Inventory,
-    Manager,
-    Mark,
-    Observed,
-    Owned,
-    Process,
-    Role,
-    Service,
-    State,
-    Unit,
-)
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import Mark, Observed, Process, State, Unit
 from reconciler.core.order import block_dependents
 from reconciler.core.orphans import find_orphans, hold_removals, join_renames, unseen, unwanted, wait_for_held
 from reconciler.core.unmanaged import left_alone, left_running

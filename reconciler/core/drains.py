@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.core.model import Deployment, Drain, Inventory, Owned
+from reconciler.core.desired import Deployment, Drain
+from reconciler.core.inventory import Inventory, Owned
 
 _UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Change, FileChange, Hold, Kind
-from reconciler.core.model import File, FileState, Manager, Role
+from reconciler.core.desired import File, Manager, Role
+from reconciler.core.observed import FileState
 from reconciler.core.view import View
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from reconciler.core.model import State, Unit, Verdict, Watch, Word
+from reconciler.core.desired import Watch
+from reconciler.core.observed import State, Unit, Verdict, Word
 
 
 class Answer(NamedTuple):

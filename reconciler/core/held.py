@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind
-from reconciler.core.model import Manager, Prune, Shut, Stage, State
+from reconciler.core.desired import Manager, Prune
+from reconciler.core.inventory import Stage
+from reconciler.core.observed import Shut, State
 from reconciler.core.view import View
 
 

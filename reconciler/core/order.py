@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, Kind
-from reconciler.core.model import Service, State
+from reconciler.core.desired import Service
+from reconciler.core.observed import State
 from reconciler.core.unmanaged import is_down
 from reconciler.core.view import View
 

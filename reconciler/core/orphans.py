@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.core.change import Act, Change, Hold, Kind, OldUnit, Running, UnitName
 from reconciler.core.digest import digest_of
-from reconciler.core.model import State
+from reconciler.core.observed import State
 from reconciler.core.view import View
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.model import Compiled, Deployment, File, Gap, Install
+from reconciler.core.desired import Compiled, Deployment, File, Install
+from reconciler.core.problem import Gap
 
 
 def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> Deployment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler.core.calendar import Offset, face
-from reconciler.core.model import Pause, Shut
+from reconciler.core.observed import Pause, Shut
 
 LONGEST = 7 * 86400  # seconds; what is to last longer belongs into git, where it is read by others
 

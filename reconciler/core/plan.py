@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff, Kind, Running, UnitName
-from reconciler.core.model import Deployment, Guard, Role
+from reconciler.core.desired import Deployment, Guard, Role
 from reconciler.core.order import waves
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.change import Act, Change, Hold, Kind
-from reconciler.core.model import Deployment, Finding, Observed, Problem, State, Verdict
+from reconciler.core.desired import Deployment
+from reconciler.core.observed import Finding, Observed, State, Verdict
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+from reconciler.core.problem import Problem
 
 if TYPE_CHECKING:  # a pass that finds nothing to do has no need of them
     from reconciler.core.approval import Gate

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reconciler.core.model import Retention
+from reconciler.core.desired import Retention
 
 GONE = ".reconcile-gone-"  # how an entry is called from the instant on at which it is being removed
 

@@ -7,7 +7,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import Compiled, Deployment, File, Inventory, Observed, Origin, Role
+from reconciler.core.desired import Compiled, Deployment, File, Role
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
+from reconciler.core.problem import Origin
 
 CONTEXT = 3  # unchanged lines that are shown around a change, as `diff -u` does
 MAX_LINES = 5000  # of one file: what is longer is told by its digest

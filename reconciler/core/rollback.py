@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from reconciler.core.desired import Deployment, Service
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Deployment, Service, Verdict, Word
+from reconciler.core.observed import Verdict, Word
 from reconciler.core.overlay import overlay, together
 
 

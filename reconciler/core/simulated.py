@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from reconciler.core.model import (
-    Compiled,
-    DaemonState,
-    Deployment,
-    FileState,
-    Inventory,
-    Mark,
-    Observed,
-    Owned,
-    Process,
-    Role,
-    State,
-    Unit,
-)
+from reconciler.core.desired import Compiled, Deployment, Role
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import DaemonState, FileState, Mark, Observed, Process, State, Unit
 
 
 class Applied(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.core.change import Act, Change, Kind, UnitName
-from reconciler.core.model import State, Unit, Unmanaged
+from reconciler.core.desired import Unmanaged
+from reconciler.core.observed import State, Unit
 from reconciler.core.view import View
 
 

@@ -6,21 +6,9 @@ from collections.abc import Mapping
 
 from reconciler.core.adopted import ByHand
 from reconciler.core.change import Running, UnitName
-from reconciler.core.model import (
-    Deployment,
-    Field,
-    FileState,
-    Inventory,
-    Manager,
-    Mark,
-    Observed,
-    Process,
-    Role,
-    Service,
-    Shut,
-    State,
-    Unit,
-)
+from reconciler.core.desired import Deployment, Field, Manager, Role, Service
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import FileState, Mark, Observed, Process, Shut, State, Unit
 
 Fields = Mapping[str, Mapping[str, Field]]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.model import Field, Mark, Service, State, Unit
+from reconciler.core.desired import Field, Service
+from reconciler.core.observed import Mark, State, Unit
 from reconciler.core.view import View
 
 _SHOWN = 48  # characters of a value in a reason

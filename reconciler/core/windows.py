@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from reconciler.core.calendar import Offset, face
 from reconciler.core.cron import Cron, last_until, next_after, parse
-from reconciler.core.model import Opens, Shut, Window
+from reconciler.core.desired import Opens, Window
+from reconciler.core.observed import Shut
 from reconciler.core.reservations import Maintenance
 
 _MOST_STEPS = 400  # openings and closings that are looked through for the end of a hold

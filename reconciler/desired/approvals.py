@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from reconciler.core.model import Approval, Origin
+from reconciler.core.desired import Approval
+from reconciler.core.problem import Origin
 from reconciler.desired.folder import Tree
 from reconciler.desired.nodes import Scalar
 from reconciler.desired.problems import Problems, suggest

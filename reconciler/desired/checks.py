@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.desired.problems import Problems, suggest
 from reconciler.desired.service import Draft
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.cron import parse
-from reconciler.core.model import Age, Cleanup, Compiled, RootIs, Sort
+from reconciler.core.desired import Age, Cleanup, Compiled, RootIs, Sort
 from reconciler.desired.ground import Ground, not_a_path
 from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.part import part_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.core.model import Approval, Compiled, Origin, Problem
+from reconciler.core.desired import Approval, Compiled
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import checks
 from reconciler.desired.approvals import approvals, strays
 from reconciler.desired.deployment import Made, compile_deployment

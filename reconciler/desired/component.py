@@ -6,7 +6,8 @@ import re
 from typing import NamedTuple
 
 from reconciler import install
-from reconciler.core.model import Install, Origin
+from reconciler.core.desired import Install
+from reconciler.core.problem import Origin
 from reconciler.desired.ground import Ground
 from reconciler.desired.nodes import Entries, Node
 from reconciler.desired.problems import ORIGIN_DEFAULT, Failed

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler import launchers
-from reconciler.core.digest import digest
-from reconciler.core.model import (
+from reconciler.core.desired import (
     Compiled,
     Deployment,
     Drain,
@@ -18,7 +17,6 @@ from reconciler.core.model import (
     Install,
     Manager,
     Note,
-    Origin,
     Policy,
     Prune,
     ReplicaSet,
@@ -28,6 +26,8 @@ from reconciler.core.model import (
     Verify,
     Watch,
 )
+from reconciler.core.digest import digest
+from reconciler.core.problem import Origin
 from reconciler.core.secret import Secret
 from reconciler.desired import checks, cleanup
 from reconciler.desired.checks import Use, Uses

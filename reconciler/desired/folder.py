@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired.text import MAX_BYTES
 
 Tree = Mapping[str, bytes]

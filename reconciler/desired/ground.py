@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from reconciler.core.digest import digest
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.core.secret import HIDDEN, Revealed, Secret
 from reconciler.desired.layers import site_file
 from reconciler.desired.nodes import Entries, Node, Scalar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reconciler.core.model import Guard
+from reconciler.core.desired import Guard
 from reconciler.desired.nodes import Entries
 from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER

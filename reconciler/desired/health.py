@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from reconciler.core.model import Ask, Probe, Verify, Watch
+from reconciler.core.desired import Ask, Probe, Verify, Watch
 from reconciler.desired.ground import Ground
 from reconciler.desired.nodes import Entries
 from reconciler.desired.problems import ORIGIN_DEFAULT

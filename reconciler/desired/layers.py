@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.desired import shape
 from reconciler.desired.folder import Tree
 from reconciler.desired.nodes import Entries, Items, Scalar, merge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 
 Plain = str | int | float | bool | None
 

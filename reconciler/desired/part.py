@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from reconciler.core.model import Field
+from reconciler.core.desired import Field
 from reconciler.desired.ground import Facts, Ground
 from reconciler.desired.nodes import Items
 from reconciler.desired.read import Reader

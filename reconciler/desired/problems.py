@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 
 ORIGIN_DEFAULT = Origin("default", 0, 0)
 

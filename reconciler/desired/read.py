@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import ORIGIN_DEFAULT, Failed, Problems
 from reconciler.desired.schema import VARIABLE, Key

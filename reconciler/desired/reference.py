@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.core.secret import Reference, Source
 from reconciler.desired.nodes import Entries, Scalar
 from reconciler.desired.problems import Problems, suggest

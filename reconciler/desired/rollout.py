@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reconciler.core.model import Drain, ReplicaSet
+from reconciler.core.desired import Drain, ReplicaSet
 from reconciler.desired.nodes import Entries
 from reconciler.desired.read import Reader
 from reconciler.desired.replicas import number_of

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum, auto
 from typing import NamedTuple
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.core.secret import HIDDEN, Reference, Revealed, Secret
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import Failed, Problems

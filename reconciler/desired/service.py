@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from reconciler.core.desired import Ask, Field
 from reconciler.core.digest import digest, digest_of
-from reconciler.core.model import Ask, Field, Origin
+from reconciler.core.problem import Origin
 from reconciler.desired.component import Component, Components
 from reconciler.desired.ground import ConfigFile, Ground, Wanted
 from reconciler.desired.guards import Guarded, guarded

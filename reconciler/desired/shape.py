@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar, empty
 from reconciler.desired.problems import Problems, suggest
 from reconciler.desired.schema import (

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Plain, Scalar
 from reconciler.desired.problems import Failed, Problems
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reconciler.core.model import Field, Origin, Unmanaged
+from reconciler.core.desired import Field, Unmanaged
+from reconciler.core.problem import Origin
 from reconciler.desired.ground import Ground
 from reconciler.desired.nodes import Entries
 from reconciler.desired.problems import ORIGIN_DEFAULT

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from reconciler.core.cron import CronError, parse
-from reconciler.core.model import Opens, Window
+from reconciler.core.desired import Opens, Window
 from reconciler.desired.ground import Ground
 from reconciler.desired.nodes import Entries
 from reconciler.desired.problems import suggest

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from reconciler.core.model import Origin
+from reconciler.core.problem import Origin
 from reconciler.core.review import Cause
 from reconciler.desired.folder import Tree
 from reconciler.desired.layers import Layers

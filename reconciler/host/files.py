@@ -16,7 +16,7 @@ from errno import ELOOP
 from stat import S_ISLNK
 
 from reconciler.core.digest import digest
-from reconciler.core.model import FileState
+from reconciler.core.observed import FileState
 
 _READ = 1 << 20
 _HOLD = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

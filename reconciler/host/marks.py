@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from reconciler.core.model import Mark
+from reconciler.core.observed import Mark
 
 FOREIGN = Mark("", "", "", "", "", "", "", 0)  # its environment could be read and has no mark of ours
 

@@ -6,7 +6,7 @@ system that hangs, a pattern that would match for hours. Whoever starts it ends 
 answered by then counts.
 
 Keys of a question: `id`; `ask`, `seconds`, `target`, `status`, `holds`, `lacks`, `json`, `header`, `within`, `equals`
-as in `core.model.Probe`; `version` that is to be told; `env_file`; of a log `files`, `command`, `mark` (how the line
+as in `core.desired.Probe`; `version` that is to be told; `env_file`; of a log `files`, `command`, `mark` (how the line
 begins that a start leaves) and `seen` (patterns that need not be looked for).
 Of an answer: `id`; `good`, `message`, `printed` as in `core.health.Answer`; `seen`; `text`, which a command printed.
 """

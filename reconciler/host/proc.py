@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-from reconciler.core.model import Gap, Process
+from reconciler.core.observed import Process
+from reconciler.core.problem import Gap
 from reconciler.host import marks, procfs
 
 FOREIGN = marks.FOREIGN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 
 
 class ComponentSpec(NamedTuple):

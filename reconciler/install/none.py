@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.install.base import ComponentSpec, never
 
 

@@ -29,8 +29,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from errno import EINVAL
 
+from reconciler.core.desired import Install
 from reconciler.core.digest import digest
-from reconciler.core.model import Install
 from reconciler.install.base import ComponentSpec, InstallError, never
 from reconciler.install.building import alone, end_processes, first_line
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from reconciler.core.model import Manager
+    from reconciler.core.desired import Manager
     from reconciler.launchers.base import Backend, Launcher, Shared
 
 _MODULES = {

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar, cast
 
-from reconciler.core.model import DaemonState, Finding, Gap, Manager, Note, Process, Role, Unit
+from reconciler.core.desired import Manager, Note, Role
+from reconciler.core.observed import DaemonState, Finding, Process, Unit
+from reconciler.core.problem import Gap
 
 
 class Option(NamedTuple):

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from reconciler.core.desired import Note
 from reconciler.core.digest import digest
-from reconciler.core.model import Finding, Note
+from reconciler.core.observed import Finding
 from reconciler.core.prologue import prologue_script
 from reconciler.launchers.shim import quote
 

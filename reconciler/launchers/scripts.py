@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.model import Role
+from reconciler.core.desired import Role
 from reconciler.launchers import on_start, shim
 from reconciler.launchers.base import Mode, Place, RenderedFile, ServiceSpec
 

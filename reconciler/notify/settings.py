@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.telling import Happening
 from reconciler.desired.nodes import Entries, Items, Node, Scalar
 from reconciler.desired.problems import Problems, suggest

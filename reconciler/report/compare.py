@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.core.model import Role
+from reconciler.core.desired import Role
 from reconciler.core.report import Comparison
 from reconciler.report.clean import clean
 from reconciler.report.data import pass_data, problems_data

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import ELSEWHERE, Finding, Gap, Pause, Problem, State, Unit, Verdict, Word
+from reconciler.core.observed import ELSEWHERE, Finding, Pause, State, Unit, Verdict, Word
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
+from reconciler.core.problem import Gap, Problem
 from reconciler.core.report import DeploymentReport, PassReport
 
 if TYPE_CHECKING:

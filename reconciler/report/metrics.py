@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from reconciler.core.model import Word
+from reconciler.core.observed import Word
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.data import is_healthy, running_version, verdict
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import Problem, Role
+from reconciler.core.desired import Role
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action
+from reconciler.core.problem import Problem
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.review import Cause, Delta, Intent, Why
 from reconciler.report.data import is_healthy, running_version, unit_of, verdict

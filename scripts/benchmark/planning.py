@@ -8,22 +8,12 @@ import sys
 from collections.abc import Callable
 from time import perf_counter
 
+from reconciler.core.desired import Compiled, Deployment, Field, File, Install, Manager, Policy, Role, Service
 from reconciler.core.diff import diff
-from reconciler.core.model import (
-    Compiled,
-    Deployment,
-    Field,
-    File,
-    Install,
-    Inventory,
-    Manager,
-    Observed,
-    Origin,
-    Policy,
-    Role,
-    Service,
-)
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
 from reconciler.core.plan import Plan, make_plan
+from reconciler.core.problem import Origin
 from reconciler.core.simulated import as_applied, nothing
 
 SIZES = (1000, 2000, 5000, 10000)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler.agent import clock, inventory
-from reconciler.core.model import Adopted, Inventory, Owned, Process, Stage
+from reconciler.core.inventory import Adopted, Inventory, Owned, Stage
+from reconciler.core.observed import Process
 from reconciler.host.procfs import boot
 from tests.core.world import Svc, build, world
 

@@ -9,7 +9,8 @@ import pytest
 
 from reconciler.apply.convoy import STOP_PATIENCE, Convoy
 from reconciler.core.change import Act, Running, UnitName
-from reconciler.core.model import Service, State
+from reconciler.core.desired import Service
+from reconciler.core.observed import State
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step
 from tests.core.host import Agent, Fault, Host, SimBackend

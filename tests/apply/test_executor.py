@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.apply.executor import Executor
+from reconciler.core.desired import Compiled, Role
 from reconciler.core.diff import diff
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Inventory, Observed, Role
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Plan, Step, make_plan
 from reconciler.host import files

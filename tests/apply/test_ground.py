@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.apply.ground import Ground, check_ground
 from reconciler.core.change import Act, Running, UnitName
-from reconciler.core.model import Mark, Process, State, Unit
+from reconciler.core.observed import Mark, Process, State, Unit
 from reconciler.core.plan import Action, Phase, Step
 from tests.core.world import build, world
 

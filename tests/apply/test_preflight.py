@@ -9,7 +9,7 @@ from unittest.mock import ANY
 import pytest
 
 from reconciler.apply.preflight import check_places, find_program
-from reconciler.core.model import Service
+from reconciler.core.desired import Service
 from reconciler.desired.service import program_of
 from tests.core.world import Svc, build, world
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import Role
+from reconciler.core.desired import Role
 from reconciler.launchers import NAMES, launcher, shim
 from reconciler.launchers.apptainer.starts import redact
 from reconciler.launchers.base import Container, Mode, Place, Rendering, ServiceSpec

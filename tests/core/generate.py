@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from reconciler.core.model import Compiled, Deployment, Gap, Inventory, Mark, Owned, Policy, State
+from reconciler.core.desired import Compiled, Deployment, Policy
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import Mark, State
+from reconciler.core.problem import Gap
 from tests.core.host import DEPLOYMENT, FOREIGN, Host
 from tests.core.managers import Keeping, Loaded, SimManager
 from tests.core.world import Svc, World

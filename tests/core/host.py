@@ -16,25 +16,14 @@ from reconciler.agent import inventory as book
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Ground, absent, check_ground
 from reconciler.core.change import Running
+from reconciler.core.desired import Compiled, Deployment, Manager
 from reconciler.core.diff import diff
 from reconciler.core.digest import digest
-from reconciler.core.model import (
-    Compiled,
-    DaemonState,
-    Deployment,
-    FileState,
-    Gap,
-    Inventory,
-    Manager,
-    Mark,
-    Observed,
-    Process,
-    Shut,
-    State,
-    Unit,
-)
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import DaemonState, FileState, Mark, Observed, Process, Shut, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
+from reconciler.core.problem import Gap
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from tests.core.managers import Keeping, Loaded, SimManager, key_of
 

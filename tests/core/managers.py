@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 
-from reconciler.core.model import Drift, Manager, State
+from reconciler.core.desired import Manager
+from reconciler.core.observed import Drift, State
 
 UNIT_FOLDER = "/home/units"  # of the account, below no root
 

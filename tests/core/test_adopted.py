@@ -5,23 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from reconciler.core.change import Change, DaemonAct, Diff, Kind
+from reconciler.core.desired import Compiled, Manager
 from reconciler.core.diff import diff
-from reconciler.core.model import (
-    Adopted,
-    Compiled,
-    DaemonState,
-    Drift,
-    FileState,
-    Gap,
-    Inventory,
-    Manager,
-    Observed,
-    Process,
-    Stage,
-    State,
-    Unit,
-)
+from reconciler.core.inventory import Adopted, Inventory, Stage
+from reconciler.core.observed import DaemonState, Drift, FileState, Observed, Process, State, Unit
 from reconciler.core.plan import make_plan
+from reconciler.core.problem import Gap
 from reconciler.core.simulated import nothing
 from tests.core.host import FOREIGN
 from tests.core.world import Svc, build, world

@@ -18,7 +18,7 @@ from reconciler.core.cleanup import (
     limit_of,
     reach,
 )
-from reconciler.core.model import Cleanup, Sort
+from reconciler.core.desired import Cleanup, Sort
 
 HOUR, DAY = 3600, 86400
 MIDNIGHT = 20_000 * DAY  # a Thursday

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from reconciler.agent import inventory as book
 from reconciler.core.change import DaemonAct, Kind
+from reconciler.core.desired import Compiled, Deployment
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Deployment, State
+from reconciler.core.observed import State
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Phase, Plan
 from tests.core.generate import (

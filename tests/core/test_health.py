@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.desired import Ask, Probe, Watch
 from reconciler.core.health import Answer, History, judge, of_state, worst
-from reconciler.core.model import Ask, Probe, State, Unit, Watch, Word
+from reconciler.core.observed import State, Unit, Word
 
 WATCH = Watch("web", (Probe(Ask.TCP, 1.0, "localhost:1"),), 30.0, 10.0, 3, 5.0, private=False, env_file="")
 GOOD, BAD, NONE = Answer(True), Answer(False, "tcp: Connection refused"), Answer(None, "tcp: could not be asked")

@@ -6,7 +6,8 @@ from __future__ import annotations
 from hypothesis import given
 
 from reconciler.core.change import Hold, Kind
-from reconciler.core.model import Policy, Role, Shut
+from reconciler.core.desired import Policy, Role
+from reconciler.core.observed import Shut
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Action, Plan
 from reconciler.core.report import DeploymentReport, PassReport

@@ -11,7 +11,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reconciler.core.change import Kind
-from reconciler.core.model import Compiled
+from reconciler.core.desired import Compiled
 from reconciler.core.plan import Action, Phase
 from tests.core.generate import LAUNCHERS, Drift, worlds
 from tests.core.host import Agent, Host, Killed

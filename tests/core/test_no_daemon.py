@@ -9,22 +9,13 @@ import pytest
 
 from reconciler.agent import inventory as book
 from reconciler.core.change import Act, Change, DaemonAct, Diff, Kind, Running, UnitName
+from reconciler.core.desired import Compiled
 from reconciler.core.diff import diff
-from reconciler.core.model import (
-    Compiled,
-    Drift,
-    FileState,
-    Gap,
-    Inventory,
-    Mark,
-    Observed,
-    Owned,
-    Process,
-    State,
-    Unit,
-)
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import Drift, FileState, Mark, Observed, Process, State, Unit
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Phase, Plan, make_plan
+from reconciler.core.problem import Gap
 from reconciler.core.simulated import as_applied
 from tests.core.host import FOREIGN
 from tests.core.test_convergence import arrived

@@ -7,29 +7,15 @@ from typing import Any
 import pytest
 
 from reconciler.core.change import Act, Change, Diff, FileChange, Kind, Running, UnitName
+from reconciler.core.desired import Field, File, Policy, Role
 from reconciler.core.diff import diff
 from reconciler.core.filediff import diff_files
-from reconciler.core.model import (
-    Drift,
-    Field,
-    File,
-    FileState,
-    Gap,
-    Inventory,
-    Mark,
-    Observed,
-    Origin,
-    Owned,
-    Policy,
-    Problem,
-    Process,
-    Role,
-    State,
-    Unit,
-)
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.observed import Drift, FileState, Mark, Observed, Process, State, Unit
 from reconciler.core.order import waves
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
+from reconciler.core.problem import Gap, Origin, Problem
 from reconciler.core.report import Comparison, DeploymentReport, Notice, PassReport
 from reconciler.core.simulated import as_applied
 from reconciler.core.view import View

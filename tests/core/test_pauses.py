@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reconciler.core import pauses
 from reconciler.core.change import Hold, Kind
 from reconciler.core.diff import diff
-from reconciler.core.model import Pause, Shut
+from reconciler.core.observed import Pause, Shut
 from reconciler.core.report import DeploymentReport, PassReport
 from tests.core.generate import Commit, Drift, after_push, drifts, pushes, worlds
 from tests.core.host import Agent

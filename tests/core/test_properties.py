@@ -14,18 +14,10 @@ from hypothesis import strategies as st
 
 from reconciler.agent.saved import fingerprint
 from reconciler.core.change import Act, Diff, Kind, Running, UnitName
+from reconciler.core.desired import Compiled, Deployment, Policy, Service
 from reconciler.core.diff import diff
-from reconciler.core.model import (
-    Compiled,
-    DaemonState,
-    Deployment,
-    FileState,
-    Inventory,
-    Observed,
-    Policy,
-    Service,
-    Unit,
-)
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import DaemonState, FileState, Observed, Unit
 from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
 from reconciler.core.simulated import as_applied, nothing
 from tests.core.generate import WIDE, after_push, drifts, gaps, memories, pushes, remembered, worlds

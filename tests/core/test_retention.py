@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.model import Retention
+from reconciler.core.desired import Retention
 from reconciler.core.retention import Needed, Stored, left_behind, newest_first, surplus
 
 _NUMBERS = st.integers(0, 9)

@@ -10,7 +10,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reconciler.core import rollback
-from reconciler.core.model import Compiled, Deployment, File, ReplicaSet, Verdict, Word
+from reconciler.core.desired import Compiled, Deployment, File, ReplicaSet
+from reconciler.core.observed import Verdict, Word
 from reconciler.core.overlay import overlay_compiled
 from reconciler.core.rollback import Held, Record, Spec, Stage, State
 from tests.core.generate import after_push, pushes, worlds

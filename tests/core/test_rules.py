@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from reconciler.core.change import Act, Change, DaemonAct, Kind
+from reconciler.core.desired import Compiled
 from reconciler.core.diff import diff
-from reconciler.core.model import Compiled, FileState, Gap, Inventory, Observed, Process, State, Unit
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import FileState, Observed, Process, State, Unit
+from reconciler.core.problem import Gap
 from reconciler.core.simulated import as_applied, nothing
 from tests.core.host import FOREIGN
 from tests.core.world import Svc, build, world

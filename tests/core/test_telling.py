@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.change import Diff
-from reconciler.core.model import Observed, Policy, without_services
+from reconciler.core.desired import Policy, without_services
+from reconciler.core.observed import Observed
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
 from reconciler.core.report import DeploymentReport, Notice, PassReport

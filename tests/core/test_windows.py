@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.calendar import DAY
-from reconciler.core.model import Opens, Shut, Window
+from reconciler.core.desired import Opens, Window
+from reconciler.core.observed import Shut
 from reconciler.core.reservations import Maintenance
 from reconciler.core.windows import Sky, shut
 from reconciler.host.calendar import offset_of

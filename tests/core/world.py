@@ -6,20 +6,20 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from reconciler.core.digest import digest, digest_of
-from reconciler.core.model import (
+from reconciler.core.desired import (
     Compiled,
     Deployment,
     Field,
     File,
     Install,
     Manager,
-    Origin,
     Policy,
     Role,
     Service,
     Unmanaged,
 )
+from reconciler.core.digest import digest, digest_of
+from reconciler.core.problem import Origin
 from tests.core.managers import UNIT_FOLDER, Keeping, keeping
 
 NO_DAEMON = ("apptainer", "systemd")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from reconciler.core.model import Compiled, Problem
+from reconciler.core.desired import Compiled
+from reconciler.core.problem import Problem
 from reconciler.desired import Facts, Result, compile_site, validate
 
 FACTS = Facts(host="login01", account="robot", salt="pepper")

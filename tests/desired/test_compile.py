@@ -10,8 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
+from reconciler.core.desired import Compiled, Guard, Opens, Policy, Prune, Role, Window
 from reconciler.core.digest import digest
-from reconciler.core.model import Compiled, Guard, Inventory, Opens, Origin, Owned, Policy, Prune, Role, Window
+from reconciler.core.inventory import Inventory, Owned
+from reconciler.core.problem import Origin
 from reconciler.desired import Facts, compile_site, environments, json_schema, sites
 
 Compile = Callable[..., Compiled]

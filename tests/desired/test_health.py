@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.agent.codec import decode_deployment, encode_deployment
-from reconciler.core.model import Ask, Compiled, Origin, Probe, Problem
+from reconciler.core.desired import Ask, Compiled, Probe
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import json_schema
 
 BOTH = "desired/sites/x.dev.yaml"

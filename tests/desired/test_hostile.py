@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.model import Problem
+from reconciler.core.problem import Problem
 from reconciler.desired import Facts, compile_site, environments, sites, validate
 
 Tree = Callable[..., dict[str, bytes]]

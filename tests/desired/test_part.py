@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.model import Compiled
+from reconciler.core.desired import Compiled
 from reconciler.desired import Facts, Result, compile_site, validate
 from tests.desired.conftest import FACTS, REPO
 

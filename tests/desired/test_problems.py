@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.core.model import Origin, Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Facts, compile_site, validate
 
 BOTH = "desired/sites/x.dev.yaml"

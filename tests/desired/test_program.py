@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.core.model import Compiled
+from reconciler.core.desired import Compiled
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.core.model import Compiled, Role
+from reconciler.core.desired import Compiled, Role
 from reconciler.core.secret import Reference, Revealed, Source
 from reconciler.desired import compile_site, validate
 from reconciler.desired.nodes import Entries

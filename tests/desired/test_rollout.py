@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.agent.codec import decode_deployment, encode_deployment
-from reconciler.core.model import Compiled, Drain, Origin, Problem, ReplicaSet
+from reconciler.core.desired import Compiled, Drain, ReplicaSet
+from reconciler.core.problem import Origin, Problem
 
 BOTH = "desired/sites/x.dev.yaml"
 FULL = """\

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from reconciler.core.model import Compiled, Problem, Role
+from reconciler.core.desired import Compiled, Role
+from reconciler.core.problem import Problem
 from reconciler.desired import Facts, compile_site
 
 Compile = Callable[..., Compiled]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.model import Mark
+from reconciler.core.observed import Mark
 from reconciler.host import marks
 
 ENV = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reconciler.agent.health import ask
-from reconciler.core.model import Ask, Probe
+from reconciler.core.desired import Ask, Probe
 from reconciler.host.prober import shortened
 from tests.scenarios.world import until
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.core.model import Mark
+from reconciler.core.observed import Mark
 from reconciler.host import proc
 
 Start = Callable[..., subprocess.Popen[bytes]]

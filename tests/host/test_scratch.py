@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.cleanup import Cleaned, Kept, Why
-from reconciler.core.model import Age, Cleanup, RootIs, Sort
+from reconciler.core.desired import Age, Cleanup, RootIs, Sort
 from reconciler.host.scratch.clean import anything, clean, in_use, survey
 from reconciler.host.scratch.root import RootError
 from reconciler.host.scratch.walk import Task
@@ -353,7 +353,7 @@ def test_folders_that_are_swapped_for_links_ten_thousand_times_lose_nothing_outs
 KILLED = """
 import sys, time
 from reconciler.core.cleanup import Kept
-from reconciler.core.model import Age, Cleanup
+from reconciler.core.desired import Age, Cleanup
 from reconciler.host.scratch.clean import clean
 from reconciler.host.scratch.walk import Task
 of = Cleanup("x", sys.argv[1], 14, min_depth=2, max_depth=2, age=Age(sys.argv[2]))

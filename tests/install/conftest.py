@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.install.base import ComponentSpec
 from reconciler.install.venv import METHOD
 from tests.install.packages import Describe, Index, write_wheel

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 
 Describe = Callable[..., Install]
 

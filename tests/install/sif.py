@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.install import method
 from reconciler.install.base import ComponentSpec, Method
 

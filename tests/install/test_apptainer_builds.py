@@ -30,7 +30,7 @@ pytestmark = pytest.mark.apptainer
 
 BUILD = """
 import json, sys
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.install import method
 install = Install(*json.loads(sys.argv[1]))
 method(install.method).build(install, print)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.install import method
 from reconciler.install.base import ComponentSpec, InstallError
 from reconciler.install.building import processes_of

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.core.model import Compiled, Role
+from reconciler.core.desired import Compiled, Role
 from reconciler.desired import Facts, Tree, compile_site, read_folder, validate
 
 FACTS = Facts(host="jaws.example.org", account="ec2-user")

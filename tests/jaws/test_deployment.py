@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from reconciler.core.model import Cleanup, Compiled, Role, Sort
+from reconciler.core.desired import Cleanup, Compiled, Role, Sort
 from tests.jaws.repo import (
     CROMWELL,
     DEPLOYMENTS,

@@ -13,7 +13,8 @@ from time import monotonic, sleep, time
 
 import pytest
 
-from reconciler.core.model import Finding, Note
+from reconciler.core.desired import Note
+from reconciler.core.observed import Finding
 from reconciler.launchers import on_start
 
 SHELLS = [shell for shell in ("/bin/bash", "/bin/dash", "/bin/sh") if os.path.exists(shell)]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from reconciler.agent.health import target_of
-from reconciler.core.model import ELSEWHERE, Ask, Probe, State, Unit
+from reconciler.core.desired import Ask, Probe
+from reconciler.core.observed import ELSEWHERE, State, Unit
 from tests.slurm.deck import Deck, nodes
 
 Decks = Callable[..., Deck]

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
 
-from reconciler.core.model import Process, State, Unit
+from reconciler.core.observed import Process, State, Unit
 from reconciler.host import files, proc
 from reconciler.launchers.base import Look, Place, Rendering, ServiceSpec
 from reconciler.launchers.supervisor import LAUNCHER

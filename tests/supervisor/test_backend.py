@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import DaemonState, Mark, State
+from reconciler.core.observed import DaemonState, Mark, State
 from reconciler.host import proc
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.supervisor import LAUNCHER

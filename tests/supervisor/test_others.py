@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import State
+from reconciler.core.observed import State
 from reconciler.host import proc
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.supervisor import LAUNCHER

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from supervisor.datatypes import dict_of_key_value_pairs
 from supervisor.options import UnhosedConfigParser
 
-from reconciler.core.model import Role
+from reconciler.core.desired import Role
 from reconciler.launchers import shim
 from reconciler.launchers.base import Rendering, ServiceSpec
 from reconciler.launchers.supervisor import LAUNCHER, stanza

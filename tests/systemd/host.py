@@ -8,7 +8,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
 
-from reconciler.core.model import Drift, Process, Role, State, Unit
+from reconciler.core.desired import Role
+from reconciler.core.observed import Drift, Process, State, Unit
 from reconciler.host import files, proc
 from reconciler.launchers.base import Look, Rendering, ServiceSpec
 from reconciler.launchers.systemd import LAUNCHER

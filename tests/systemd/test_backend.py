@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import Gap, State
+from reconciler.core.observed import State
+from reconciler.core.problem import Gap
 from reconciler.host import run
 from reconciler.launchers.base import BackendError, Log, Look, Outcome
 from reconciler.launchers.systemd import LAUNCHER

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import Drift, State
+from reconciler.core.observed import Drift, State
 from reconciler.launchers.base import BackendError, Outcome
 from reconciler.launchers.systemd.control import Control
 from tests.systemd.deployment import service

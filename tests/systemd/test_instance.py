@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.model import State, Unit
+from reconciler.core.observed import State, Unit
 from reconciler.host import proc
 from reconciler.launchers.base import Mode, ServiceSpec
 from reconciler.launchers.systemd.control import account

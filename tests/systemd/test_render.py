@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.model import Role
+from reconciler.core.desired import Role
 from reconciler.launchers import launcher, shim
 from reconciler.launchers.base import Rendering, ServiceSpec
 from reconciler.launchers.systemd import LAUNCHER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.model import State
+from reconciler.core.observed import State
 from reconciler.launchers.systemd import show
 from reconciler.launchers.systemd.show import Now
 

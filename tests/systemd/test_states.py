@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import State
+from reconciler.core.observed import State
 from reconciler.launchers.base import Outcome
 from tests.systemd.deployment import service
 from tests.systemd.host import Host, until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.model import Drift, State
+from reconciler.core.observed import Drift, State
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.systemd.backend import SystemdBackend
 from tests.systemd.deployment import service

@@ -19,7 +19,7 @@ from reconciler.agent.here import Host
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.apply import places
 from reconciler.core.checked import Checked, error, ok, warning
-from reconciler.core.model import Compiled
+from reconciler.core.desired import Compiled
 from reconciler.host.run import CommandFailed, run
 from reconciler.source import Mirror, SourceError
 

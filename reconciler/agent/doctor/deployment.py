@@ -10,7 +10,9 @@ from reconciler.apply import places, ports
 from reconciler.apply.needs import TOOLS, missing_tools, open_folders
 from reconciler.apply.preflight import Asked, find_program
 from reconciler.core.checked import Checked, error, ok, warning
-from reconciler.core.model import Compiled, Deployment, Field, Install, Inventory, Observed
+from reconciler.core.desired import Compiled, Deployment, Field, Install
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
 from reconciler.host import proc
 from reconciler.install import method
 

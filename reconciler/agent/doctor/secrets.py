@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from reconciler.core.checked import Checked, error, ok
-from reconciler.core.model import Compiled
+from reconciler.core.desired import Compiled
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent

@@ -7,8 +7,9 @@ from time import time
 from typing import TYPE_CHECKING
 
 from reconciler.agent.secrets.sources import Unresolved, fetch
+from reconciler.core.desired import Compiled, Deployment
 from reconciler.core.digest import digest_of, keyed
-from reconciler.core.model import Compiled, Deployment, Gap, Problem
+from reconciler.core.problem import Gap, Problem
 from reconciler.core.secret import Reference, Revealed, Source, Use
 from reconciler.desired import compile_site
 

@@ -11,7 +11,7 @@ from stat import S_ISDIR
 from typing import NamedTuple
 
 from reconciler.core.cleanup import Kept
-from reconciler.core.model import Cleanup, RootIs
+from reconciler.core.desired import Cleanup, RootIs
 from reconciler.core.retention import GONE
 from reconciler.host import files
 from reconciler.host.scratch.crew import Tally

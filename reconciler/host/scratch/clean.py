@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from reconciler.core.cleanup import Cleaned, Figures, Free, Why
-from reconciler.core.model import Cleanup
+from reconciler.core.desired import Cleanup
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
 from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from errno import EACCES, ENOTEMPTY
 
-from reconciler.core.model import Age
+from reconciler.core.desired import Age
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk

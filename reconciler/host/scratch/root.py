@@ -9,7 +9,7 @@ from stat import S_ISDIR
 from typing import NamedTuple
 
 from reconciler.core.cleanup import Free
-from reconciler.core.model import Cleanup, RootIs
+from reconciler.core.desired import Cleanup, RootIs
 from reconciler.host import files
 
 _ESCAPED = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))  # by the kernel, in mountinfo

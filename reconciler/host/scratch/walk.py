@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from reconciler.core.cleanup import Kept, Stay, Why, limit_of, reach
-from reconciler.core.model import Age, Cleanup
+from reconciler.core.desired import Age, Cleanup
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.crew import Crew, Tally
 from reconciler.host.scratch.root import FOLDER, Ground

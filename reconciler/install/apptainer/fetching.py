@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.core.prologue import prologue_script
 from reconciler.host import files
 from reconciler.host.run import CommandFailed, tail

@@ -13,7 +13,7 @@ from errno import ESTALE
 from stat import S_ISREG
 from typing import NamedTuple
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.host.proc import look
 from reconciler.install.apptainer.place import is_right, stat_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from reconciler.core.desired import Install
 from reconciler.core.digest import digest
-from reconciler.core.model import Install
 from reconciler.install.apptainer.place import Standing, standing
 from reconciler.install.base import ComponentSpec, never
 

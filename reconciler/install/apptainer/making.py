@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from errno import ENOENT
 from stat import S_IMODE, S_ISREG
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.host import files
 from reconciler.install.apptainer.content import problem, sha256_of
 from reconciler.install.apptainer.fetching import Fetching

@@ -7,7 +7,7 @@ from enum import Enum
 from functools import lru_cache
 from stat import S_ISREG
 
-from reconciler.core.model import Install
+from reconciler.core.desired import Install
 from reconciler.install.building import first_line
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.core.model import Drift, Manager, Process, Unit
+from reconciler.core.desired import Manager
+from reconciler.core.observed import Drift, Process, Unit
 from reconciler.host import proc
 from reconciler.launchers.base import DaemonControl, Outcome
 

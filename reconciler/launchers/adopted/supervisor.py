@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.desired import Manager
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Gap, Manager, Process, State, Unit
+from reconciler.core.observed import Process, State, Unit
+from reconciler.core.problem import Gap
 from reconciler.host import proc
 from reconciler.launchers.adopted import OTHERWISE, ByHand
 from reconciler.launchers.base import Backend, BackendError, Log, Look, Outcome, Shared

@@ -6,8 +6,10 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.desired import Manager
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Gap, Manager, Process, State, Unit
+from reconciler.core.observed import Process, State, Unit
+from reconciler.core.problem import Gap
 from reconciler.launchers.adopted import OTHERWISE, ByHand
 from reconciler.launchers.base import Backend, BackendError, Log, Look, Outcome, Shared
 from reconciler.launchers.systemd import show

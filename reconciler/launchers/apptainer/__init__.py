@@ -13,8 +13,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.desired import Manager
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Manager
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.apptainer.words import FEW, KEEPER, NAME, READY, STOP
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared

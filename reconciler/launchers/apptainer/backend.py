@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reconciler.core.model import Gap, Manager, Process, State, Unit
+from reconciler.core.desired import Manager
+from reconciler.core.observed import Process, State, Unit
+from reconciler.core.problem import Gap
 from reconciler.host import proc
 from reconciler.host.marks import Instance
 from reconciler.launchers.apptainer import claims, records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from reconciler.core.model import Gap
+from reconciler.core.problem import Gap
 from reconciler.host import files
 from reconciler.launchers.apptainer.words import KEEPER, NAME
 from reconciler.launchers.shim import owner_of

@@ -14,8 +14,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.desired import Manager, Role
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Manager, Role
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
 from reconciler.launchers.slurm import contact, job, limits

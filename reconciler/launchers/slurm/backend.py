@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.model import DaemonState, Gap, Manager, Process, State, Unit
+from reconciler.core.desired import Manager
+from reconciler.core.observed import DaemonState, Process, State, Unit
+from reconciler.core.problem import Gap
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome, Shared
 from reconciler.launchers.slurm import job, words
 from reconciler.launchers.slurm.carrier import Carrier, Ending

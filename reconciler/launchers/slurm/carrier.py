@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from reconciler.core.model import ELSEWHERE, Mark, Process, Unit
+from reconciler.core.observed import ELSEWHERE, Mark, Process, Unit
 from reconciler.launchers.base import BackendError
 from reconciler.launchers.slurm import contact
 from reconciler.launchers.slurm.contact import Contact

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from reconciler.core.model import Manager
+from reconciler.core.desired import Manager
 from reconciler.launchers.base import BackendError, NotYet
 from reconciler.launchers.slurm import job, queue, words
 from reconciler.launchers.slurm.carrier import Carrier

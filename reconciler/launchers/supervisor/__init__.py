@@ -9,8 +9,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.desired import Manager, Role
 from reconciler.core.digest import digest, digest_of
-from reconciler.core.model import Manager, Role
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
 from reconciler.launchers.supervisor import program, stanza

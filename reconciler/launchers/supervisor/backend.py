@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from reconciler.core.model import DaemonState, Gap, Manager, Process, Unit
+from reconciler.core.desired import Manager
+from reconciler.core.observed import DaemonState, Process, Unit
+from reconciler.core.problem import Gap
 from reconciler.host import proc
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from reconciler.launchers.supervisor import rpc, sections, starting

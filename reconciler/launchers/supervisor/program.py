@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from reconciler.core.desired import Role
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Role
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import Mode, Option, Place, RenderedFile, ServiceSpec
 from reconciler.launchers.supervisor import stanza

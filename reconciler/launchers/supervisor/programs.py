@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.core.model import State, Unit
+from reconciler.core.observed import State, Unit
 from reconciler.launchers.base import BackendError, Outcome
 from reconciler.launchers.supervisor import rpc
 from reconciler.launchers.supervisor.rpc import Endpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from reconciler.core.model import Gap
+from reconciler.core.problem import Gap
 from reconciler.host import files
 from reconciler.launchers.shim import owner_of
 

@@ -13,8 +13,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from reconciler.core.desired import Manager, Role
 from reconciler.core.digest import digest_of
-from reconciler.core.model import Manager, Role
 from reconciler.host.detached import SERVICE_PATH
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import (

@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from reconciler.core.model import Gap, Manager, Process, State, Unit
+from reconciler.core.desired import Manager
+from reconciler.core.observed import Process, State, Unit
+from reconciler.core.problem import Gap
 from reconciler.host import files, proc
 from reconciler.host.background import Background
 from reconciler.host.child import Ended

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from reconciler.core.model import Drift
+from reconciler.core.observed import Drift
 from reconciler.launchers.systemd import unit_file
 from reconciler.launchers.systemd.folder import OwnFile
 from reconciler.launchers.systemd.show import Block

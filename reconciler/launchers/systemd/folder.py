@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from reconciler.core.model import Gap
+from reconciler.core.problem import Gap
 from reconciler.launchers.shim import owner_of
 from reconciler.launchers.systemd import unit_file
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.core.model import State, Unit
+from reconciler.core.observed import State, Unit
 
 NAME = "systemd"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.change import Act, Change, Kind
-from reconciler.core.model import State
+from reconciler.core.observed import State
 from reconciler.report.style import Style
 
 SHOWN_ALIKE = 12  # services with one and the same reason that get a line each; more are told together

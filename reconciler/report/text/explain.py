@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from reconciler.core.model import Field, Origin
+from reconciler.core.desired import Field
+from reconciler.core.problem import Origin
 from reconciler.core.review import Who
 from reconciler.report.clean import clean, one_line
 from reconciler.report.style import Style

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.core.approval import SHORT
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import Approval, Pause, Problem, Verdict
+from reconciler.core.desired import Approval
+from reconciler.core.observed import Pause, Verdict
 from reconciler.core.plan import Plan
+from reconciler.core.problem import Problem
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.style import Style
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.model import ELSEWHERE, State
+from reconciler.core.observed import ELSEWHERE, State
 from reconciler.core.report import DeploymentReport, PassReport
 from reconciler.report.data import is_healthy, running_version, unit_of, wanted_version
 from reconciler.report.style import Style
