@@ -78,7 +78,7 @@ def test_a_command_and_a_prologue_that_are_missing(world: World) -> None:
     keys = "component: app, command: no-such-program"
     world.commit(world.services("web", "job", web=keys, job="component: app, command: sleep 9, prologue: exit 3"))
     messages = sorted(one["message"] for one in look(world)["error", "command"])
-    assert messages[0].startswith("job: command not found after the prologue: sleep")
+    assert messages[0].startswith("job: the prologue exit status 3")
     assert messages[1].startswith("web: command not found: no-such-program")
 
 

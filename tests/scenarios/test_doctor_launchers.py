@@ -11,7 +11,7 @@ import pytest
 from tests.apptainer.site import Site
 from tests.backends.beds import a_users_world, all_clusters
 from tests.scenarios.test_doctor import look
-from tests.scenarios.world import SLEEP, World
+from tests.scenarios.world import SLEEP, World, until
 from tests.slurm.conftest import a_deck, all_decks
 from tests.slurm.deck import Deck
 
@@ -75,9 +75,7 @@ def test_the_record_of_an_instance_that_is_gone(users_world: World) -> None:
     assert errors(found) == []
     assert found["ok", "instances"][0]["message"] == "2 wanted, no stale record"
     site.world.power_cut()
-    found = look(site.world)
-    assert [one["message"] for one in found["warning", "instances"]] == [
-        f"the record of instance {name}-dev is stale" for name in ("one", "two")
-    ]
+    gone = [f"the record of instance {name}-dev is stale" for name in ("one", "two")]
+    until(lambda: [one["message"] for one in look(site.world).get(("warning", "instances"), ())] == gone)
     site.converge()
     assert ("ok", "instances") in look(site.world)

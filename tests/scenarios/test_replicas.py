@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pytest
 
 from tests.scenarios.test_rollback import TIMES, change, deployment, good, layer, other, running, told
-from tests.scenarios.world import SLEEP, World, a_world  # noqa: F401
+from tests.scenarios.world import SLEEP, World, a_world, until  # noqa: F401
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor]
 
@@ -33,11 +35,18 @@ def of_step(done_steps: list[dict[str, object]], name: str) -> str:
     return str(next(step["status"] for step in done_steps if step["id"] == name))
 
 
+def grown(world: World) -> None:
+    """Once no process can have read a file that is written from now on: one that is a second old may have."""
+    born = [os.stat(f"/proc/{pid}").st_mtime for pid in world.pids().values()]
+    until(lambda: time.time() - max(born) > 1.5)
+
+
 def test_a_canary_that_fails_is_the_only_one_that_was_touched(world: World) -> None:
     good(world, "1.0")
     world.commit(layer(web=replicated(world, 3, "canary: true, max_unavailable: 2"), other=other()))
     world.once()
     assert sorted(begun(world)) == ["1 1.0", "2 1.0", "3 1.0"]
+    grown(world)
     before = world.pids()
     world.commit(world.versions("2.0"))
     plan = deployment(world.run("plan", "--json"))
