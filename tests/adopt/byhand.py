@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import pwd
 import re
@@ -173,7 +174,10 @@ class ByHand:
     def _listens(self) -> bool:
         assert self._process
         assert self._process.poll() is None, (self.folder / "out").read_text()
-        return (self.folder / "s.sock").exists()
+        try:  # it may be bound, and not listened at yet
+            return bool(self.call("getPID"))
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
+            return False
 
     def call(self, method: str, *params: object) -> Any:
         transport = SupervisorTransport(*self.login, f"unix://{self.folder}/s.sock")
