@@ -48,7 +48,7 @@ class Step(NamedTuple):
 
 
 def _usual(steps: list[Step]) -> int:
-    """How many descriptors are held between passes. Fewer are, for a moment, while the watch for changes begins anew."""
+    """How many descriptors are held between passes. While the watch for changes begins anew there are fewer."""
     return median_low(step.descriptors for step in steps)
 
 
