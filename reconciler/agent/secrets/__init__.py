@@ -7,7 +7,7 @@ files that are closed to others, nowhere else.
 
 from __future__ import annotations
 
-from reconciler.agent.secrets.sources import Unresolved
+from reconciler.agent.secrets.private import Unresolved
 from reconciler.agent.secrets.vault import Vault
 
 __all__ = ["Unresolved", "Vault"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reconciler.agent.secrets.sources import Unresolved, private
+from reconciler.agent.secrets.private import Unresolved, private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

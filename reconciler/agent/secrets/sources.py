@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from stat import S_ISREG
 
 from reconciler.agent.secrets.document import NotThereError, pick
+from reconciler.agent.secrets.private import Unresolved, bounded, private
 from reconciler.core.secret import Reference, Source
 from reconciler.desired.text import forbidden
 
 SECONDS = 30.0  # that a command may take, and sops
-_MOST = 1 << 20  # bytes of a file or an answer
 _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".env": "dotenv", ".ini": "ini"}
-
-
-class Unresolved(Exception):  # noqa: N818 - it says what is so
-    """A secret cannot be had: why, and how to mend it. No part of it is secret."""
-
-    def __init__(self, why: str, mend: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.mend = mend
 
 
 def fetch(reference: Reference, tree: Mapping[str, bytes], identity: str) -> str:
@@ -76,49 +66,12 @@ def _text(content: bytes) -> str:
 # ---------------------------------------------------------------- files and variables
 
 
-def private(path: str) -> bytes:
-    """The content of a file that nobody else may read. Raises `Unresolved`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise Unresolved(f"{path} cannot be read: {error.strerror}", "see `ls -l` of it, as this account") from None
-    try:
-        info = os.fstat(descriptor)
-        if not S_ISREG(info.st_mode):
-            raise Unresolved(f"{path} is not a regular file")
-        _closed(path, info)
-        content = b""
-        while len(content) <= _MOST and (chunk := os.read(descriptor, _MOST)):
-            content += chunk
-    except OSError as error:
-        raise Unresolved(f"{path} cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-    return _bounded(content)
-
-
-def _closed(path: str, info: os.stat_result) -> None:
-    """A group may read what is another account's: so root hands a secret to a service account."""
-    own = info.st_uid == os.geteuid()
-    if info.st_mode & 0o007 or (own and info.st_mode & 0o070):
-        what = f"{path} has mode {info.st_mode & 0o7777:04o}, so that others can read it"
-        raise Unresolved(what, f"chmod {'600' if own else 'o-rwx'} {path}, and have the secret changed")
-    if info.st_mode & 0o022:
-        raise Unresolved(f"{path} has mode {info.st_mode & 0o7777:04o}: others can write to it", f"chmod go-w {path}")
-
-
 def _variable(name: str) -> bytes:
     value = os.environb.get(name.encode())
     if value is None:
         mend = "set it where reconcile is started: a crontab and a timer have an environment of their own"
         raise Unresolved(f"there is no variable {name} in reconcile's own environment", mend)
     return value
-
-
-def _bounded(content: bytes) -> bytes:
-    if len(content) > _MOST:
-        raise Unresolved(f"it has more than {_MOST} bytes")
-    return content
 
 
 # ---------------------------------------------------------------- programs
@@ -143,7 +96,7 @@ def _run(argv: list[str], what: str, mend: str, stdin: bytes = b"") -> bytes:
     from reconciler.host.run import CommandFailed, run
 
     try:
-        return _bounded(run(argv, timeout=SECONDS, stdin=stdin).out)
+        return bounded(run(argv, timeout=SECONDS, stdin=stdin).out)
     except CommandFailed as failed:
         why, missing = failed.why, failed.why.startswith("could not be started")
     except UnicodeEncodeError:

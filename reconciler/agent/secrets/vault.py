@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from time import time
 from typing import TYPE_CHECKING
 
-from reconciler.agent.secrets.sources import Unresolved, fetch
+from reconciler.agent.secrets.private import Unresolved
+from reconciler.agent.secrets.sources import fetch
 from reconciler.core.desired import Compiled, Deployment
 from reconciler.core.digest import digest_of, keyed
 from reconciler.core.problem import Gap, Problem
