@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 from reconciler.adopt.describe import Described, Home, describe, parts, secret_path
 from reconciler.adopt.found import Source
 from reconciler.adopt.layer import CannotAdd, Parts, added, names, service_at
+from reconciler.agent.alone import alone
 from reconciler.agent.config import Agent, InvalidInput
-from reconciler.agent.enforce import alone
 from reconciler.agent.here import Host
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.core.desired import Compiled, Manager

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from reconciler.agent import journal
+from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches, entry, refused, said, task
 from reconciler.agent.config import InvalidInput
-from reconciler.agent.enforce import alone
 from reconciler.agent.run import Pass
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.core.problem import Origin, Problem

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.agent import inventory as book
+from reconciler.agent.alone import Busy, alone
 from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
@@ -21,7 +22,6 @@ from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Plan, Step, make_plan
 from reconciler.core.report import DeploymentReport
 from reconciler.host import files
-from reconciler.host.lock import Holder, Lock
 from reconciler.launchers import on_start
 from reconciler.source import SourceError
 
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
 
 
 Proves = Callable[[Sequence[Step]], Mapping[str, StepResult]]
-
-
-class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
-    """Another pass holds the lock."""
-
-    def __init__(self, holder: Holder, path: str) -> None:
-        self.holder, self.path = holder, path
-        super().__init__(f"another pass holds {path}")
 
 
 class Observer(Protocol):
@@ -65,19 +57,6 @@ class Observer(Protocol):
 
     def flush(self) -> None:
         """Write what was held back."""
-
-
-@contextmanager
-def alone(path: str) -> Iterator[None]:
-    """Hold a lock. Raises `Busy`, `OSError`."""
-    lock = Lock(path)
-    holder = lock.acquire()
-    if holder is not None:
-        raise Busy(holder, path)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Enforcer:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from reconciler.agent.alone import Busy, alone
 from reconciler.agent.config import Agent, InvalidInput, seconds
-from reconciler.agent.enforce import Busy, alone
 from reconciler.agent.here import Host
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import pauses

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
+from reconciler.agent.alone import Busy, alone
 from reconciler.agent.config import Agent
-from reconciler.agent.enforce import Busy, Enforcer, Observer, alone
+from reconciler.agent.enforce import Enforcer, Observer
 from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.here import Host, this_host
 from reconciler.agent.observe import Observation

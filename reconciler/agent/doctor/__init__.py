@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterator, Mapping
 from tempfile import TemporaryDirectory
 from time import monotonic, time
 
+from reconciler.agent.alone import Busy, alone
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.doctor import secrets
 from reconciler.agent.doctor.deployment import examine
-from reconciler.agent.enforce import Busy, alone
 from reconciler.agent.here import Host
 from reconciler.agent.store import DamagedError, SourceState, Store
 from reconciler.apply import places
