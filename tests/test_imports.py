@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +122,33 @@ def test_every_package_has_a_rule() -> None:
 
 def test_imports_run_one_way() -> None:
     assert [str(found) for found in every() if not is_allowed(found)] == []
+
+
+def circle(found: Iterable[Import], names: Collection[str]) -> list[str]:
+    """Modules that import each other, wherever in their files they do so; what is for types only counts too."""
+    graph: dict[str, set[str]] = {name: set() for name in names}
+    for one in found:
+        target = one.target.removeprefix("reconciler.")
+        module = target if target in names else target.rpartition(".")[0]
+        if module in names and module != one.source:
+            graph[one.source].add(module)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {source.removesuffix(".__init__") for source, _ in modules()}
+    found = [one._replace(source=one.source.removesuffix(".__init__")) for one in every()]
+    assert circle(found, names) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    found = [Import("a.b", "reconciler.a.c.Name", 1), Import("a.c", "reconciler.a.b", 1)]
+    assert set(circle(found, {"a.b", "a.c"})) == {"a.b", "a.c"}
+    assert circle(found[:1], {"a.b", "a.c"}) == []
 
 
 def test_core_has_no_host_and_no_clock() -> None:

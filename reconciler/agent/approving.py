@@ -17,7 +17,7 @@ from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
 from reconciler.core.outcome import StepResult
-from reconciler.core.plan import make_plan
+from reconciler.core.planner import make_plan
 from reconciler.core.report import DeploymentReport
 from reconciler.core.view import Fields
 from reconciler.source import SourceError

@@ -9,7 +9,8 @@ from reconciler.core.change import Kind
 from reconciler.core.desired import Compiled, Deployment, without_services
 from reconciler.core.diff import diff
 from reconciler.core.observed import FileState
-from reconciler.core.plan import Action, Plan, make_plan
+from reconciler.core.plan import Action, Plan
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Problem
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.review import Cause, Intent, Texts, Why

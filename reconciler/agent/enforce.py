@@ -19,7 +19,8 @@ from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed, Process
 from reconciler.core.outcome import StepResult
-from reconciler.core.plan import Plan, Step, make_plan
+from reconciler.core.plan import Plan, Step
+from reconciler.core.planner import make_plan
 from reconciler.core.report import DeploymentReport
 from reconciler.host import files
 from reconciler.launchers import on_start

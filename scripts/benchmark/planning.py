@@ -12,7 +12,8 @@ from reconciler.core.desired import Compiled, Deployment, Field, File, Install, 
 from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
-from reconciler.core.plan import Plan, make_plan
+from reconciler.core.plan import Plan
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Origin
 from reconciler.core.simulated import as_applied, nothing
 

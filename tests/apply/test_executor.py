@@ -16,7 +16,8 @@ from reconciler.core.digest import digest
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Plan, Step, make_plan
+from reconciler.core.plan import Action, Plan, Step
+from reconciler.core.planner import make_plan
 from reconciler.host import files
 from tests.core.world import Svc, build, world
 

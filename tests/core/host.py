@@ -22,7 +22,8 @@ from reconciler.core.digest import digest
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import DaemonState, FileState, Mark, Observed, Process, Shut, State, Unit
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
+from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Gap
 from reconciler.launchers.base import BackendError, DaemonControl, Log, Look, Outcome
 from tests.core.managers import Keeping, Loaded, SimManager, key_of

@@ -9,7 +9,7 @@ from reconciler.core.desired import Compiled, Manager
 from reconciler.core.diff import diff
 from reconciler.core.inventory import Adopted, Inventory, Stage
 from reconciler.core.observed import DaemonState, Drift, FileState, Observed, Process, State, Unit
-from reconciler.core.plan import make_plan
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Gap
 from reconciler.core.simulated import nothing
 from tests.core.host import FOREIGN

@@ -9,7 +9,7 @@ from reconciler.core.approval import Item, Waiting
 from reconciler.core.change import Hold
 from reconciler.core.desired import Compiled, Policy, Prune, Role
 from reconciler.core.diff import diff
-from reconciler.core.plan import make_plan
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Gap
 from reconciler.core.secret import Reference, Secret, Source, Use
 from tests.core.generate import Commit, Drift, after_push, drifts, pushes, worlds

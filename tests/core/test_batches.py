@@ -7,7 +7,8 @@ import pytest
 from reconciler.core.change import Act
 from reconciler.core.desired import Compiled, ReplicaSet
 from reconciler.core.diff import diff
-from reconciler.core.plan import Action, Plan, Step, make_plan
+from reconciler.core.plan import Action, Plan, Step
+from reconciler.core.planner import make_plan
 from reconciler.core.simulated import as_applied
 from tests.core.world import Svc, build, world
 

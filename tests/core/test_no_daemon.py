@@ -14,7 +14,8 @@ from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import Drift, FileState, Mark, Observed, Process, State, Unit
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Phase, Plan, make_plan
+from reconciler.core.plan import Phase, Plan
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Gap
 from reconciler.core.simulated import as_applied
 from tests.core.host import FOREIGN

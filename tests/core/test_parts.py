@@ -14,7 +14,8 @@ from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import Drift, FileState, Mark, Observed, Process, State, Unit
 from reconciler.core.order import waves
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
+from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.planner import make_plan
 from reconciler.core.problem import Gap, Origin, Problem
 from reconciler.core.report import Comparison, DeploymentReport, Notice, PassReport
 from reconciler.core.simulated import as_applied

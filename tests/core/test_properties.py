@@ -18,7 +18,8 @@ from reconciler.core.desired import Compiled, Deployment, Policy, Service
 from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import DaemonState, FileState, Observed, Unit
-from reconciler.core.plan import Action, Phase, Plan, Step, make_plan
+from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.planner import make_plan
 from reconciler.core.simulated import as_applied, nothing
 from tests.core.generate import WIDE, after_push, drifts, gaps, memories, pushes, remembered, worlds
 from tests.core.host import DEPLOYMENT

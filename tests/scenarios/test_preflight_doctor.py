@@ -14,7 +14,7 @@ from reconciler.apply.executor import Executor
 from reconciler.apply.ports import taken
 from reconciler.core.diff import diff
 from reconciler.core.outcome import Status
-from reconciler.core.plan import make_plan
+from reconciler.core.planner import make_plan
 from reconciler.core.simulated import as_applied
 from reconciler.report.log import Log
 from tests.core.world import Svc, build
