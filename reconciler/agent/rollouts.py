@@ -75,6 +75,14 @@ class Rollouts:
 
         `stop`: nothing more is to be begun; then the next pass goes back.
         """
+        followed = self._followed(done, observation, again, stop=stop)
+        if self.held.overlays:
+            self.workspace.keep_formers(self.wanted.environment)
+        return followed
+
+    def _followed(
+        self, done: DeploymentReport, observation: Observation, again: Again, *, stop: bool
+    ) -> DeploymentReport:
         self._judge(done, observation)
         if stop or self.held.names >= rollback.failing(self.state, self.specs).keys():
             return self.told(done)
@@ -102,8 +110,7 @@ class Rollouts:
     def former(self, commit: str) -> Deployment | None:
         """What git wanted at a commit; None where that cannot be had any more."""
         with suppress(SourceError):
-            compiled = self.workspace.reveal(commit).compiled.get(self.wanted.environment)
-            return compiled.deployment if compiled is not None else None
+            return self.workspace.former(commit, self.wanted.environment)
         return None
 
     def _judge(self, report: DeploymentReport, observation: Observation) -> None:
@@ -149,6 +156,8 @@ class Rollouts:
         plain = {name: _plain(record) for name, record in sorted(state.items())}
         self.store.save_rollouts(self.wanted.environment, self.wanted.root, plain)
         self.state, self.damage = state, ""
+        if not any(record.failed for record in state.values()):
+            self.store.forget_formers(self.wanted.environment)
 
     def _pin(self, service: str) -> str:
         """One for each service, in letters that git takes in the name of a ref."""

@@ -2,6 +2,7 @@
 
     SITE/source.json             commits seen and accepted; its time of change is the last contact
     SITE/ENV/compiled.json       the compiled form of the last valid commit
+    SITE/ENV/former.json         of earlier ones, while a service is held back to what it was then
     SITE/ENV/inventory.json      what is ours; a copy lies below the deployment's root
     SITE/ENV/journal.jsonl       passes that did something
     SITE/ENV/rollouts.json       which specifications were healthy, and which failed; a copy lies below the root
@@ -222,6 +223,24 @@ class Store:
         data = {"key": key, "deployment": encode_deployment(deployment)}
         self._write(self._path(environment, "compiled.json"), data)
 
+    def formers(self, environment: str) -> dict[str, Deployment]:
+        """The compiled forms of earlier commits that were saved, by key."""
+        try:
+            data = _unseal(self._path(environment, "former.json"))
+        except DamagedError:
+            return {}  # they are made again
+        rows = data["deployments"] if data is not None else {}
+        return {key: decode_deployment(row) for key, row in rows.items()}
+
+    def save_formers(self, environment: str, deployments: Mapping[str, Deployment]) -> None:
+        """Instead of those before. Raises `OSError`."""
+        data = {key: encode_deployment(deployment) for key, deployment in deployments.items()}
+        self._write(self._path(environment, "former.json"), {"deployments": data})
+
+    def forget_formers(self, environment: str) -> None:
+        """Raises `OSError`."""
+        files.remove(self._path(environment, "former.json"))
+
     def stamps(self, environment: str) -> tuple[dict[str, str], float]:
         """What the secrets of the compiled form were, as digests, and when commands were asked last."""
         path = self._path(environment, "secrets.json")
@@ -285,6 +304,7 @@ class Store:
             self._path(environment, "secrets.json"),
             self._path(environment, "inventory.json"),
             self._path(environment, "compiled.json"),
+            self._path(environment, "former.json"),
             self._path(environment, "cleanup.json"),
         ):
             files.remove(path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.config import Agent
 from reconciler.agent.here import Host
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from reconciler.source import Mirror
 
 
+class Formers(NamedTuple):
+    """What earlier commits wanted of one environment."""
+
+    kept: Mapping[str, Deployment]  # by key of the compiled form
+    asked: dict[str, Deployment | None]  # by commit, in this pass
+
+
 class Workspace:
     """One site's desired state on this host. Nothing is parsed before it is needed, and each commit once."""
 
@@ -29,6 +37,7 @@ class Workspace:
         self._results: dict[str, Result] = {}
         self._revealed: dict[str, Result] = {}
         self._opened: Vault | None = None
+        self._formers: dict[str, Formers] = {}  # by environment
 
     def kept(self, commit: str, environments: tuple[str, ...]) -> dict[str, Deployment]:
         """The compiled forms of a commit that are kept; empty unless all of them are."""
@@ -62,6 +71,34 @@ class Workspace:
                 result = self._vault().fill(result, self.mirror.tree(commit), commit)
             self._revealed[commit] = result
         return self._revealed[commit]
+
+    def former(self, commit: str, environment: str) -> Deployment | None:
+        """What an earlier commit wanted, with its secrets; None where it had no such environment.
+        Raises `SourceError`."""
+        formers = self._kept_formers(environment)
+        if commit not in formers.asked:
+            kept = formers.kept.get(self._key(commit, environment))
+            compiled = None if kept is not None else self.reveal(commit).compiled.get(environment)
+            formers.asked[commit] = compiled.deployment if compiled is not None else kept
+        return formers.asked[commit]
+
+    def keep_formers(self, environment: str) -> None:
+        """Save what earlier commits wanted, as far as this pass had to know, for those to come. With a secret it is
+        made anew each time: whether that is another one by now is not seen otherwise. Raises `OSError`."""
+        formers = self._kept_formers(environment)
+        found = {
+            self._key(commit, environment): one
+            for commit, one in formers.asked.items()
+            if one is not None and not one.secrets and not one.gaps
+        }
+        if not formers.kept.keys() >= found.keys():
+            self.store.save_formers(environment, found)
+            self._formers[environment] = formers._replace(kept=found)
+
+    def _kept_formers(self, environment: str) -> Formers:
+        if environment not in self._formers:
+            self._formers[environment] = Formers(self.store.formers(environment), {})
+        return self._formers[environment]
 
     def _vault(self) -> Vault:
         """Only where git refers to secrets: else nothing of it is loaded."""

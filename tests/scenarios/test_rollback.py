@@ -95,6 +95,27 @@ def test_a_release_that_fails_goes_back(world: World) -> None:
     assert '"rolled_back":{"web":["2.0","1.0","exec: exit status 1",""]}' in journal(world)
 
 
+def test_while_it_is_rolled_back_no_pass_compiles(world: World) -> None:
+    """What is gone back to is kept in its compiled form, until nothing is held back any more."""
+    good(world, "1.0", "3.0")
+    world.commit(layer(web=watched(world)))
+    world.once()
+    world.commit(world.versions("2.0"))
+    world.once(code=1)
+    kept = world.state / world.site / "dev/former.json"
+    assert kept.exists()
+    done = world.run("--once", "--json", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert (done.code, deployment(done)["steps"]) == (1, [])
+    assert "reconciler.core.rollback" in done.err
+    assert "ruamel" not in done.err
+    kept.write_bytes(kept.read_bytes()[:-9])
+    still(world, world.pids())
+    assert "ruamel" not in world.run("--once", "--json", env={"PYTHONPROFILEIMPORTTIME": "1"}).err
+    world.commit(world.versions("3.0"))
+    world.once()
+    assert not kept.exists()
+
+
 def journal(world: World) -> str:
     return (world.state / world.site / "dev/journal.jsonl").read_text().splitlines()[-1]
 
