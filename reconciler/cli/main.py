@@ -42,6 +42,7 @@ _COMMANDS = {
     "notify": ("notify", "notify"),
     "doctor": ("doctor", "doctor"),
     "adopt": ("adopt", "adopt"),
+    "help": ("manual", "manual"),
     "demo": ("demo", "demo"),
 }
 

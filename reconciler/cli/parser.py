@@ -20,7 +20,7 @@ _EXITS = """exit status:
   75  another pass holds the lock"""
 
 
-_COMMANDS = {
+COMMANDS = {
     "plan": "what a pass would do; changes nothing",
     "apply": "carry a plan out; a saved one only against the state that it was made from",
     "diff": "what a change of the repo would do to every site and environment, without access to them",
@@ -44,6 +44,7 @@ _COMMANDS = {
     "doctor": "look beforehand at everything that a pass needs of this host; changes nothing",
     "adopt": "write desired state for what runs by hand, which leaves it running as it is",
     "demo": "the whole story on this machine in a minute, on a supervisord of its own",
+    "help": "a page of the manual; without a word, what pages there are",
 }
 
 
@@ -62,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Raises `UsageError`; `SystemExit` for --help and --version."""
     argv = _joined(argv)
-    if not argv or {"-h", "--help", *_COMMANDS} & set(argv):
+    if not argv or {"-h", "--help", *COMMANDS} & set(argv):
         return _whole().parse_args(argv)
     try:
         # The call of every cron line. To set up the commands as well would take longer than the pass itself.
@@ -106,7 +107,7 @@ def _whole() -> _Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=_COMMANDS[name], description=_COMMANDS[name], parents=[shared])
+        return commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name], parents=[shared])
 
     plan = command("plan")
     _output(plan)
@@ -155,6 +156,7 @@ def _whole() -> _Parser:
     command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
     _adopt(command("adopt"))
+    command("help").add_argument("topic", nargs="?", metavar="TOPIC", help="a page, or a command")
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser

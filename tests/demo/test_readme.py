@@ -1,4 +1,4 @@
-"""What README.md says of commands, exit statuses, keys, files and cron lines is what there is."""
+"""What README.md and the manual say of commands, exit statuses, keys, files and cron lines is what there is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from reconciler.core import diff
 from reconciler.desired import Facts, json_schema, read_folder, validate
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = sorted((ROOT / "reconciler" / "manual").glob("*.md"))
+README = "\n".join(path.read_text() for path in (ROOT / "README.md", *PAGES))
 
 
 def section(title: str) -> str:
@@ -100,7 +101,7 @@ def properties(schema: Any) -> Iterator[str]:
 
 
 def test_every_key_of_the_desired_state_is_told() -> None:
-    told = set(re.findall(r"`([a-z0-9_]+)(?:: [^`]*)?`", section("Every key")))
+    told = set(re.findall(r"`([a-z0-9_]+)(?:: [^`]*)?`", section("Every key of the desired state")))
     assert sorted(set(properties(json_schema())) - told) == []
 
 
