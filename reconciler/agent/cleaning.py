@@ -105,6 +105,8 @@ class ByHand:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done))
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line = {"run": self._pass.id, "at": at, "commit": desired.commit, **entry((now.scratch,))}
-        journal.append(self._pass.store.journal_path(desired.environment), line)
+        host = self._pass.host
+        line = {"run": self._pass.id, "at": at, "commit": desired.commit, "by": f"{host.account} on {host.name}"}
+        removed = {"exit": int(bool(done.failed)), **entry((now.scratch,))}
+        journal.append(self._pass.store.journal_path(desired.environment), line | removed)
         return now

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
-from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words
+from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words, in_words
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.core.observed import Shut
 from reconciler.core.outcome import ASKED_TO_STOP, Status
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from reconciler.host.scratch.walk import Task
 
 _PREFIX = "clean:scratch:"  # no path begins so, and every other step of this kind has one
-_NOISE = 10**6  # bytes
 _SELDOM = 10.0  # seconds between two lines of progress
 
 Told = Callable[[str], None]
@@ -227,16 +226,9 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
         first = f"{done.failed} could not be removed or looked at below {rule.root}"
         return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), "all else that is old is gone")
     if done.stopped:
-        message = ASKED_TO_STOP if asked else f"{in_words(done)} so far: the next pass goes on"
+        message = ASKED_TO_STOP if asked else f"{in_words(done.entries, done.size)} so far: the next pass goes on"
         return Ended(Status.SKIPPED, message, waits=not asked)
     if done.short:
-        return Ended(
-            Status.FAILED, f"still {_short(rule)}, and nothing more is old enough", f"look at what fills {rule.root}"
-        )
-    return Ended(Status.DONE, in_words(done))
-
-
-def in_words(done: Cleaned) -> str:
-    """`1,234 entries, about 5.6 GB more are free`. Others write to the file system too: little says nothing."""
-    freed = f", about {bytes_in_words(done.size)} more are free" if done.entries and done.size >= _NOISE else ""
-    return f"{done.entries:,} {'entry' if done.entries == 1 else 'entries'}{freed}"
+        message = f"removed {in_words(done.entries, done.size)}; still {_short(rule)}, and nothing more is old enough"
+        return Ended(Status.FAILED, message, f"look at what fills {rule.root}")
+    return Ended(Status.DONE, in_words(done.entries, done.size))

@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.store import Store
-from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
+from reconciler.core.history import History, Part, PastChange, PastRemoval, PastRun, PastStep
 from reconciler.core.problem import Origin, Problem
 from reconciler.source import Mirror, SourceError
 
@@ -94,13 +94,13 @@ def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:
 
 
 def _take(parts: dict[str, dict[str, Part]], environment: str, entry: Mapping[str, Any]) -> bool:
-    """Add a line to what is known of its pass; False for one of another shape. A clean-up alone changes no service."""
+    """Add a line to what is known of its pass; False for one of another shape."""
     try:
         run = str(entry["run"])
         before = parts.get(run, {}).get(environment)
-        if "steps" in entry:
+        if "steps" in entry or "cleanup" in entry:
             part = _part(environment, entry)
-            parts.setdefault(run, {})[environment] = part if before is None else _back(before, part)
+            parts.setdefault(run, {})[environment] = part if before is None else _joined(before, part)
         elif "health" in entry and before is not None:
             parts[run][environment] = _later(before, entry)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
@@ -113,9 +113,10 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
     versions, intents, hints = (entry.get(key, {}) for key in ("versions", "intents", "hints"))
     changes = [
         PastChange(name, str(told[0]), tuple(map(str, told[1:])), *_two(versions.get(name)), str(intents.get(name, "")))
-        for name, told in entry["changes"].items()
+        for name, told in entry.get("changes", {}).items()
     ]
-    steps = [PastStep(str(s[0]), str(s[1]), float(s[2]), str(s[3]), str(hints.get(s[0], ""))) for s in entry["steps"]]
+    rows = entry.get("steps", ())  # what a person has cleaned up is no step of a plan
+    steps = [PastStep(str(s[0]), str(s[1]), float(s[2]), str(s[3]), str(hints.get(s[0], ""))) for s in rows]
     return _later(
         Part(
             environment,
@@ -129,6 +130,7 @@ def _part(environment: str, entry: Mapping[str, Any]) -> Part:
             error=str(entry.get("error", "")),
             cut=bool(entry.get("cut")),
             rolled_back=tuple(_rolled_back(*one) for one in sorted(entry.get("rolled_back", {}).items())),
+            removals=tuple(_removal(*one) for one in entry.get("cleanup", {}).items()),
         ),
         entry,
     )
@@ -140,12 +142,20 @@ def _rolled_back(name: str, told: Any) -> str:
     return f"{name}: {failed}" + (f"; {runs} is kept" if runs else "")
 
 
-def _back(before: Part, part: Part) -> Part:
-    """Of what was tried and went back in the same pass, which are two lines."""
+def _removal(rule: str, told: Mapping[str, Any]) -> PastRemoval:
+    paths, failed = tuple(map(str, told["removed"])), tuple(map(str, told["failed"]))
+    return PastRemoval(
+        str(rule), str(told["root"]), int(told["entries"]), int(told["bytes"]), paths, int(told["more"]), failed
+    )
+
+
+def _joined(before: Part, part: Part) -> Part:
+    """Of what was tried and went back in the same pass, or of several rules of one clean-up, which are two lines."""
     seconds = None if before.seconds is None or part.seconds is None else before.seconds + part.seconds
     changes, steps = (*before.changes, *part.changes), (*before.steps, *part.steps)
     error, cut = part.error or before.error, part.cut or before.cut
-    return part._replace(changes=changes, steps=steps, seconds=seconds, error=error, cut=cut)
+    joined = part._replace(changes=changes, steps=steps, seconds=seconds, error=error, cut=cut)
+    return joined._replace(removals=(*before.removals, *part.removals))
 
 
 def _later(part: Part, entry: Mapping[str, Any]) -> Part:

@@ -8,13 +8,12 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from reconciler.agent.cleaning import ByHand, Listed, Now
-from reconciler.agent.cleanup import in_words
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.passes import interrupts
 from reconciler.cli.terminal import likes_colour, print_json, style
-from reconciler.core.cleanup import bytes_in_words
+from reconciler.core.cleanup import bytes_in_words, in_words
 from reconciler.core.problem import Origin, Problem
 from reconciler.report.cleanup import figure_lines, scratch_data, shown
 from reconciler.report.log import Log
@@ -82,7 +81,8 @@ def _print(now: Now) -> None:
     elif now.held:
         print(f"  {now.held}")
     elif done is not None:
-        print(f"  removed: {in_words(done)}" + ("; it was stopped before it was through" if done.stopped else ""))
+        stopped = "; it was stopped before it was through" if done.stopped else ""
+        print(f"  removed: {in_words(done.entries, done.size)}{stopped}")
         for trouble in done.troubles:
             print(f"  {paint('failed', 'red')}: {shown(trouble)}")
         if done.failed > len(done.troubles):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NANO = 1_000_000_000
 _NIGHT = (60, 300)  # minutes of the day between which a rule without a schedule comes: 1:00 to 5:00
+_NOISE = 10**6  # bytes
 _PAUSE = 3600  # seconds after an early start that did not free enough
 
 
@@ -214,6 +215,12 @@ def bytes_in_words(size: int) -> str:
             break
         value /= 1000
     return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def in_words(entries: int, size: int) -> str:
+    """`1,234 entries, about 5.6 GB more are free`. Others write to the file system too: little says nothing."""
+    freed = f", about {bytes_in_words(size)} more are free" if entries and size >= _NOISE else ""
+    return f"{entries:,} {'entry' if entries == 1 else 'entries'}{freed}"
 
 
 def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:

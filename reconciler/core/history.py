@@ -32,6 +32,18 @@ class PastStep(NamedTuple):
         return self.status in (Status.FAILED.value, Status.BLOCKED.value)
 
 
+class PastRemoval(NamedTuple):
+    """What a rule of `cleanup` has removed."""
+
+    rule: str
+    root: str
+    entries: int
+    size: int  # bytes that its file system had more of afterwards
+    paths: tuple[str, ...]  # the first of what went by itself, from the root on
+    more: int  # of them
+    failed: tuple[str, ...] = ()  # the first of what could not be removed, and why
+
+
 class Part(NamedTuple):
     """What one pass did in one environment."""
 
@@ -48,6 +60,7 @@ class Part(NamedTuple):
     error: str = ""
     cut: bool = False  # there was more than a journal has room for
     rolled_back: tuple[str, ...] = ()  # services that do not run what git wants, as that failed; and why
+    removals: tuple[PastRemoval, ...] = ()
 
     @property
     def code(self) -> int:
@@ -83,6 +96,11 @@ class PastRun(NamedTuple):
         told = {(part.environment, change.service): change.kind for part in self.parts for change in part.changes}
         kinds = [*told.values()]
         return {kind.value: kinds.count(kind.value) for kind in Kind if kind.value in kinds}
+
+    @property
+    def removed(self) -> int:
+        """How many entries of scratch folders."""
+        return sum(one.entries for part in self.parts for one in part.removals)
 
     def services(self) -> set[str]:
         """Every service that it changed, or took a step for."""

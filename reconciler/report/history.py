@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.core.change import Kind
-from reconciler.core.history import History, Part, PastChange, PastRun, PastStep
+from reconciler.core.cleanup import in_words
+from reconciler.core.history import History, Part, PastChange, PastRemoval, PastRun, PastStep
 from reconciler.core.outcome import Status
+from reconciler.report.cleanup import shown
 from reconciler.report.style import Style
 from reconciler.report.text.status import span
 
 _HEADINGS = ("RUN", "AGO", "COMMIT", "IN", "DONE", "ENDED")
 _WIDEST = (24, 8, 8, 16, 16, 7)  # characters of each column
+_SHOWN_PATHS = 20  # of what a rule has removed
 _SHORTEST_SUBJECT = 12  # less room than that is not used
 _LINE = 80  # columns, where no terminal says otherwise
 _ENDINGS = {0: ("ok", ""), 1: ("failed", "red"), 2: ("open", "yellow"), 75: ("busy", "yellow")}
@@ -44,8 +47,10 @@ def _row(run: PastRun, name: str, now: float) -> tuple[str, ...]:
 
 
 def _done(run: PastRun) -> str:
-    """`+1 ~5`: how many services of each mark; where none changed, how many steps."""
+    """`+1 ~5`: how many services of each mark, and what was removed of scratch; without either, how many steps."""
     counts = [f"{_SIGNS[kind]}{count}" for kind, count in run.counts.items()]
+    if run.removed:
+        counts.append(f"{run.removed:,} cleaned")
     steps = sum(len(part.steps) for part in run.parts)
     return " ".join(counts) or f"{steps} step{'s' * (steps != 1)}"
 
@@ -98,6 +103,8 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
         yield from style.fold(_change(change, width), indent=" " * (width + 6))
     for step in part.steps:
         yield from _step_lines(step, style)
+    for removal in part.removals:
+        yield from _removal_lines(removal, style)
     for back in part.rolled_back:
         yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {back}", indent="      ")
     for name, (word, why) in sorted(part.health.items()):
@@ -126,6 +133,19 @@ def _step_lines(step: PastStep, style: Style) -> Iterator[str]:
         yield f"        {line}"
     if step.hint:
         yield from style.fold(f"        -> {step.hint}", indent="        ")
+
+
+def _removal_lines(one: PastRemoval, style: Style) -> Iterator[str]:
+    rule = style.paint(f"cleanup.{one.rule}", "bold")
+    yield from style.fold(f"  {rule} below {one.root} removed {in_words(one.entries, one.size)}", "      ")
+    for path in sorted(one.paths)[:_SHOWN_PATHS]:
+        yield style.paint(f"      {shown(path)}", "dim")
+    more = one.more + max(len(one.paths) - _SHOWN_PATHS, 0)
+    if more:
+        told = f", {len(one.paths)} of all by --json" if len(one.paths) > _SHOWN_PATHS else ""
+        yield style.paint(f"      and {more:,} more{told}", "dim")
+    for trouble in one.failed:
+        yield from style.fold(f"      {style.paint('failed', 'red')}: {shown(trouble)}", "        ")
 
 
 # ---------------------------------------------------------------- for machines
@@ -165,6 +185,12 @@ def _part_data(part: Part) -> dict[str, Any]:
         "findings": list(part.findings),
         "health": {name: {"health": word, "health_message": why} for name, (word, why) in part.health.items()},
         "rolled_back": list(part.rolled_back),
+        "removed": [_removal_data(one) for one in part.removals],
         "error": part.error,
         "cut": part.cut,
     }
+
+
+def _removal_data(one: PastRemoval) -> dict[str, Any]:
+    found = {"rule": one.rule, "root": one.root, "entries": one.entries, "bytes": one.size}
+    return {**found, "paths": list(one.paths), "more": one.more, "failed": list(one.failed)}

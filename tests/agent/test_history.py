@@ -140,11 +140,35 @@ def test_what_went_back_in_the_same_pass_is_told_after_what_was_tried(tmp_path: 
     assert run_data("here", run)["deployments"][0]["rolled_back"] == ["web: 2 failed: HTTP 500; 1 is kept"]
 
 
-def test_a_clean_up_by_hand_is_no_damaged_line(tmp_path: Path) -> None:
-    cleaned = {"run": "b", "at": "2026-11-29T07:02:00Z", "commit": "9fa0eb5f", "cleanup": {"old": {"entries": 2}}}
-    write(tmp_path, "dev", entry("a"), cleaned)
+def removal(name: str, *paths: str, entries: int = 2, size: int = 0, **keys: Any) -> dict[str, Any]:
+    told = {"root": f"/scratch/{name}", "entries": entries, "bytes": size, "removed": list(paths)}
+    return {"cleanup": {name: {**told, "more": 0, "failed": [], **keys}}}
+
+
+def test_what_was_cleaned_up_is_told(tmp_path: Path) -> None:
+    """By a pass, beside what else it did, and by hand, where each rule has a line of its own."""
+    by_hand = {"run": "b", "at": "2026-11-29T07:02:00Z", "commit": "9fa0eb5f"}
+    many = tuple(f"run-{number:02}" for number in range(25))
+    failed = ["a\nb: Permission denied"]
+    lines = [removal("old", *many, entries=1250, size=3 * 10**9, more=5), removal("in", failed=failed)]
+    write(tmp_path, "dev", entry("a", **removal("old", "wf/x\ny")), *(by_hand | line for line in lines))
     found = read_history(agent(tmp_path))
-    assert ([run.id for run in found.runs], found.warnings) == (["a"], ())
+    assert ([run.id for run in found.runs], found.warnings) == (["b", "a"], ())
+    hand, own = found.runs
+    shown = list(history_lines(found.runs, NARROW, NOW))
+    assert ["1,252 cleaned" in shown[1], "~1 2 cleaned" in shown[2]] == [True, True]
+    assert list(run_lines("here", hand, PLAIN, NOW))[3:] == [
+        "dev  ok (exit status 0)",
+        "  cleanup.old below /scratch/old removed 1,250 entries, about 3.0 GB more are free",
+        *(f"      {path}" for path in many[:20]),
+        "      and 10 more, 25 of all by --json",
+        "  cleanup.in below /scratch/in removed 2 entries",
+        "      failed: a\\nb: Permission denied",
+    ]
+    assert list(run_lines("here", own, PLAIN, NOW))[-1] == "      wf/x\\ny"
+    (old, _) = run_data("here", hand)["deployments"][0]["removed"]
+    assert (old["rule"], old["entries"], old["bytes"]) == ("old", 1250, 3 * 10**9)
+    assert (len(old["paths"]), old["more"]) == (25, 5)
 
 
 def test_only_those_of_a_service(tmp_path: Path) -> None:

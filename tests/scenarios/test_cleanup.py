@@ -85,6 +85,12 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     assert (runs(root), world.pids()) == (["run-3", "run-4"], pids)
     removed = journal(world)[-1]["cleanup"]["inputs"]  # type: ignore[index]
     assert (removed["entries"], sorted(removed["removed"])) == (4, ["ann/run-1", "ann/run-2"])
+    assert " 4 cleaned " in world.run("history").out
+    shown = world.run("show").out
+    assert f"cleanup.inputs below {root} removed 4 entries\n" in shown
+    assert ("      ann/run-1\n      ann/run-2\n" in shown, "restart" in shown) == (True, False)
+    (told,) = world.run("show", "--json").json()["deployments"][0]["removed"]
+    assert (told["rule"], told["entries"], sorted(told["paths"])) == ("inputs", 4, ["ann/run-1", "ann/run-2"])
     world.idle()
 
     make_due(world)  # a time that comes and finds nothing makes no step, and no word
@@ -144,13 +150,16 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     root = scratch(world)
     world.commit(world.services("web") | inputs(world, ', free_below: "100%", schedule: "0 2 29 2 *", zone: UTC'))
     done = world.once(code=1)  # nothing that may go will ever free that much
-    assert "still less than 100 % is free" in done.out
+    assert "removed 4 entries; still less than 100 % is free" in " ".join(done.out.split())
     assert runs(root) == ["run-3", "run-4"]
     world.idle()  # it does not walk again for an hour
 
     scratch(world)
     done = world.run("cleanup", "inputs")
     assert (done.code, "4 entries" in done.out) == (0, True), done.said
+    shown = world.run("show").out
+    assert f"ok (exit status 0)\n  cleanup.inputs below {root} removed 4 entries\n" in shown
+    assert " ago), by " in shown
     assert runs(root) == ["run-3", "run-4"]
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
