@@ -58,14 +58,16 @@ def stop_note(folder: int, name: str) -> bool:
     """The same of a note of a stop, which tells pid and start of the process that was signalled."""
     found = _own(folder, name)
     try:
-        pid, started, _ = (float(word) for word in (found[0] if found else b"").split())
+        pid, started, _ = (found[0] if found else b"").split()
+        return not proc.alive(int(pid), float(started))
     except ValueError:
         return False
-    return not proc.alive(int(pid), started)
 
 
 def _own(folder: int, name: str) -> tuple[bytes, float] | None:
     """What is in a small file of this account's, and when it was written; None for anything else."""
+    if not S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        return None
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         info = os.fstat(descriptor)
