@@ -20,6 +20,7 @@ from reconciler.core.desired import (
     File,
     Guard,
     Install,
+    Leaves,
     Manager,
     Note,
     Opens,
@@ -32,6 +33,7 @@ from reconciler.core.desired import (
     RootIs,
     Service,
     Sort,
+    Trace,
     Unmanaged,
     Verify,
     Watch,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from reconciler.core.secret import Use
 
 _ROLES = {role.value: role for role in Role}
+_LEAVES = {leaves.value: leaves for leaves in Leaves}
 
 
 def encode_deployment(deployment: Deployment) -> dict[str, Any]:
@@ -57,6 +60,7 @@ def encode_deployment(deployment: Deployment) -> dict[str, Any]:
         "verifies": [one._replace(probe=_plain_probe(one.probe)) for one in deployment.verifies],
         "secrets": list(map(_plain_use, deployment.secrets)),
         "cleanups": list(map(_plain_cleanup, deployment.cleanups)),
+        "traces": list(map(_plain_trace, deployment.traces)),
     }
 
 
@@ -98,6 +102,7 @@ def decode_deployment(data: Mapping[str, Any]) -> Deployment:
         secrets=tuple(map(_use, data.get("secrets", ()))),
         cleanups=tuple(map(_cleanup, data.get("cleanups", ()))),
         retentions=tuple(Retention(*row) for row in data.get("retentions", ())),
+        traces=tuple(map(_trace, data.get("traces", ()))),
     )
 
 
@@ -146,6 +151,15 @@ def _cleanup(row: Iterable[Any]) -> Cleanup:
     rule = Cleanup(*row)
     sort, age, root_is = Sort(rule.sort), Age(rule.age), RootIs(rule.root_is)
     return rule._replace(exclude=tuple(rule.exclude), sort=sort, age=age, root_is=root_is)
+
+
+def _plain_trace(trace: Trace) -> Trace:
+    return trace._replace(leaves=trace.leaves.value)  # type: ignore[arg-type]
+
+
+def _trace(row: Iterable[Any]) -> Trace:
+    leaves, *others = row
+    return Trace(_LEAVES[leaves], *others)
 
 
 def _plain_window(window: Window) -> Window:
@@ -206,6 +220,7 @@ def encode_inventory(inventory: Inventory) -> dict[str, Any]:
         "services": {name: owned._asdict() for name, owned in sorted(inventory.services.items())},
         "files": dict(sorted(inventory.files.items())),
         "adopted": {name: _plain_adopted(one) for name, one in sorted(inventory.adopted.items())},
+        "traces": list(map(_plain_trace, inventory.traces)),
     }
 
 
@@ -220,6 +235,7 @@ def decode_inventory(data: Mapping[str, Any]) -> Inventory:
         notes=tuple(data.get("notes", ())),  # an earlier release knew of none
         adopted={name: _adopted(row) for name, row in data.get("adopted", {}).items()},
         by_hand=tuple(map(_manager, data.get("by_hand", ()))),
+        traces=tuple(map(_trace, data.get("traces", ()))),
     )
 
 

@@ -14,7 +14,7 @@ from reconciler.agent.observe import Observation, read_notes
 from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
 from reconciler.core.change import Kind
-from reconciler.core.desired import Compiled, Deployment
+from reconciler.core.desired import Compiled, Deployment, Trace
 from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed, Process
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from reconciler.agent.approving import Approving
     from reconciler.agent.cleanup import Scratches
     from reconciler.agent.health import Health
+    from reconciler.agent.remains import Remains
     from reconciler.agent.rollouts import Rollouts
     from reconciler.agent.versions import Versions
     from reconciler.core.approval import Gate
@@ -76,6 +77,7 @@ class Enforcer:
         self.cleans = True  # False: scratch folders are not looked at
         self.scratches: dict[str, Scratches] = {}  # by environment, where there are rules
         self._versions: dict[str, Versions] = {}  # likewise, where git says how many stay
+        self._remains: dict[str, Remains] = {}  # likewise, where launchers leave something
         self._everything: Mapping[str, Deployment] = {}
 
     def begin(self, deployments: Mapping[str, Deployment]) -> None:
@@ -116,6 +118,8 @@ class Enforcer:
             plan = plan._replace(diff=plan.diff._replace(warnings=(*plan.diff.warnings, *gate.told)))
         if desired.retentions and self.cleans:
             plan = self._retaining(observation).into(plan, observed)
+        if (desired.traces or inventory.traces) and self.cleans:
+            plan = self._leaving(observation).into(plan, observed)
         if desired.cleanups and self.cleans:
             plan = self._scratches(desired).into(plan, observed.shut)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate, why=why)
@@ -159,6 +163,21 @@ class Enforcer:
         around = Around(self.store, self._everything, observation.inventory, self._rollouts.get(name))
         self._versions[name] = Versions(observation.desired, around)
         return self._versions[name]
+
+    def _leaving(self, observation: Observation) -> Remains:
+        """Only where launchers leave something besides what is rendered: else nothing of it is loaded."""
+        from reconciler.agent.remains import Remains
+
+        desired, rollouts = observation.desired, self._rollouts.get(observation.desired.environment)
+        held = rollouts is not None and bool(rollouts.held.names)
+        found = Remains(desired, observation.inventory, self._everything.values(), held=held)
+        self._remains[desired.environment] = found
+        return found
+
+    def _left(self, environment: str) -> tuple[Trace, ...] | None:
+        """None where that is not looked at in this pass."""
+        found = self._remains.get(environment)
+        return found.left() if found is not None and self.cleans else None
 
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
@@ -248,11 +267,12 @@ class Enforcer:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
         desired, inventory = observation.desired, observation.inventory
         processes, by_hand = _main(planned.observed, desired), _by_hand(planned)
-        if book.is_current(inventory, desired, processes, by_hand, planned.plan.diff.held_files):
+        left, unwritten = self._left(desired.environment), planned.plan.diff.held_files
+        if book.is_current(inventory, desired, processes, by_hand, unwritten, left=left):
             self.store.finish_inventory(desired.environment, desired.root, inventory)
             return
         full = self._full(desired)
-        now = book.after_apply(inventory, full, planned.plan, (), processes, by_hand=by_hand)
+        now = book.after_apply(inventory, full, planned.plan, (), processes, by_hand=by_hand, left=left)
         self._save(desired, now, inventory)
 
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
@@ -284,10 +304,12 @@ class Enforcer:
             )
             executor.scratch = self.scratches.get(desired.environment)
             executor.versions = self._versions.get(desired.environment)
+            executor.remains = self._remains.get(desired.environment)
             results = watcher.mask_all(executor.run())
             processes = {**_main(planned.observed, desired), **executor.up}
             try:
-                after = book.after_apply(before, compiled, plan, results, processes, by_hand=_by_hand(planned))
+                by_hand, left = _by_hand(planned), self._left(desired.environment)
+                after = book.after_apply(before, compiled, plan, results, processes, by_hand=by_hand, left=left)
                 self._save(desired, after, before)
             except OSError as error:  # what was noted before still holds: the next pass notes the rest
                 return results, _said(error, self.store.folder)
@@ -303,7 +325,9 @@ class Enforcer:
         return Prover(planned, observation.backends, health)
 
     def _save(self, desired: Deployment, new: Inventory, old: Inventory) -> None:
-        if not (desired.services or desired.others or new.services or new.files or new.managers or new.adopted):
+        traces = desired.folders and new.traces  # of what git has not at all any more they are left
+        ours = new.services or new.files or new.managers or new.adopted or traces
+        if not (desired.services or desired.others or ours):
             self.store.forget(desired.environment, desired.root)
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)

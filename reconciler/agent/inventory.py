@@ -6,15 +6,16 @@ again; an entry leaves only when its removal was carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.desired import Compiled, Deployment, Field, Manager, Service
+from reconciler.core.desired import Compiled, Deployment, Field, Manager, Service, Trace
 from reconciler.core.inventory import Adopted, Inventory, Owned, Stage
 from reconciler.core.observed import Process
 from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Action, Phase, Plan
+from reconciler.core.remains import union
 from reconciler.core.view import same_process
 from reconciler.launchers.on_start import paths
 
@@ -41,6 +42,7 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
         notes=tuple(sorted({*old.notes, *_notes(desired)})),
         adopted=_taken(old, desired),
         by_hand=old.by_hand,
+        traces=union(desired.traces, old.traces),
     )
 
 
@@ -52,9 +54,10 @@ def after_apply(
     processes: Mapping[str, Process],
     *,
     by_hand: Mapping[str, Process] | None = None,
+    left: Iterable[Trace] | None = None,
 ) -> Inventory:
     """What is ours now. `processes` are the main processes by service, as seen after the steps; `by_hand` those of
-    services that run as they were adopted."""
+    services that run as they were adopted. `left`: traces that are still on disk; None: that was not looked at."""
     desired = compiled.deployment
     done = {result.id for result in results if result.is_so}
     changes = {change.service: change for change in plan.diff.changes}
@@ -72,15 +75,17 @@ def after_apply(
         )
     services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
     adopted, managers = _adopted(before, desired, plan, done, by_hand or {})
+    running = tuple(one for one in _managers(before, desired, ()) if _may_run(one, desired, plan, done))
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
-        managers=tuple(one for one in _managers(before, desired, ()) if _may_run(one, desired, plan, done)),
+        managers=running,
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
         notes=tuple(sorted({*_notes(desired), *_left_notes(before, desired, plan, done)})),
         adopted=adopted,
         by_hand=managers,
+        traces=_traces(before, desired, services, running, left),
     )
 
 
@@ -112,6 +117,19 @@ def _adopted(
             adopted[name] = one
     launchers = {one.launcher for one in adopted.values()}
     return adopted, tuple(one for one in before.by_hand if one.launcher in launchers)
+
+
+def _traces(
+    before: Inventory,
+    desired: Deployment,
+    services: Mapping[str, Owned],
+    managers: Iterable[Manager],
+    left: Iterable[Trace] | None,
+) -> tuple[Trace, ...]:
+    """What git's launchers leave, and of what others have left, that which is there, or may come as they still run."""
+    keepers = {("", one.launcher) for one in managers} | {(name, one.launcher) for name, one in services.items()}
+    there = before.traces if left is None else left
+    return union(desired.traces, there, (one for one in before.traces if (one.service, one.launcher) in keepers))
 
 
 def _notes(desired: Deployment) -> list[str]:
@@ -151,6 +169,8 @@ def is_current(
     processes: Mapping[str, Process],
     by_hand: Mapping[str, Process] | None = None,
     unwritten: frozenset[str] = frozenset(),
+    *,
+    left: Iterable[Trace] | None = None,
 ) -> bool:
     """Whether the inventory says what is the case, so that nothing need be written. `unwritten`: files that wait.
 
@@ -170,6 +190,7 @@ def is_current(
         and not inventory.pending
         and list(inventory.notes) == sorted(_notes(desired))
         and _is_adopted(inventory, desired, by_hand or {})
+        and inventory.traces == _traces(inventory, desired, inventory.services, inventory.managers, left)
     )
 
 

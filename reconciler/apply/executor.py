@@ -28,6 +28,8 @@ from reconciler.install import method
 from reconciler.install.base import BuildStopped, InstallError
 from reconciler.launchers.base import Backend, BackendError, DaemonControl, Log, NotYet
 
+_CAREFUL = frozenset((Phase.CLEAN, Phase.RETAIN, Phase.REMAINS))  # where nothing before has failed
+_LAST = frozenset((Phase.RETAIN, Phase.REMAINS))  # where nothing waits either
 _LAST_BYTES, _LAST_LINES = 2048, 4  # of the log of a service that did not start
 
 
@@ -45,7 +47,8 @@ class Watcher(Protocol):
 
 
 class Scratches(Protocol):
-    """Carries out the steps of `cleanup`, or those of old versions; what it gives is an `Ending` by another name."""
+    """Carries out the steps of `cleanup`, of old versions, or of what launchers have left; what it gives is an
+    `Ending` by another name."""
 
     def carry_out(
         self, step: Step, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]
@@ -103,6 +106,7 @@ class Executor:
         self.up: dict[str, Process] = {}  # by service, what was started
         self.scratch: Scratches | None = None  # what carries the steps of `cleanup` out, where there are any
         self.versions: Scratches | None = None  # likewise, those of old versions
+        self.remains: Scratches | None = None  # and those of what launchers have left
 
     def run(self) -> tuple[StepResult, ...]:
         """Every step's result, in the plan's order. Never raises for what a host can do to it."""
@@ -165,9 +169,9 @@ class Executor:
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, f"{unmet} {self.results[unmet].status.value}"))
         elif later:
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, self.results[later].message, waits=True))
-        elif step.phase in (Phase.CLEAN, Phase.RETAIN) and any(map(self._failed, self.results)):
+        elif step.phase in _CAREFUL and any(map(self._failed, self.results)):
             self._end(StepResult(step.id, Status.BLOCKED, 0.0, "not all before it went well"))
-        elif step.phase is Phase.RETAIN and any(result.waits for result in self.results.values()):
+        elif step.phase in _LAST and any(result.waits for result in self.results.values()):
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, "not all before it is done yet", waits=True))
         elif self.asked_to_stop():
             self._end(StepResult(step.id, Status.SKIPPED, 0.0, ASKED_TO_STOP))
@@ -259,7 +263,8 @@ class Executor:
         return DONE
 
     def _clean(self, step: Step) -> Ending:
-        carrier = {Phase.SCRATCH: self.scratch, Phase.RETAIN: self.versions}.get(step.phase)
+        carriers = {Phase.SCRATCH: self.scratch, Phase.RETAIN: self.versions, Phase.REMAINS: self.remains}
+        carrier = carriers.get(step.phase)
         if carrier is not None:
             progress = functools.partial(self.watcher.progress, step)
             return Ending(*carrier.carry_out(step, progress, self.asked_to_stop))

@@ -176,6 +176,32 @@ class ReplicaSet(NamedTuple):
     proved: bool = False  # what they are to run has been healthy before: it is gone back to
 
 
+class Leaves(Enum):
+    """What a launcher, or what it starts, writes itself."""
+
+    LOG = "log"  # that is rotated: beside PATH there are PATH.1 (the newest), PATH.2 and so on
+    PID = "pid"  # the pid of a process, and nothing else
+    SOCKET = "socket"  # made as PATH.PID at first
+    STOP = "stop"  # which process was told to stop: its pid, its start and since when
+    RECORD = "record"  # Apptainer's of an instance, for each host one; the path is that of its configuration
+
+
+class Trace(NamedTuple):
+    """Something that is on disk besides what is rendered, because a launcher or what it starts has put it there."""
+
+    leaves: Leaves
+    path: str  # absolute
+    launcher: str
+    service: str  # empty: the launcher's daemon
+    name: str = ""  # of the unit; empty for a daemon
+    keep: int = 0  # of a log: rotated copies that stay
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Of what lies there, whoever has put it there and however much of it stays."""
+        return self.path, self.leaves.value, self.name if self.leaves is Leaves.RECORD else ""
+
+
 class Manager(NamedTuple):
     """What keeps a launcher's units on this host, and how it is reached.
 
@@ -345,6 +371,7 @@ class Deployment(NamedTuple):
     gaps: tuple[Gap, ...] = ()  # secrets that cannot be had on this host now; what they go into is not made
     cleanups: tuple[Cleanup, ...] = ()  # by name
     retentions: tuple[Retention, ...] = ()  # by component, where git says what stays
+    traces: tuple[Trace, ...] = ()  # that its launchers leave, by key
 
     @property
     def guarded(self) -> frozenset[str]:

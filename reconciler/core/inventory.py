@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from reconciler.core.desired import Guard, Manager
+from reconciler.core.desired import Guard, Manager, Trace
 
 
 class Owned(NamedTuple):
@@ -61,3 +61,4 @@ class Inventory(NamedTuple):
     notes: tuple[str, ...] = ()  # paths of notes that starts may have left
     adopted: Mapping[str, Adopted] = {}  # by service
     by_hand: tuple[Manager, ...] = ()  # what those run under
+    traces: tuple[Trace, ...] = ()  # that launchers may have left, by key

@@ -47,6 +47,15 @@ def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> De
             *(one for one in wanted.drains if one.service not in names),
             *(one for one in before.drains if one.service in names),
         ),
+        traces=tuple(
+            sorted(
+                (
+                    *(one for one in wanted.traces if one.service not in names),
+                    *(one for one in before.traces if one.service in names),
+                ),
+                key=lambda one: one.key,
+            )
+        ),
         secrets=tuple(dict.fromkeys((*wanted.secrets, *before.secrets))),
         gaps=_gaps(wanted, before, names),
     )

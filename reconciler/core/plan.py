@@ -36,7 +36,8 @@ class Phase(Enum):
     RETIRE = 9
     CLEAN = 10  # only where all before it went well: what failed may still need what git no longer has
     RETAIN = 11  # old versions, likewise
-    SCRATCH = 12  # whatever became of all before: a full disk may be why it failed
+    REMAINS = 12  # what launchers have left of what is over, likewise
+    SCRATCH = 13  # whatever became of all before: a full disk may be why it failed
 
 
 class Step(NamedTuple):

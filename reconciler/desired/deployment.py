@@ -373,6 +373,7 @@ def _assemble(wanted: Wanted, parts: _Parts) -> Compiled:
         disabled={name: draft.got["enabled"].origin for name, draft in disabled.items()},
         policy=parts.policy,
         notes=tuple(sorted(_notes(folders["run"], enabled, runs))),
+        traces=tuple(sorted((one for run in runs for one in run.rendering.traces), key=lambda one: one.key)),
         unmanaged=tuple(described(one, wanted.environment, folders) for one in parts.others.values()),
         elsewhere=parts.elsewhere,
         watches=tuple(_watches(enabled, rendered)),

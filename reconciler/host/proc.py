@@ -136,7 +136,8 @@ def instance(pid: int) -> marks.Instance | None:
     """
     unknown = marks.Instance("", {})
     try:
-        if procfs.read_stat(pid).name != marks.INIT:
+        stat = procfs.read_stat(pid)
+        if stat.name != marks.INIT or not stat.runs:  # one that has ended keeps its name until it is collected
             return None
         return marks.read_instance(procfs.environ(str(pid))) or unknown
     except PermissionError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar, cast
 
-from reconciler.core.desired import Manager, Note, Role
+from reconciler.core.desired import Manager, Note, Role, Trace
 from reconciler.core.observed import DaemonState, Finding, Process, Unit
 from reconciler.core.problem import Gap
 
@@ -96,6 +96,7 @@ class Rendering(NamedTuple):
     manager: Manager
     ports: tuple[int, ...] = ()  # that the daemon itself listens on
     notes: tuple[Note, ...] = ()  # that what it starts besides services may leave
+    traces: tuple[Trace, ...] = ()  # that it leaves on disk, and what it starts does
 
 
 class Look(NamedTuple):

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.desired import Manager
+from reconciler.core.desired import Leaves, Manager, Trace
 from reconciler.core.digest import digest_of
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.apptainer.words import FEW, KEEPER, NAME, READY, STOP
@@ -62,6 +62,7 @@ class Apptainer:
             launch=launch,
             ready_seconds={service.name: _ready_seconds(place, service, len(services)) for service in services},
             manager=_manager(place, services),
+            traces=tuple(trace for service in services for trace in _traces(place, service)),
         )
 
     def check_settings(self, place: Place) -> str:  # noqa: ARG002 - whatever is set is fine
@@ -121,6 +122,14 @@ def _parallel(place: Place) -> int:
 
 def _configdir(service: ServiceSpec) -> str:
     return service.container.configdir if service.container else ""
+
+
+def _traces(place: Place, service: ServiceSpec) -> tuple[Trace, ...]:
+    """The note of a stop, and what Apptainer itself notes."""
+    return (
+        Trace(Leaves.STOP, f"{place.paths['run']}/{service.unit}.stop", NAME, service.name, service.unit),
+        Trace(Leaves.RECORD, _configdir(service), NAME, service.name, service.unit),
+    )
 
 
 def _marks(place: Place, service: ServiceSpec) -> dict[str, str]:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.desired import Manager, Role
+from reconciler.core.desired import Leaves, Manager, Role, Trace
 from reconciler.core.digest import digest_of
 from reconciler.launchers import on_start, scripts, shim
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
@@ -22,6 +22,7 @@ from reconciler.launchers.slurm import contact, job, limits
 from reconciler.launchers.slurm.job import NAME, USER
 from reconciler.launchers.supervisor import program, stanza
 
+_BACKUPS = 3  # rotated copies of its supervisord's own log
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 _HOST = r"[A-Za-z0-9._-]+"
 _ADDRESS = r"([A-Za-z0-9._-]|\{node\})+"
@@ -76,6 +77,7 @@ class Slurm:
             manager=_manager(place, services),
             ports=(_port(place),) if _port(place) else (),
             notes=(on_start.note(_job_name(place), place.paths["run"], private=False),) if wants_notes else (),
+            traces=(*_traces(place), *(program.log(place, service, NAME) for service in services)),
         )
 
     def check_settings(self, place: Place) -> str:
@@ -183,7 +185,7 @@ def _sections(place: Place) -> list[tuple[str, program.Options]]:
             (
                 ("logfile", stanza.escape(f"{paths['logs']}/supervisord-slurm.log")),
                 ("logfile_maxbytes", "10MB"),
-                ("logfile_backups", "3"),
+                ("logfile_backups", str(_BACKUPS)),
                 ("loglevel", _text(place, "loglevel") or "info"),
                 ("pidfile", stanza.escape(f"{paths['run']}/supervisord-slurm.pid")),
                 ("childlogdir", stanza.escape(paths["logs"])),
@@ -204,6 +206,14 @@ def _sections(place: Place) -> list[tuple[str, program.Options]]:
         ("rpcinterface:supervisor", (("supervisor.rpcinterface_factory", _RPC),)),
         ("include", (("files", "programs/*.conf"),)),
     ]
+
+
+def _traces(place: Place) -> tuple[Trace, ...]:
+    """What the job's supervisord leaves, on whichever node."""
+    return (
+        Trace(Leaves.LOG, f"{place.paths['logs']}/supervisord-slurm.log", NAME, "", keep=_BACKUPS),
+        Trace(Leaves.PID, f"{place.paths['run']}/supervisord-slurm.pid", NAME, ""),
+    )
 
 
 def _conf_spec(place: Place) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.desired import Manager, Role
+from reconciler.core.desired import Leaves, Manager, Role, Trace
 from reconciler.core.digest import digest, digest_of
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import Backend, Mode, Option, Place, RenderedFile, Rendering, ServiceSpec, Shared
@@ -18,6 +18,7 @@ from reconciler.launchers.supervisor import program, stanza
 NAME = "supervisor"
 
 _RPC = "supervisor.rpcinterface:make_main_rpcinterface"
+_BACKUPS = 3  # rotated copies of supervisord's own log
 _SUN_PATH = 108  # of a unix socket's address, with its closing NUL
 _PID_DIGITS = 7  # supervisord binds PATH.PID first and then links it to PATH
 
@@ -59,6 +60,7 @@ class Supervisor:
             ready_seconds={service.name: float(program.startsecs(service)) for service in services},
             manager=_manager(place),
             ports=(int(str(place.settings["port"])),) if place.settings.get("port") else (),
+            traces=(*_traces(place), *(program.log(place, service, NAME) for service in services)),
         )
 
     def check_settings(self, place: Place) -> str:
@@ -134,6 +136,15 @@ def _manager(place: Place) -> Manager:
     return Manager(NAME, digest_of([*_daemon_sections(place), _umask(place), *_unusual_conf(place)]), address)
 
 
+def _traces(place: Place) -> tuple[Trace, ...]:
+    """What the daemon itself leaves. It takes pid file and socket away when it ends, unless it is killed."""
+    return (
+        Trace(Leaves.LOG, f"{place.paths['logs']}/supervisord.log", NAME, "", keep=_BACKUPS),
+        Trace(Leaves.PID, f"{place.paths['run']}/supervisord.pid", NAME, ""),
+        Trace(Leaves.SOCKET, socket_path(place), NAME, ""),
+    )
+
+
 def _unusual_conf(place: Place) -> tuple[str, ...]:
     """A daemon reads the file again that it was started with, so one in another folder is another daemon.
 
@@ -165,7 +176,7 @@ def _daemon_sections(place: Place) -> list[tuple[str, program.Options]]:
             (
                 ("logfile", stanza.escape(f"{paths['logs']}/supervisord.log")),
                 ("logfile_maxbytes", "10MB"),
-                ("logfile_backups", "3"),
+                ("logfile_backups", str(_BACKUPS)),
                 ("loglevel", str(place.settings.get("loglevel") or "info")),
                 ("pidfile", stanza.escape(f"{paths['run']}/supervisord.pid")),
                 ("childlogdir", stanza.escape(paths["logs"])),

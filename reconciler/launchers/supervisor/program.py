@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reconciler.core.desired import Role
+from reconciler.core.desired import Leaves, Role, Trace
 from reconciler.core.digest import digest_of
 from reconciler.launchers import scripts, shim
 from reconciler.launchers.base import Mode, Option, Place, RenderedFile, ServiceSpec
@@ -110,6 +110,13 @@ def _options(place: Place, service: ServiceSpec) -> Options:
         ("stdout_logfile", f"{place.paths['logs']}/{service.unit}.log"),
         *((key, str(given[key])) for key in named if key in given),
     )
+
+
+def log(place: Place, service: ServiceSpec, launcher: str) -> Trace:
+    """What supervisord keeps of a program's output."""
+    path = f"{place.paths['logs']}/{service.unit}.log"
+    keep = int(str(service.options.get("stdout_logfile_backups", 10)))
+    return Trace(Leaves.LOG, path, launcher, service.name, service.unit, keep)
 
 
 def launch(place: Place, service: ServiceSpec, keeper: Keeper) -> str:

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.desired import Manager, Role
+from reconciler.core.desired import Leaves, Manager, Role, Trace
 from reconciler.core.digest import digest_of
 from reconciler.host.detached import SERVICE_PATH
 from reconciler.launchers import scripts, shim
@@ -106,6 +106,7 @@ class Systemd:
             launch=launch,
             ready_seconds={service.name: float(_start_seconds(service)) for service in services},
             manager=_manager(place, services),
+            traces=tuple(trace for service in services for trace in _traces(place, service)),
         )
 
     def check_settings(self, place: Place) -> str:
@@ -211,6 +212,17 @@ def _instance(service: ServiceSpec) -> Container | None:
     """The container, where it goes to the background."""
     box = service.container
     return box if box is not None and box.mode is Mode.INSTANCE else None
+
+
+def _traces(place: Place, service: ServiceSpec) -> tuple[Trace, ...]:
+    """What an instance leaves: how systemd's shell knows it, and what Apptainer itself notes."""
+    box = _instance(service)
+    if box is None:
+        return ()
+    return (
+        Trace(Leaves.PID, scripts.pid_path(place, service), NAME, service.name, service.unit),
+        Trace(Leaves.RECORD, box.configdir, NAME, service.name, box.instance),
+    )
 
 
 def _marks(place: Place, service: ServiceSpec) -> dict[str, str]:

@@ -10,6 +10,7 @@ from reconciler.report.style import Style
 
 SILENT = StepResult("", Status.DONE)
 _COLOURS = {Status.SKIPPED: "dim", Status.DONE: "yellow"}  # what was done has more to say where it went amiss
+_TOLD_EACH = (Phase.RETAIN, Phase.REMAINS)
 _SHOWN_CLEANED = 3  # files that get a line each
 
 
@@ -42,7 +43,7 @@ def failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], styl
 
 def shared_lines(steps: Sequence[Step], results: Mapping[str, StepResult], root: str, style: Style) -> Iterator[str]:
     """Steps that are for several services: installs, shared files, the launcher's daemon."""
-    cleaned = [step for step in steps if step.action is Action.CLEAN and step.phase is not Phase.RETAIN]
+    cleaned = [step for step in steps if step.action is Action.CLEAN and step.phase not in _TOLD_EACH]
     together = len(cleaned) > _SHOWN_CLEANED
     for step in steps:
         silent = results.get(step.id, SILENT).status is Status.DONE

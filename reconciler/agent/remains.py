@@ -1,0 +1,285 @@
+"""What launchers have left of what is over, in a pass: a step for each thing that goes.
+
+Rotated logs beyond their limit; pid files, sockets and notes of processes that have ended; Apptainer's records of this
+host. Only what is noted as left by a launcher of this deployment's is looked at, by its name. What a launcher that git
+wants takes away itself when it starts something is left to it.
+
+Nothing goes while anything of the deployment cannot be seen, is blocked, waits, is held or is paused. A pass with
+nothing to do lists two folders for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from stat import S_ISREG
+from typing import NamedTuple
+
+from reconciler.core import remains as rules
+from reconciler.core.desired import Deployment, Leaves, Trace
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
+from reconciler.core.outcome import Status
+from reconciler.core.plan import Action, Phase, Plan, Step
+from reconciler.core.problem import Gap
+
+_OVER = {
+    Leaves.PID: "its process has ended",
+    Leaves.STOP: "its process has ended",
+    Leaves.SOCKET: "nobody listens",
+    Leaves.RECORD: "Apptainer's, of an instance that has ended",
+}
+_YOUNG = 60.0  # seconds in which what is half-written may become whole
+
+Seen = Mapping[str, os.stat_result]  # by path
+
+
+class Ended(NamedTuple):
+    """How a step ended."""
+
+    status: Status
+    message: str = ""
+    hint: str = ""
+    waits: bool = False
+
+
+class _Going(NamedTuple):
+    trace: Trace
+    files: Seen
+    ends: bool = False  # its process is there still, and this very plan ends it
+
+
+class Remains:
+    """Those of one deployment, in one pass."""
+
+    def __init__(self, desired: Deployment, inventory: Inventory, others: Iterable[Deployment], *, held: bool) -> None:
+        """`others`: what git wants besides on this host. `held`: something runs that git does not want any more."""
+        self.desired, self._inventory, self._held = desired, inventory, held
+        theirs = (trace for one in others if one.environment != desired.environment for trace in one.traces)
+        self._former = rules.former(desired, inventory, theirs)
+        self._observed: Observed | None = None
+        self._clear = False
+        self._going: dict[str, _Going] = {}  # by step
+
+    # ------------------------------------------------------------ the plan
+
+    def into(self, plan: Plan, observed: Observed) -> Plan:
+        """The plan with what goes."""
+        self._observed, self._going = observed, {}
+        unsure = plan.waits or plan.blocked or plan.diff.gaps or observed.gaps or any(observed.shut.values())
+        self._clear = not (unsure or self._held or self.desired.elsewhere)
+        if not self._clear:
+            return plan
+        try:
+            ending = {step.service for step in plan.steps if step.action is Action.RESTART and step.service}
+            self._going = {f"clean:{one.trace.leaves.value}:{path}": one for path, one in self._over(ending)}
+        except OSError as error:
+            self._clear = False
+            told = f"what is left of what is over: {error.filename}: {error.strerror or error}; none of it is removed"
+            gap = Gap("remains", "", told)
+            return plan._replace(diff=plan.diff._replace(gaps=(*plan.diff.gaps, gap)))
+        steps = (Step(name, Action.CLEAN, "", self._told(one), Phase.REMAINS) for name, one in self._going.items())
+        return plan._replace(steps=(*plan.steps, *steps))
+
+    def _over(self, ending: set[str]) -> Iterator[tuple[str, _Going]]:
+        """`ending`: services whose processes the plan ends to begin others. Raises `OSError`."""
+        listed: dict[str, list[str]] = {}
+        for trace in (*self.desired.traces, *self._former):
+            found = self._gone(trace, listed)
+            if not found and trace.leaves is Leaves.PID and trace.service in ending and trace in self._former:
+                found = _own_files(*_split(trace.path)) if _is_local(os.path.dirname(trace.path)) else {}
+                yield from ((path, _Going(trace, {path: info}, ends=True)) for path, info in found.items())
+            elif trace.leaves is Leaves.LOG and found:
+                yield trace.path, _Going(trace, found)
+            elif trace.leaves is not Leaves.LOG:
+                yield from ((path, _Going(trace, {path: info})) for path, info in found.items())
+
+    def _told(self, going: _Going) -> str:
+        trace, paths, ends = going
+        first, *more = sorted(paths, key=len) if len(paths) == 1 else sorted(paths, key=_number)
+        if trace.leaves is not Leaves.LOG:
+            return f"{first}: {'its process ends' if ends else _OVER[trace.leaves]}"
+        until = f" to .{_number(more[-1])}" if more else ""
+        why = "its service is gone" if trace in self._former else f"git keeps {trace.keep}"
+        return f"{first}{until}: {why}"
+
+    # ------------------------------------------------------------ what goes
+
+    def _gone(self, trace: Trace, listed: dict[str, list[str]]) -> Seen:
+        """What of a trace goes now. `listed`: folders that were listed before. Raises `OSError`."""
+        if trace.leaves is Leaves.RECORD:
+            return _record(trace) if trace in self._former else {}
+        folder, name = os.path.split(trace.path)
+        if folder not in listed:
+            listed[folder] = _names(folder)
+        names = listed[folder]
+        if trace.leaves is Leaves.LOG:
+            return self._copies(trace, folder, names)
+        going = [name] if name in names and (trace in self._former or trace.leaves is Leaves.STOP) else []
+        if going and not trace.service and self._may_speak(trace):
+            going = []
+        going += rules.making(name, names) if trace.leaves is Leaves.SOCKET else []
+        return _dead(trace, going) if going else {}
+
+    def _copies(self, trace: Trace, folder: str, names: list[str]) -> Seen:
+        rotated = rules.copies(os.path.basename(trace.path), names)
+        if not rotated:
+            return {}
+        if trace not in self._former:
+            going = rules.surplus(rotated, trace.keep)
+        elif len(rotated) < 2 or self._may_speak(trace):
+            return {}
+        else:
+            going = rules.old_copies(rotated, _spoke(trace.path, folder, rotated.values()), time.time())
+        return _own_files(folder, going)
+
+    def _may_speak(self, trace: Trace) -> bool:
+        return self._observed is None or rules.may_speak(trace, self.desired, self._inventory, self._observed)
+
+    # ------------------------------------------------------------ carrying it out
+
+    def carry_out(self, step: Step, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Ended:
+        """Remove what a step says, as far as it is still what it was. Raises `OSError`."""
+        from reconciler.host import files
+        from reconciler.host.dead import unlink
+
+        del progress, asked_to_stop
+        going = self._going[step.id]
+        folder = os.path.dirname(next(iter(going.files)))
+        now = self._gone(going.trace, {})
+        others = [path for path in going.files if path not in now and os.path.lexists(path)]
+        removed: list[str] = []
+        with suppress(FileNotFoundError), files.held_folder(folder) as held:
+            for path in (path for path in going.files if path in now):
+                gone = unlink(held, os.path.basename(path), going.files[path])
+                (removed if gone else others).append(path)
+        if going.trace.leaves is Leaves.RECORD:
+            with suppress(OSError):  # somebody keeps more in it
+                os.rmdir(folder)
+        if others:
+            return Ended(Status.SKIPPED, f"is used, or another one, since the plan was made: {', '.join(others)}")
+        return Ended(Status.DONE, _freed(going, removed))
+
+    # ------------------------------------------------------------ what stays noted
+
+    def left(self) -> tuple[Trace, ...]:
+        """Of what is left by what git no longer has, that of which something may still go. It is looked at now."""
+        if not self._clear:
+            return self._inventory.traces
+        try:
+            listed: dict[str, list[str]] = {}
+            return tuple(trace for trace in self._former if _is_left(trace, listed))
+        except OSError:
+            return self._inventory.traces
+
+
+def _is_left(trace: Trace, listed: dict[str, list[str]]) -> bool:
+    if trace.leaves is Leaves.RECORD:
+        return os.path.lexists(_record_path(trace))
+    folder, name = os.path.split(trace.path)
+    if folder not in listed:
+        listed[folder] = _names(folder)
+    if trace.leaves is Leaves.LOG:
+        return len(rules.copies(name, listed[folder])) > 1
+    return name in listed[folder]
+
+
+def _names(folder: str) -> list[str]:
+    """Nothing where there is no such folder. Raises `OSError`."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _number(path: str) -> int:
+    number = path.rpartition(".")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _freed(going: _Going, removed: list[str]) -> str:
+    """For the journal; of all else the step's own name says it."""
+    if going.trace.leaves is not Leaves.LOG:
+        return ""
+    from reconciler.core.cleanup import bytes_in_words
+
+    size = bytes_in_words(sum(going.files[path].st_size for path in removed))
+    return f"{len(removed)} {'copy' if len(removed) == 1 else 'copies'}, {size}"
+
+
+def _spoke(path: str, folder: str, copies: Iterable[str]) -> float:
+    """When the last word came, be it into a copy; 0.0 where nothing is there any more."""
+    last = 0.0
+    for one in (path, *(os.path.join(folder, name) for name in copies)):
+        with suppress(FileNotFoundError):
+            last = max(last, os.lstat(one).st_mtime)
+    return last
+
+
+def _own_files(folder: str, names: Iterable[str]) -> Seen:
+    """Those of them that are plain files of this account's. Raises `OSError`."""
+    found = {}
+    for path in (os.path.join(folder, name) for name in names):
+        with suppress(FileNotFoundError):
+            info = os.lstat(path)
+            if S_ISREG(info.st_mode) and info.st_uid == os.geteuid():
+                found[path] = info
+    return found
+
+
+def _split(path: str) -> tuple[str, tuple[str, ...]]:
+    folder, name = os.path.split(path)
+    return folder, (name,)
+
+
+def _is_local(folder: str) -> bool:
+    from reconciler.host import dead
+
+    return dead.is_local(folder)
+
+
+def _dead(trace: Trace, names: Iterable[str]) -> Seen:
+    """Those of them that stand for a process of this host that has ended. Raises `OSError`."""
+    from reconciler.host import dead, files
+
+    folder, base = os.path.split(trace.path)
+    found: dict[str, os.stat_result] = {}
+    if not dead.is_local(folder):
+        return found
+    with files.held_folder(folder) as held:
+        for name in names:
+            path = os.path.join(folder, name)
+            with suppress(FileNotFoundError):
+                info = os.stat(name, dir_fd=held, follow_symlinks=False)
+                if trace.leaves is Leaves.SOCKET:
+                    over = dead.socket_file(held, name, dead.bound_as(path, whole=name == base))
+                else:
+                    over = (dead.pid_file if trace.leaves is Leaves.PID else dead.stop_note)(held, name)
+                if over:
+                    found[path] = info
+    return found
+
+
+def _record_path(trace: Trace) -> str:
+    from reconciler.launchers.apptainer import records
+
+    return records.path(trace.path, trace.name)
+
+
+def _record(trace: Trace) -> Seen:
+    """The record of this host, where nothing stands behind it. Raises `OSError`."""
+    from reconciler.launchers.apptainer import records
+    from reconciler.launchers.apptainer.records import Stand
+
+    path = records.path(trace.path, trace.name)
+    try:
+        info = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    stand = records.read(trace.path, trace.name).stand
+    if stand is Stand.BROKEN and time.time() - info.st_mtime > _YOUNG:
+        lives = any(name in (trace.name, "") for _, name in records.first_processes())
+        return {} if lives else {path: info}
+    return {path: info} if stand is Stand.STALE else {}

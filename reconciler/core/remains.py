@@ -1,0 +1,83 @@
+"""What launchers have left on a host of what is over, and what of it may go. Pure: names in, names out.
+
+Of a log that is still written, rotated copies beyond the limit of its launcher go: those that an earlier, larger limit
+has left, which nobody rotates any more. Of a log that is not written any more, because git has no such service, all
+copies stay for so many days after the last word in it; then all go but the log itself and its newest copy, which stay
+for good: they may be all that tells why the service went.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from reconciler.core.desired import Deployment, Leaves, Trace
+from reconciler.core.inventory import Inventory
+from reconciler.core.observed import Observed
+
+DAYS = 30  # that the log of what is gone is left whole, counted from the last word in it
+_DAY = 86400.0  # seconds
+_COPY = re.compile(r"[1-9][0-9]{0,2}")  # longer numbers are dates, of somebody else's
+_MAKING = re.compile(r"[1-9][0-9]{0,9}")  # the pid of who makes a socket
+
+
+def copies(log: str, names: Iterable[str]) -> dict[int, str]:
+    """The rotated copies of a log among the names of its folder, by number; 1 is the newest."""
+    return {int(number): f"{log}.{number}" for number in _numbers(log, names, _COPY)}
+
+
+def making(socket: str, names: Iterable[str]) -> list[str]:
+    """What a socket is called before it has its name."""
+    return [f"{socket}.{number}" for number in _numbers(socket, names, _MAKING)]
+
+
+def _numbers(name: str, names: Iterable[str], pattern: re.Pattern[str]) -> list[str]:
+    found = (one.removeprefix(f"{name}.") for one in names if one.startswith(f"{name}."))
+    return sorted(number for number in found if pattern.fullmatch(number))
+
+
+def surplus(rotated: Mapping[int, str], keep: int) -> list[str]:
+    """Copies of a log that is written, beyond its limit; the oldest first."""
+    return [rotated[number] for number in sorted(rotated, reverse=True) if number > keep]
+
+
+def old_copies(rotated: Mapping[int, str], spoke: float, now: float) -> list[str]:
+    """Copies of a log that is not written any more, but for the newest, if its last word was long ago.
+
+    `spoke`: when that was, in seconds since the epoch. One that is still to come tells nothing.
+    """
+    if now - spoke < DAYS * _DAY:
+        return []
+    return [rotated[number] for number in sorted(rotated, reverse=True)[:-1]]
+
+
+def former(desired: Deployment, inventory: Inventory, others: Iterable[Trace]) -> list[Trace]:
+    """What was left by what git no longer has here. `others`: that other deployments leave in this account."""
+    wanted = {trace.key for trace in (*desired.traces, *others)}
+    rendered = {file.path for file in desired.files} | inventory.files.keys()
+    return [one for one in inventory.traces if one.key not in wanted and one.path not in rendered]
+
+
+def may_speak(trace: Trace, desired: Deployment, inventory: Inventory, observed: Observed) -> bool:
+    """Whether what leaves it may still run here, or is meant to run again."""
+    daemon = observed.daemons.get(trace.launcher)
+    if not trace.service:
+        mains = (process.mark for process in observed.processes.values())
+        lives = any(mark is None or (not mark.service and mark.daemon in ("", trace.launcher)) for mark in mains)
+        return lives or (daemon is not None and (daemon.exists or bool(daemon.place)))
+    owned = inventory.services.get(trace.service)
+    keeps = owned is not None and (owned.launcher, owned.unit) == (trace.launcher, trace.name)
+    return keeps or trace.service in desired.disabled or (trace.launcher, trace.name) in observed.units
+
+
+def union(*several: Iterable[Trace]) -> tuple[Trace, ...]:
+    """In the order in which traces are kept; of those of one key the first counts."""
+    found: dict[tuple[str, str, str], Trace] = {}
+    for traces in several:
+        for trace in traces:
+            found.setdefault(trace.key, trace)
+    return tuple(found[key] for key in sorted(found))
+
+
+def is_log(trace: Trace) -> bool:
+    return trace.leaves is Leaves.LOG
