@@ -251,6 +251,32 @@ def test_it_frees_what_is_asked_for_the_oldest_first(mounted: Path) -> None:
     assert os.listdir(mounted / "a") == ["new"]
 
 
+@pytest.mark.parametrize(("age", "folders"), [(Age.SELF, False), (Age.SELF, True), (Age.NEWEST, True)])
+def test_what_was_used_since_it_was_looked_at_stays_while_space_is_freed(
+    place: Path, age: Age, *, folders: bool
+) -> None:
+    """All are looked at before the first goes, so that may be long ago."""
+    for number in range(6):
+        run = place / "a" / f"run-{number}"
+        old(run / "file" if folders else run, "x", age=(40 + number) * 86400)
+        old(run, None if folders else "x", age=(40 + number) * 86400)
+
+    used: list[Path] = []
+
+    def use() -> bool:
+        left = sorted((place / "a").iterdir())
+        if len(left) < 6 and not used:
+            used.extend(left)
+            for run in left:
+                (run / "file" if folders else run).touch()
+                os.utime(run)
+        return False
+
+    of = rule(place, free_bytes=1 << 60, age=age, max_depth=2)
+    assert clean(Task(of, Kept(of), time.time(), why=Why.FREE), asked_to_stop=use).top_count == 1
+    assert paths(place / "a") == sorted(f"run-{n}{part}" for n in range(5) for part in ("", "/file")[: 1 + folders])
+
+
 def test_what_lies_deep_goes_too(place: Path) -> None:
     """Deeper than folders may be held open, and than a path may be long."""
     here = os.open(old(place / "a" / "deep"), os.O_RDONLY)

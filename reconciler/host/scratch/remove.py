@@ -33,8 +33,7 @@ class Remover:
         elif entry.is_folder:
             self._folder(folder, entry)
         elif self._unlink(folder, entry.name, entry.path):
-            self.tally.add(1)
-            self.tally.took(entry.path)
+            self.tally.took(entry.path, 1)
 
     def _unlink(self, folder: int, name: str, path: str) -> bool:
         try:
@@ -80,8 +79,7 @@ class Remover:
         if error.errno == EACCES:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=folder)
-                self.tally.add(1)
-                self.tally.took(entry.path)
+                self.tally.took(entry.path, 1)
                 return
         self.tally.trouble(entry.path, error)
         _back(folder, name, entry.name)
