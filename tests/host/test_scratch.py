@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from reconciler.core.cleanup import Cleaned, Kept, Why
 from reconciler.core.desired import Age, Cleanup, RootIs, Sort
+from reconciler.core.retention import GONE
 from reconciler.host.scratch.clean import anything, clean, in_use, survey
 from reconciler.host.scratch.root import RootError
-from reconciler.host.scratch.walk import Task
+from reconciler.host.scratch.walk import Task, name_of
 from tests.host.trees import DAYS, FOLDERS, LIMIT, Folder, build, listed, with_all_below
 
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -330,6 +331,81 @@ def as_somebody(place: Path, act: Callable[[], Cleaned]) -> str:
 
 
 # ---------------------------------------------------------------- attacks, and sudden ends
+
+
+@pytest.mark.parametrize("age", Age)
+def test_what_only_has_the_name_of_something_that_goes_is_judged_by_its_dates(place: Path, age: Age) -> None:
+    """Whoever may rename another's folder must not have it removed that way; nor may it happen by mistake."""
+    forged = f"{GONE}0123456789abcdef"
+    for name in (f"a/{forged}", f"a/run/{forged}", f"a/{forged}/{forged}"):
+        old(place / name / "new", "x", age=0)
+    left = old(place / "a" / "left" / "new", "x", age=0).parent
+    copy = old(place / "b" / "copy" / "new", "x", age=0).parent
+    key = "0123456789abcdef"
+    name = name_of(key, left.stat().st_ino)
+    left.rename(place / "a" / name)
+    copy.rename(place / "b" / name)  # by the name of another
+    before = listed(place)
+    of = rule(place, age=age)
+    assert clean(Task(of, Kept(of), time.time(), key="another key")).entries == 0
+    assert clean(Task(of._replace(min_depth=3), Kept(of), time.time(), key=key)).entries == 0  # not at that depth
+    assert clean(Task(of._replace(sort=Sort.FILE), Kept(of), time.time(), key=key)).entries == 0
+    assert listed(place) == before
+    assert clean(Task(of, Kept(of), time.time(), key=key)).entries == 2
+    assert before - listed(place) == {os.fsencode(f"a/{name}"), os.fsencode(f"a/{name}/new")}
+
+
+@pytest.mark.parametrize("age", Age)
+@pytest.mark.parametrize("why", Why)
+def test_a_folder_that_takes_the_place_of_an_old_one_stays(place: Path, age: Age, why: Why) -> None:
+    """At whatever step of the removal they are swapped."""
+    root, calls, swapped = place / "root", 0, 0
+    for step in range(1, 40):
+        shutil.rmtree(root, ignore_errors=True)
+        for name in ("run/file", "other/file", "other/deep/file"):
+            old(root / "a" / name, "x")
+        for name in ("run", "other/deep", "other"):
+            old(root / "a" / name)
+        young = old(place / "young" / "precious", "x", age=0).parent
+        calls = 0
+
+        def swap(step: int = step, young: Path = young) -> bool:
+            nonlocal calls, swapped
+            calls += 1
+            if calls == step and (root / "a" / "run").exists():
+                (root / "a" / "run").rename(place / "aside")
+                young.rename(root / "a" / "run")
+                swapped += 1
+            return False
+
+        of = rule(root, max_depth=2, age=age, free_bytes=1 << 60)
+        clean(Task(of, Kept(of), time.time(), why=why), asked_to_stop=swap, workers=1)
+        assert young.exists() or paths(root) == ["a", "a/run", "a/run/precious"]
+        shutil.rmtree(place / "aside", ignore_errors=True)
+        if calls < step:
+            break
+    assert swapped > 3
+    assert calls < step
+
+
+def test_a_folder_that_stays_after_all_never_keeps_the_name_of_what_goes(place: Path) -> None:
+    """Not even where its own was taken meanwhile."""
+    run = old(place / "a" / "run" / "deep" / "file", "x").parent.parent
+    old(place / "a" / "run")
+    of = rule(place, max_depth=2)
+
+    def write() -> bool:
+        for folder in (place / "a").glob(f"{GONE}*"):
+            (folder / f"new-{time.time_ns()}").write_text("x")  # so it cannot be removed as a whole
+            run.mkdir(exist_ok=True)
+        return False
+
+    done = clean(Task(of, Kept(of), time.time()), asked_to_stop=write, workers=1)
+    assert any("as its name is taken" in line for line in done.troubles)
+    assert not [name for name in os.listdir(place / "a") if name.startswith(GONE)]
+    left = listed(place)
+    assert cleaned(of).entries == 0
+    assert listed(place) == left
 
 
 def test_folders_that_are_swapped_for_links_ten_thousand_times_lose_nothing_outside(place: Path) -> None:

@@ -30,7 +30,7 @@ class Surveyor:
                 return  # it has gone by itself
             entries, size = 1 + below, (size if entries or own is None else size_of(own)) + bytes_
         self._tops, self._entries, self._size = self._tops + 1, self._entries + entries, self._size + size
-        if entry.date:
+        if not entry.begun:
             self._oldest = min(self._oldest or entry.date, entry.date)
             self._newest = max(self._newest, entry.date)
         if len(self._largest) < _LARGEST:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.core.cleanup import Kept, Reach, Stay, Why, limit_of, reach
 from reconciler.core.desired import Age, Cleanup
+from reconciler.core.digest import keyed
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.crew import Crew, Tally
 from reconciler.host.scratch.root import FOLDER, Ground
@@ -26,10 +27,12 @@ class Entry(NamedTuple):
     name: str
     path: str  # from the root on
     is_folder: bool
+    inode: int
     date: int  # nanoseconds since the epoch, by which it is old; 0: a pass has begun to remove it
     size: int = 0  # of all that is counted
     entries: int = 0  # that are counted: itself, and with `whole` all that is below it
     whole: bool = False
+    begun: bool = False  # a pass has begun to remove it
 
 
 class Task(NamedTuple):
@@ -40,6 +43,16 @@ class Task(NamedTuple):
     now: float  # seconds since the epoch
     begin: str = ""  # the name in the root to go on at
     why: Why = Why.SCHEDULE
+    key: str = ""  # what the names of folders are made with that are being removed
+
+
+def name_of(key: str, inode: int) -> str:
+    """How a folder is called while it is being removed.
+
+    By such a name the next pass knows what a killed one has left, whatever its date. So it must be a name that nobody
+    else can give to a folder of his own choice, or of another's.
+    """
+    return f"{GONE}{keyed(key, str(inode).encode())}"
 
 
 class Take(Protocol):
@@ -100,6 +113,7 @@ class Walk:
         self.rule, self.kept = task.rule, task.kept
         self.ground, self.tally, self.crew = ground, tally, crew
         self.before = limit_of(task.rule, task.now)
+        self.key = task.key
         self._picky, self._levels = task.kept.any, dict[int, _Level]()
 
     def run(self, take: Take, begin: str = "") -> None:
@@ -141,12 +155,8 @@ class Walk:
                 return
             one(folder, entry, level, above)
 
-    def entries(self, folder: int, path: str) -> Iterator[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as entries:
-                yield from entries
-        except OSError as error:
-            self.tally.trouble(path, error)
+    def entries(self, folder: int, path: str) -> Listing:
+        return Listing(self.tally, folder, path)
 
     def _entry(self, folder: int, entry: os.DirEntry[str], level: _Level, above: str) -> None:
         """`above`: its path without its name."""
@@ -177,8 +187,8 @@ class Walk:
     def _inner(self, folder: int, entry: os.DirEntry[str], level: _Level, path: str, stay: Stay) -> None:
         """A folder in another that stays."""
         name, depth, may = entry.name, level.depth, level.folder
-        if name.startswith(GONE) and depth >= self.rule.min_depth:
-            self.take(folder, Entry(name, path, True, 0))
+        if may.may_go and (begun := self._begun(folder, name, path)) is not None:
+            self.take(folder, begun)
             return
         if may.may_go and self.rule.age is Age.NEWEST:
             self._share(folder, path, lambda held: self._newest(held, name, depth, path))
@@ -196,6 +206,18 @@ class Walk:
                 return
         if may.may_hold:
             self._share(folder, path, lambda held: self._down(held, name, depth, path))
+
+    def _begun(self, folder: int, name: str, path: str) -> Entry | None:
+        """A folder that a pass has begun to remove."""
+        if not name.startswith(GONE):
+            return None
+        try:
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)  # a listing may tell other numbers
+        except OSError:
+            return None
+        if name != name_of(self.key, info.st_ino):
+            return None
+        return Entry(name, path, True, info.st_ino, 0, begun=True)
 
     def _share(self, folder: int, path: str, work: Callable[[int], None]) -> None:
         """Have a colleague do it who is idle, with a descriptor of his own, or do it here."""
@@ -222,7 +244,7 @@ class Walk:
 
     def still_goes(self, folder: int, entry: Entry) -> bool:
         """Whether what was found a while ago is what it was. Raises `OSError`."""
-        if not entry.date or (entry.is_folder and self.rule.age is Age.SELF):
+        if entry.begun or (entry.is_folder and self.rule.age is Age.SELF):
             return True  # of a folder, whoever removes it looks at its date again
         if entry.is_folder:
             return self._judge(folder, entry.name, entry.path.count("/") + 1, entry.path) is not None
@@ -244,13 +266,19 @@ class Walk:
         with self.opened(folder, name, path, depth) as inner:
             if inner < 0:
                 return True
-            for entry in self.entries(inner, path):
+            entries = self.entries(inner, path)
+            for entry in entries:
                 below = f"{path}/{entry.name}"
                 if self.kept.stays(entry.name, below) is not Stay.NO:
                     return True
-                if entry.is_dir(follow_symlinks=False) and self._holds_kept(inner, entry.name, below, depth + 1):
+                try:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                except OSError as error:
+                    self.tally.trouble(below, error)
                     return True
-        return False
+                if is_folder and self._holds_kept(inner, entry.name, below, depth + 1):
+                    return True
+            return not entries.whole
 
     # ------------------------------------------------------------ by the newest file
 
@@ -269,7 +297,8 @@ class Walk:
             if inner < 0:
                 return None
             found = _Judging(opened.info, goes=self.kept.stays(name, path) is Stay.NO)
-            for entry in self.entries(inner, path):
+            entries = self.entries(inner, path)
+            for entry in entries:
                 if self.tally.must_stop():
                     self.tally.left(path)
                     return None
@@ -278,11 +307,12 @@ class Walk:
                     self._hand_over(inner, found)
                 if not found.goes and not level.any:
                     return None
+            found.goes = found.goes and entries.whole
             if not found.seen:
                 found.date = opened.info.st_mtime_ns
                 found.goes = found.goes and found.date < self.before
             if found.goes:
-                return Entry(name, path, True, found.date, found.size, found.entries, found.whole)
+                return Entry(name, path, True, opened.info.st_ino, found.date, found.size, found.entries, found.whole)
             self._hand_over(inner, found)
             return None
 
@@ -299,9 +329,9 @@ class Walk:
             if self._picky and self.kept.stays(name, path) is Stay.ALL:
                 alone = False
             elif entry.is_dir(follow_symlinks=False):
-                alone = level.folder.may_go or name.startswith(GONE)
-                begun = name.startswith(GONE)
-                part = Entry(name, path, True, 0) if begun else self._judge(folder, name, level.depth, path)
+                alone = level.folder.may_go
+                part = self._begun(folder, name, path) if alone else None
+                part = part or self._judge(folder, name, level.depth, path)
             else:
                 alone = level.file if entry.is_file(follow_symlinks=False) else level.other
                 info = entry.stat(follow_symlinks=False)
@@ -324,7 +354,25 @@ def size_of(info: os.stat_result) -> int:
 def _going(name: str, path: str, info: os.stat_result) -> Entry:
     """An entry that goes by its own date."""
     is_folder = S_ISDIR(info.st_mode)
-    return Entry(name, path, is_folder, info.st_mtime_ns, size_of(info), 1, not is_folder)
+    return Entry(name, path, is_folder, info.st_ino, info.st_mtime_ns, size_of(info), 1, not is_folder)
+
+
+class Listing:
+    """What lies in a folder. What cannot be listed is told, and then it is not `whole`."""
+
+    __slots__ = ("_args", "whole")
+
+    def __init__(self, tally: Tally, folder: int, path: str) -> None:
+        self._args, self.whole = (tally, folder, path), False
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]:
+        tally, folder, path = self._args
+        try:
+            with os.scandir(folder) as entries:
+                yield from entries
+            self.whole = True
+        except OSError as error:
+            tally.trouble(path, error)
 
 
 class Opened:
