@@ -71,7 +71,7 @@ class ByHand:
                 told(Listed(where, name, one.date / 1e9, size, one.path))
 
             try:
-                figures, troubles = survey(task(rule, time.time()), tell)
+                figures, troubles = survey(task(rule, time.time(), self._pass.store.scratch_key()), tell)
             except refused() as error:
                 yield now._replace(error=said(error))
                 continue
@@ -100,7 +100,7 @@ class ByHand:
         if shut is not None:
             return now._replace(held=shut.why)
         try:
-            done = clean(task(rule, time.time()), progress, asked_to_stop)
+            done = clean(task(rule, time.time(), self._pass.store.scratch_key(make=True)), progress, asked_to_stop)
         except refused() as error:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done))

@@ -96,7 +96,7 @@ class Scratches:
     def _anything(self, rule: Cleanup) -> bool:
         from reconciler.host.scratch.clean import anything
 
-        return anything(task(rule, self._now, self._begin(rule)))
+        return anything(task(rule, self._now, self._store.scratch_key(), self._begin(rule)))
 
     def _begin(self, rule: Cleanup) -> str:
         memory = self._memory.get(rule.name)
@@ -110,7 +110,7 @@ class Scratches:
         from reconciler.host.scratch.clean import survey
 
         try:
-            figures, troubles = survey(task(rule, self._now, self._begin(rule)))
+            figures, troubles = survey(task(rule, self._now, self._store.scratch_key(), self._begin(rule)))
         except refused() as error:
             return Scratch(rule.name, rule.root, troubles=(said(error),))
         return Scratch(rule.name, rule.root, figures, troubles=troubles)
@@ -124,8 +124,9 @@ class Scratches:
         rule = self._rules[_rule_of(step)]
         why = self._why.get(rule.name, Why.SCHEDULE)
         try:
-            done = clean(task(rule, time.time(), self._begin(rule), why), _seldom(progress), asked_to_stop)
-        except refused() as error:
+            key = self._store.scratch_key(make=True)
+            done = clean(task(rule, time.time(), key, self._begin(rule), why), _seldom(progress), asked_to_stop)
+        except (refused(), OSError) as error:
             return Ended(Status.FAILED, said(error))
         self._cleaned[rule.name] = done
         return _ended(rule, done, asked=asked_to_stop())
@@ -155,14 +156,14 @@ class Scratches:
         return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
 
 
-def task(rule: Cleanup, now: float, begin: str = "", why: Why = Why.SCHEDULE) -> Task:
-    """A rule with what must stay as it is now. Raises `RootError`."""
+def task(rule: Cleanup, now: float, key: str, begin: str = "", why: Why = Why.SCHEDULE) -> Task:
+    """A rule with what must stay as it is now. `key`: the store's. Raises `RootError`."""
     from reconciler.host.detached import environment
     from reconciler.host.scratch.clean import in_use
     from reconciler.host.scratch.walk import Task
 
     used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()
-    return Task(rule, Kept(rule, used), now, begin, why)
+    return Task(rule, Kept(rule, used), now, begin, why, key)
 
 
 def _seldom(progress: Told) -> Told:

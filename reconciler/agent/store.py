@@ -11,6 +11,7 @@
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/ENV/cleanup.json        when the rules of `cleanup` come next
+    SITE/cleanup.key             what marks the folders that a clean-up is removing
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     SITE/told.json               what receivers of `notify` were told, and what waits for them
@@ -189,6 +190,22 @@ class Store:
     def save_scratch(self, environment: str, memories: Mapping[str, Memory]) -> None:
         """Raises `OSError`; then all is as it was."""
         self._write(self._path(environment, "cleanup.json"), {"rules": memories})
+
+    def scratch_key(self, *, make: bool = False) -> str:
+        """What marks the folders that a clean-up is removing; empty where there is none yet.
+
+        `make`: then one is made; raises `OSError`. With a new one, what a killed pass has left goes when it is old by
+        its own date.
+        """
+        path = os.path.join(self.folder, "cleanup.key")
+        with suppress(OSError):
+            if key := files.read(path).decode("ascii", "replace").strip():
+                return key
+        if not make:
+            return ""
+        key = os.urandom(24).hex()
+        files.write(path, key.encode(), 0o600)
+        return key
 
     # ------------------------------------------------------------ what was told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import random
 import shutil
 import subprocess
@@ -22,11 +23,14 @@ from hypothesis import strategies as st
 
 from reconciler.core.cleanup import Cleaned, Kept, Why
 from reconciler.core.desired import Age, Cleanup, RootIs, Sort
+from reconciler.core.retention import GONE
+from reconciler.host.scratch import aside
 from reconciler.host.scratch.clean import anything, clean, in_use, survey
-from reconciler.host.scratch.root import RootError
-from reconciler.host.scratch.walk import Task
+from reconciler.host.scratch.root import RootError, open_root
+from reconciler.host.scratch.walk import DEEPEST, Task, name_of
 from tests.host.trees import DAYS, FOLDERS, LIMIT, Folder, build, listed, with_all_below
 
+NOBODY = 65534  # no account's
 SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -205,20 +209,86 @@ def test_another_file_system_is_never_entered_nor_the_same_one_mounted_twice(pla
     root = place / "root"
     for name in ("bind", "move"):
         old(root / "a" / name / "below" / "file", "x")
+    old(root / "a" / "top")
+    subprocess.run(["mount", "--bind", str(mounted), str(root / "a" / "top")], check=True)
     subprocess.run(["mount", "--bind", str(precious.parent), str(root / "a" / "bind" / "below")], check=True)
     subprocess.run(["mount", "--bind", str(mounted), str(root / "a" / "move" / "below")], check=True)
     old(mounted / "file", "x")
     try:
         old(root / "a" / "bind")
         old(root / "a" / "move")
+        old(mounted)
         done = cleaned(rule(root))
-        assert done.failed == 2
+        assert done.failed == 3
         assert all("another file system" in line for line in done.troubles)
     finally:
-        for name in ("bind", "move"):
-            subprocess.run(["umount", str(root / "a" / name / "below")], check=True)
+        for name in ("bind/below", "move/below", "top"):
+            subprocess.run(["umount", str(root / "a" / name)], check=True)
     assert precious.exists()
     assert (mounted / "file").exists()
+
+
+@pytest.mark.parametrize(("age", "why"), [(Age.SELF, Why.SCHEDULE), (Age.NEWEST, Why.SCHEDULE), (Age.SELF, Why.FREE)])
+@pytest.mark.parametrize("where", ["a/run-3", "a/run-3/below", "a"])
+def test_what_is_mounted_while_it_is_cleaned_up_is_never_entered(
+    place: Path, mounted: Path, age: Age, why: Why, where: str
+) -> None:
+    """At whatever step: as a user may do with FUSE, who does not own the tree."""
+    root = place / "root"
+    for name in (".", "below", "run-3", "run-3/below"):
+        old(mounted / name / "precious", "x")
+    for name in ("run-3/below", "run-3", "below", "."):
+        old(mounted / name)
+    before, mounts = listed(mounted), 0
+    for step in range(1, 30):
+        calls = 0
+        for number in range(5):
+            old(root / "a" / f"run-{number}" / "below" / "file", "x", age=(40 + number) * 86400)
+            old(root / "a" / f"run-{number}" / "below")
+            old(root / "a" / f"run-{number}", age=(40 + number) * 86400)
+
+        def mount(step: int = step) -> bool:
+            nonlocal calls, mounts
+            calls += 1
+            if calls == step and (root / where).exists():
+                mounts += 1
+                subprocess.run(["mount", "--bind", str(mounted), str(root / where)], check=True)
+            return False
+
+        of = rule(root, age=age, max_depth=2, free_bytes=1 << 60)
+        try:
+            clean(Task(of, Kept(of), time.time(), why=why), asked_to_stop=mount, workers=1)
+        finally:
+            if (root / where).exists() and (root / where).is_mount():
+                subprocess.run(["umount", str(root / where)], check=True)
+            for gone in (root / "a").glob(f"{GONE}*"):
+                for folder in (gone / "below", gone):
+                    if folder.is_mount():
+                        subprocess.run(["umount", str(folder)], check=True)
+        assert listed(mounted) == before, step
+    assert mounts > 1
+
+
+def test_no_root_is_what_must_never_be_one(place: Path, mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only opened here, and never cleaned up."""
+    with pytest.raises(RootError, match="is the root of all"):
+        open_root(rule(Path("/"), root_is=RootIs.MOUNT))
+    with pytest.raises(RootError, match="is no folder"):
+        open_root(rule(old(place / "file", "x")))
+    assert open_root(rule(place / "missing")) is None
+    bound = old(place / "bound")
+    subprocess.run(["mount", "--bind", str(old(place / "other")), str(bound)], check=True)
+    try:
+        with pytest.raises(RootError, match="is a mount point"):  # which its file system does not tell
+            open_root(rule(bound))
+    finally:
+        subprocess.run(["umount", str(bound)], check=True)
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    monkeypatch.setenv("HOME", str(place / "elsewhere"))
+    (place / "link").symlink_to(home)
+    for path in (Path(home), place / "link"):
+        with pytest.raises(RootError, match="is the home"):
+            open_root(rule(path, root_is=RootIs.MOUNT))
 
 
 def test_a_mount_point_or_a_home_is_a_root_only_where_the_rule_says_so(
@@ -251,6 +321,32 @@ def test_it_frees_what_is_asked_for_the_oldest_first(mounted: Path) -> None:
     assert os.listdir(mounted / "a") == ["new"]
 
 
+@pytest.mark.parametrize(("age", "folders"), [(Age.SELF, False), (Age.SELF, True), (Age.NEWEST, True)])
+def test_what_was_used_since_it_was_looked_at_stays_while_space_is_freed(
+    place: Path, age: Age, *, folders: bool
+) -> None:
+    """All are looked at before the first goes, so that may be long ago."""
+    for number in range(6):
+        run = place / "a" / f"run-{number}"
+        old(run / "file" if folders else run, "x", age=(40 + number) * 86400)
+        old(run, None if folders else "x", age=(40 + number) * 86400)
+
+    used: list[Path] = []
+
+    def use() -> bool:
+        left = sorted((place / "a").iterdir())
+        if len(left) < 6 and not used:
+            used.extend(left)
+            for run in left:
+                (run / "file" if folders else run).touch()
+                os.utime(run)
+        return False
+
+    of = rule(place, free_bytes=1 << 60, age=age, max_depth=2)
+    assert clean(Task(of, Kept(of), time.time(), why=Why.FREE), asked_to_stop=use).top_count == 1
+    assert paths(place / "a") == sorted(f"run-{n}{part}" for n in range(5) for part in ("", "/file")[: 1 + folders])
+
+
 def test_what_lies_deep_goes_too(place: Path) -> None:
     """Deeper than folders may be held open, and than a path may be long."""
     here = os.open(old(place / "a" / "deep"), os.O_RDONLY)
@@ -263,6 +359,35 @@ def test_what_lies_deep_goes_too(place: Path) -> None:
     old(place / "a" / "deep")
     assert cleaned(rule(place)).entries == 401
     assert paths(place) == ["a"]
+
+
+def test_what_lies_too_deep_in_folders_that_stay_is_told(place: Path) -> None:
+    deep = place.joinpath("a", *["d"] * (DEEPEST + 3))
+    old(deep / "file", "x")
+    for age in Age:
+        done = cleaned(rule(place, age=age, sort=Sort.FILE))
+        assert (done.entries, done.failed, f"deeper than {DEEPEST}" in done.troubles[0]) == (0, 1, True)
+
+
+def test_nothing_goes_after_the_last_minute(place: Path) -> None:
+    old(place / "a" / "file", "x")
+    old(place / "a" / "run" / "file", "x")
+    old(place / "a" / "run")
+    before = listed(place)
+    for why in Why:
+        of = rule(place, minutes=0, free_bytes=1 << 60)
+        done = clean(Task(of, Kept(of), time.time(), why=why))
+        assert (done.entries, done.stopped) == (0, True)
+    assert listed(place) == before
+
+
+def test_only_what_was_put_aside_is_removed_as_such(place: Path) -> None:
+    version = old(place / "version" / "file", "x").parent
+    with pytest.raises(ValueError, match="version"):
+        aside.remove(str(version), lambda: False)
+    assert listed(place) == {b"version", b"version/file"}
+    assert aside.remove(aside.put_aside(str(version)), lambda: False) == aside.Removed()
+    assert not listed(place)
 
 
 def test_a_folder_that_cannot_be_read_is_told(place: Path) -> None:
@@ -287,10 +412,11 @@ def as_somebody(place: Path, act: Callable[[], Cleaned]) -> str:
     if not child:
         try:
             if not os.geteuid():
-                subprocess.run(["chown", "-R", "65534:65534", str(place)], check=True)
+                chown = ["chown", "-R", "-h", f"{NOBODY}:{NOBODY}", str(place)]
+                subprocess.run(chown, capture_output=True, check=False)
                 os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
             done = act()
             os.write(theirs, f"{done.failed} failed: {' '.join(done.troubles)}".encode())
         except BaseException as error:  # noqa: BLE001 - the parent asserts on it
@@ -303,7 +429,117 @@ def as_somebody(place: Path, act: Callable[[], Cleaned]) -> str:
         return told.read()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file immutable, and see what is left")
+@settings(SLOW, max_examples=100)
+@given(plan=FOLDERS, words=WORDS, picks=st.lists(st.integers(0, 9), min_size=1))
+def test_all_goes_that_find_finds_but_what_cannot_go(place: Path, plan: Folder, words: Words, picks: list[int]) -> None:
+    """For an ordinary account, with folders that cannot be read and files that cannot be removed."""
+    now = time.time()
+    root = made(place, plan, now)
+    before = listed(root)
+    subprocess.run(["chown", "-R", "-h", f"{NOBODY}:{NOBODY}", str(place)], check=True)
+    full = {path: os.path.join(os.fsencode(root), path) for path in before}
+    chosen = {path for number, path in enumerate(sorted(before)) if number in picks}
+    fixed = [full[path] for path in chosen if os.path.isfile(full[path]) and not os.path.islink(full[path])]
+    closed = {path for path in chosen if os.path.isdir(full[path]) and not os.path.islink(full[path])}
+    stuck = {path for path in before if any(path.startswith(folder + b"/") for folder in closed)}
+    try:
+        if fixed and subprocess.run(["chattr", "+i", *fixed], capture_output=True, check=False).returncode:
+            pytest.skip("this file system knows no immutable files")
+        for path in closed:
+            os.chmod(full[path], 0)
+        argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        argv += ["find", str(root), *words.find, "-mtime", f"+{DAYS}", "-print0"]
+        printed = subprocess.run(argv, capture_output=True, check=False).stdout
+        assume(time.time() - now < 0.9)
+        found = {os.path.relpath(path, os.fsencode(root)) for path in printed.split(b"\0") if path}
+        stuck |= {os.path.relpath(path, os.fsencode(root)) for path in fixed}
+        expected = with_all_below(before, found) - stuck - {folder for path in stuck for folder in above(path)}
+        said = as_somebody(place, lambda: cleaned(words.rule(root), now))
+        left = listed(root)
+    finally:
+        subprocess.run(["chattr", "-R", "-i", str(root)], capture_output=True, check=False)
+    assert " failed:" in said
+    assert before - left == expected, said
+    assert left <= before  # each under its own name
+
+
 # ---------------------------------------------------------------- attacks, and sudden ends
+
+
+@pytest.mark.parametrize("age", Age)
+def test_what_only_has_the_name_of_something_that_goes_is_judged_by_its_dates(place: Path, age: Age) -> None:
+    """Whoever may rename another's folder must not have it removed that way; nor may it happen by mistake."""
+    forged = f"{GONE}0123456789abcdef"
+    for name in (f"a/{forged}", f"a/run/{forged}", f"a/{forged}/{forged}"):
+        old(place / name / "new", "x", age=0)
+    left = old(place / "a" / "left" / "new", "x", age=0).parent
+    copy = old(place / "b" / "copy" / "new", "x", age=0).parent
+    key = "0123456789abcdef"
+    name = name_of(key, left.stat().st_ino)
+    left.rename(place / "a" / name)
+    copy.rename(place / "b" / name)  # by the name of another
+    before = listed(place)
+    of = rule(place, age=age)
+    assert clean(Task(of, Kept(of), time.time(), key="another key")).entries == 0
+    assert clean(Task(of._replace(min_depth=3), Kept(of), time.time(), key=key)).entries == 0  # not at that depth
+    assert clean(Task(of._replace(sort=Sort.FILE), Kept(of), time.time(), key=key)).entries == 0
+    assert listed(place) == before
+    assert clean(Task(of, Kept(of), time.time(), key=key)).entries == 2
+    assert before - listed(place) == {os.fsencode(f"a/{name}"), os.fsencode(f"a/{name}/new")}
+
+
+@pytest.mark.parametrize("age", Age)
+@pytest.mark.parametrize("why", Why)
+def test_a_folder_that_takes_the_place_of_an_old_one_stays(place: Path, age: Age, why: Why) -> None:
+    """At whatever step of the removal they are swapped."""
+    root, calls, swapped = place / "root", 0, 0
+    for step in range(1, 40):
+        shutil.rmtree(root, ignore_errors=True)
+        for name in ("run/file", "other/file", "other/deep/file"):
+            old(root / "a" / name, "x")
+        for name in ("run", "other/deep", "other"):
+            old(root / "a" / name)
+        young = old(place / "young" / "precious", "x", age=0).parent
+        calls = 0
+
+        def swap(step: int = step, young: Path = young) -> bool:
+            nonlocal calls, swapped
+            calls += 1
+            if calls == step and (root / "a" / "run").exists():
+                (root / "a" / "run").rename(place / "aside")
+                young.rename(root / "a" / "run")
+                swapped += 1
+            return False
+
+        of = rule(root, max_depth=2, age=age, free_bytes=1 << 60)
+        clean(Task(of, Kept(of), time.time(), why=why), asked_to_stop=swap, workers=1)
+        assert young.exists() or paths(root) == ["a", "a/run", "a/run/precious"]
+        shutil.rmtree(place / "aside", ignore_errors=True)
+        if calls < step:
+            break
+    assert swapped > 3
+    assert calls < step
+
+
+def test_a_folder_that_stays_after_all_never_keeps_the_name_of_what_goes(place: Path) -> None:
+    """Not even where its own was taken meanwhile."""
+    run = old(place / "a" / "run" / "deep" / "file", "x").parent.parent
+    old(place / "a" / "run")
+    of = rule(place, max_depth=2)
+
+    def write() -> bool:
+        for folder in (place / "a").glob(f"{GONE}*"):
+            (folder / f"new-{time.time_ns()}").write_text("x")  # so it cannot be removed as a whole
+            run.mkdir(exist_ok=True)
+        return False
+
+    done = clean(Task(of, Kept(of), time.time()), asked_to_stop=write, workers=1)
+    assert any("as its name is taken" in line for line in done.troubles)
+    assert not [name for name in os.listdir(place / "a") if name.startswith(GONE)]
+    left = listed(place)
+    assert cleaned(of).entries == 0
+    assert listed(place) == left
 
 
 def test_folders_that_are_swapped_for_links_ten_thousand_times_lose_nothing_outside(place: Path) -> None:
@@ -354,6 +590,7 @@ KILLED = """
 import sys, time
 from reconciler.core.cleanup import Kept
 from reconciler.core.desired import Age, Cleanup
+from reconciler.host.scratch import aside
 from reconciler.host.scratch.clean import clean
 from reconciler.host.scratch.walk import Task
 of = Cleanup("x", sys.argv[1], 14, min_depth=2, max_depth=2, age=Age(sys.argv[2]))
@@ -416,6 +653,10 @@ def test_nothing_is_removed_where_what_is_in_use_cannot_be_told(place: Path) -> 
     ):
         with pytest.raises(RootError, match=why):
             in_use(bad, {"PATH": os.environ["PATH"]})
+    with (place / "list").open("wb") as endless:
+        endless.truncate((64 << 20) + 1)
+    with pytest.raises(RootError, match="the list is too long"):
+        in_use(of._replace(in_use_file=str(place / "list")), {})
     (place / "list").write_bytes(b"a\n\nb\xff\n")
     assert in_use(of._replace(in_use_file=str(place / "list")), {}) == ("a", "b\udcff")
     assert in_use(of._replace(in_use_command="printf 'a\\nb\\n'"), {}) == ("a", "b")

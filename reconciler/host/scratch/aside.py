@@ -50,7 +50,7 @@ def remove(path: str, asked_to_stop: Callable[[], bool]) -> Removed:
         info = os.stat(name, dir_fd=ground.descriptor, follow_symlinks=False)
         tally = Tally(_MINUTES, 0, asked_to_stop)
         walk = Walk(Task(rule, Kept(rule), 0.0), ground, tally)
-        Remover(walk)(ground.descriptor, Entry(name, name, S_ISDIR(info.st_mode), 0))
+        Remover(walk)(ground.descriptor, Entry(name, name, S_ISDIR(info.st_mode), info.st_ino, 0, begun=True))
         return Removed(tuple(tally.troubles), tally.stopped)
     except FileNotFoundError:
         return Removed()

@@ -173,7 +173,7 @@ def _is_short(walk: Walk) -> bool:
 
 
 def _again(walk: Walk, remover: Remover, entry: Entry) -> None:
-    """Take an entry that was found before: the way to it is gone once more, without any link."""
+    """Take an entry that was found before, minutes maybe: the way to it is gone once more, without any link."""
     held = [os.dup(walk.ground.descriptor)]
     try:
         with suppress(OSError):
@@ -181,7 +181,8 @@ def _again(walk: Walk, remover: Remover, entry: Entry) -> None:
                 held.append(os.open(name, FOLDER, dir_fd=held[-1]))
                 if not walk.ground.is_own(os.fstat(held[-1])):
                     return
-            remover(held[-1], entry)
+            if walk.still_goes(held[-1], entry):
+                remover(held[-1], entry)
     finally:
         for descriptor in held:
             os.close(descriptor)

@@ -61,9 +61,10 @@ class Tally:
             if len(self.troubles) < _TOLD_TROUBLES:
                 self.troubles.append(f"{path or '.'}: {said}")
 
-    def took(self, path: str) -> None:
-        """An entry that goes by itself has gone."""
+    def took(self, path: str, entries: int = 0) -> None:
+        """An entry that goes by itself has gone; so many were not yet told of by `add`."""
         with self._lock:
+            self.entries += entries
             self.top_count += 1
             if len(self.tops) < _TOLD_TOPS:
                 self.tops.append(path)

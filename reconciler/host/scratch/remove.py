@@ -13,7 +13,7 @@ from errno import EACCES, ENOTEMPTY
 from reconciler.core.desired import Age
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.root import FOLDER
-from reconciler.host.scratch.walk import Entry, Walk
+from reconciler.host.scratch.walk import Entry, Walk, name_of
 
 _LEVELS = 100  # folders in one another that are held open; what lies deeper is moved up first
 _BATCH = 256  # entries between two looks at the clock
@@ -25,7 +25,7 @@ class Remover:
 
     def __init__(self, walk: Walk) -> None:
         self.tally, self.ground = walk.tally, walk.ground
-        self._by_own_date = walk.rule.age is Age.SELF
+        self._key, self._by_own_date = walk.key, walk.rule.age is Age.SELF
 
     def __call__(self, folder: int, entry: Entry) -> None:
         if self.tally.must_stop():
@@ -33,8 +33,7 @@ class Remover:
         elif entry.is_folder:
             self._folder(folder, entry)
         elif self._unlink(folder, entry.name, entry.path):
-            self.tally.add(1)
-            self.tally.took(entry.path)
+            self.tally.took(entry.path, 1)
 
     def _unlink(self, folder: int, name: str, path: str) -> bool:
         try:
@@ -47,25 +46,24 @@ class Remover:
         return True
 
     def _folder(self, folder: int, entry: Entry) -> None:
-        begun = entry.name.startswith(GONE)
-        name = entry.name if begun else _begin(folder, entry.name)
+        name = entry.name if entry.begun else _begin(folder, entry.name, name_of(self._key, entry.inode))
         top = _open(folder, name)
         if isinstance(top, OSError):
             self._unopened(folder, name, entry, top)
             return
+        gone = used = False
         try:
             info = os.fstat(top)
             if not self.ground.is_own(info):
                 self.tally.trouble(entry.path, "is another file system, and stays")
-                gone = False
-            elif self._by_own_date and entry.date and info.st_mtime_ns != entry.date:
-                gone = False  # it is another one, or was used, since it was looked at
-            else:
-                gone = _Tree(self, top, entry.path).remove(folder, name, top, 0)
-            if not gone and not begun and not self.tally.stopped:
-                with suppress(OSError):
-                    os.utime(top, ns=(info.st_atime_ns, info.st_mtime_ns))
-                _back(folder, name, entry.name)
+            elif self._is_still(info, entry):
+                tree = _Tree(self, top, entry.path)
+                gone, used = tree.remove(folder, name, top, 0), tree.used
+            if not gone and not entry.begun and not self.tally.stopped:
+                if not used:
+                    with suppress(OSError):
+                        os.utime(top, ns=(info.st_atime_ns, info.st_mtime_ns))
+                self._back(folder, name, entry)
         finally:
             os.close(top)
         if gone:
@@ -80,11 +78,31 @@ class Remover:
         if error.errno == EACCES:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=folder)
-                self.tally.add(1)
-                self.tally.took(entry.path)
+                self.tally.took(entry.path, 1)
                 return
         self.tally.trouble(entry.path, error)
-        _back(folder, name, entry.name)
+        if not entry.begun:
+            self._back(folder, name, entry)
+
+    def _is_still(self, info: os.stat_result, entry: Entry) -> bool:
+        """It is the one that was looked at, and was not used since."""
+        if info.st_ino != entry.inode:
+            return False
+        return entry.begun or not self._by_own_date or info.st_mtime_ns == entry.date
+
+    def _back(self, folder: int, name: str, entry: Entry) -> None:
+        """Give a folder that stays after all its name back. Where that is taken, any name but that of what goes."""
+        if name == entry.name:
+            return
+        try:
+            os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            before = entry.name
+        else:
+            before = f".reconcile-kept-{os.urandom(8).hex()}"
+            self.tally.trouble(entry.path, f"stays as {before}, as its name is taken")
+        with suppress(OSError):
+            os.rename(name, before, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 class _Tree:
@@ -93,6 +111,7 @@ class _Tree:
     def __init__(self, remover: Remover, top: int, path: str) -> None:
         self.remover, self.tally, self.ground = remover, remover.tally, remover.ground
         self.top, self.path = top, path
+        self.used = False  # others have put something into the folder itself meanwhile: its date is theirs
         self.lifted = False  # something was moved to the top that is to be looked for there
 
     def remove(self, folder: int, name: str, inner: int, level: int) -> bool:
@@ -114,6 +133,7 @@ class _Tree:
             else:
                 self.tally.add(1)
                 return True
+        self.used = self.used or not level
         self.tally.trouble(self._shown(name, level), "is not empty: others write to it")
         return False
 
@@ -192,24 +212,10 @@ def _open(folder: int, name: str) -> int | OSError:
         return error
 
 
-def _begin(folder: int, name: str) -> str:
+def _begin(folder: int, name: str, gone: str) -> str:
     """Under which name it is being removed: its own where it cannot be given another."""
-    gone = f"{GONE}{os.urandom(8).hex()}"
     try:
         os.rename(name, gone, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:
         return name
     return gone
-
-
-def _back(folder: int, name: str, before: str) -> None:
-    """Give a folder that stays after all its name back, unless that is taken by now."""
-    if name == before:
-        return
-    try:
-        os.stat(before, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        with suppress(OSError):
-            os.rename(name, before, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        pass

@@ -7,60 +7,71 @@ import os
 from collections.abc import Callable
 
 from reconciler.core.cleanup import Figures
-from reconciler.host.scratch.walk import Entry, Walk
+from reconciler.host.scratch.walk import BLOCK, Entry, Walk, size_of
 
 _LARGEST = 10
-_BLOCK = 512  # bytes that st_blocks counts in, on every Linux
 
 
 class Surveyor:
-    """Takes entries by asking how large they are. `told`: is given each of them, with its bytes."""
+    """Takes entries by counting them. `told`: is given each of them, with its bytes."""
 
     def __init__(self, walk: Walk, told: Callable[[Entry, int], None] = lambda _entry, _size: None) -> None:
         self._walk, self._told = walk, told
-        self._figures = Figures()
+        self._tops = self._entries = self._size = 0
+        self._oldest = self._newest = 0
         self._largest: list[tuple[int, str]] = []
 
     def __call__(self, folder: int, entry: Entry) -> None:
-        entries, size = self._measured(folder, entry.name, entry.path, 0)
-        if not entries:
-            return
-        date, old = entry.date / 1e9, self._figures
-        self._figures = old._replace(
-            tops=old.tops + 1,
-            entries=old.entries + entries,
-            size=old.size + size,
-            oldest=min(old.oldest or date, date or old.oldest),
-            newest=max(old.newest, date),
-        )
-        heapq.heappush(self._largest, (size, entry.path))
-        if len(self._largest) > _LARGEST:
-            heapq.heappop(self._largest)
+        """What the walk has seen of it is not asked again."""
+        entries, size = entry.entries, entry.size
+        if not entry.whole:
+            below, bytes_, own = self._below(folder, entry.name, entry.path, 0)
+            if own is None and not entries:
+                return  # it has gone by itself
+            entries, size = 1 + below, (size if entries or own is None else size_of(own)) + bytes_
+        self._tops, self._entries, self._size = self._tops + 1, self._entries + entries, self._size + size
+        if not entry.begun:
+            self._oldest = min(self._oldest or entry.date, entry.date)
+            self._newest = max(self._newest, entry.date)
+        if len(self._largest) < _LARGEST:
+            heapq.heappush(self._largest, (size, entry.path))
+        else:
+            heapq.heappushpop(self._largest, (size, entry.path))
         self._told(entry, size)
 
     def figures(self) -> Figures:
-        return self._figures._replace(
-            largest=tuple(sorted(self._largest, reverse=True)), whole=not self._walk.tally.stopped
+        return Figures(
+            self._tops,
+            self._entries,
+            self._size,
+            self._oldest / 1e9,
+            self._newest / 1e9,
+            tuple(sorted(self._largest, reverse=True)),
+            not self._walk.tally.stopped,
         )
 
-    def _measured(self, folder: int, name: str, path: str, level: int) -> tuple[int, int]:
-        """How many entries, and how many bytes of them would be free. What has several names counts its part."""
-        try:
-            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        except OSError:
-            return 0, 0
-        is_folder = info.st_mode & 0o170000 == 0o040000
-        if not is_folder:
-            return 1, info.st_blocks * _BLOCK // max(info.st_nlink, 1)
-        entries, size = 1, info.st_blocks * _BLOCK
+    def _below(self, folder: int, name: str, path: str, level: int) -> tuple[int, int, os.stat_result | None]:
+        """How many entries are in a folder, and their bytes; what it says itself, None where it cannot be entered."""
+        entries = size = 0
         if self._walk.tally.must_stop():
-            return entries, size
-        with self._walk.opened(folder, name, path, level) as inner:
+            return 0, 0, None
+        opened = self._walk.opened(folder, name, path, level)
+        with opened as inner:
+            if inner < 0:
+                return 0, 0, None
             try:
-                with os.scandir(inner if inner >= 0 else os.devnull) as found:
+                with os.scandir(inner) as found:
                     for entry in found:
-                        more, bytes_ = self._measured(inner, entry.name, f"{path}/{entry.name}", level + 1)
-                        entries, size = entries + more, size + bytes_
-            except OSError:
-                return entries, size  # `opened` has told of it
-        return entries, size
+                        entries += 1
+                        if entry.is_dir(follow_symlinks=False):
+                            below, bytes_, own = self._below(inner, entry.name, f"{path}/{entry.name}", level + 1)
+                            entries, size = entries + below, size + bytes_ + (size_of(own) if own is not None else 0)
+                            continue
+                        try:
+                            info = entry.stat(follow_symlinks=False)
+                        except OSError:
+                            continue
+                        size += info.st_blocks * BLOCK // (info.st_nlink or 1)  # `size_of`, without the call
+            except OSError as error:
+                self._walk.tally.trouble(path, error)
+            return entries, size, opened.info

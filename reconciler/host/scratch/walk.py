@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from stat import S_ISDIR
 from typing import NamedTuple, Protocol
 
-from reconciler.core.cleanup import Kept, Stay, Why, limit_of, reach
+from reconciler.core.cleanup import Kept, Reach, Stay, Why, limit_of, reach
 from reconciler.core.desired import Age, Cleanup
+from reconciler.core.digest import keyed
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.crew import Crew, Tally
 from reconciler.host.scratch.root import FOLDER, Ground
 
 DEEPEST = 150  # folders in one another that are held open; what lies deeper is told, and stays
 _SORTED = 100_000  # names in the root up to which they are gone through in order, so that a pass can go on at one
+_GLANCE = 64  # entries of a folder between two looks at the clock
+BLOCK = 512  # bytes that st_blocks counts in, on every Linux
 _PENDING = 10_000  # entries of a folder that wait for whether it goes as a whole
 
 
 class Entry(NamedTuple):
-    """Something that goes."""
+    """Something that goes. Sizes are bytes on disk; what has several names counts its part of them."""
 
     name: str
     path: str  # from the root on
     is_folder: bool
+    inode: int
     date: int  # nanoseconds since the epoch, by which it is old; 0: a pass has begun to remove it
+    size: int = 0  # of all that is counted
+    entries: int = 0  # that are counted: itself, and with `whole` all that is below it
+    whole: bool = False
+    begun: bool = False  # a pass has begun to remove it
 
 
 class Task(NamedTuple):
@@ -34,6 +43,16 @@ class Task(NamedTuple):
     now: float  # seconds since the epoch
     begin: str = ""  # the name in the root to go on at
     why: Why = Why.SCHEDULE
+    key: str = ""  # what the names of folders are made with that are being removed
+
+
+def name_of(key: str, inode: int) -> str:
+    """How a folder is called while it is being removed.
+
+    By such a name the next pass knows what a killed one has left, whatever its date. So it must be a name that nobody
+    else can give to a folder of his own choice, or of another's.
+    """
+    return f"{GONE}{keyed(key, str(inode).encode())}"
 
 
 class Take(Protocol):
@@ -42,92 +61,163 @@ class Take(Protocol):
     def __call__(self, folder: int, entry: Entry, /) -> None: ...
 
 
-class _Judged(NamedTuple):
-    goes: bool
-    date: int  # of its newest file
+class _Level(NamedTuple):
+    """What a rule says of all that lies at one depth."""
+
+    depth: int
+    folder: Reach
+    file: bool  # may go
+    other: bool  # so may a link, a socket or a pipe
+
+    @property
+    def any(self) -> bool:
+        """Something may go by itself here, or deeper."""
+        return self.folder.may_go or self.file or self.folder.may_hold
 
 
-_STAYS, _GOES = _Judged(False, 0), _Judged(True, 0)
+class _Judging:
+    """A folder by all that is in it, as far as that was seen."""
+
+    __slots__ = ("date", "entries", "goes", "seen", "size", "waiting", "whole")
+
+    def __init__(self, info: os.stat_result, *, goes: bool) -> None:
+        self.goes, self.date, self.seen = goes, 0, False
+        self.size, self.entries, self.whole = size_of(info), 1, True
+        self.waiting: list[Entry] = []  # goes by itself where the folder stays
+
+    def add(self, part: Entry, *, alone: bool) -> None:
+        self.date = max(self.date, part.date)
+        self.size += part.size
+        self.entries += part.entries
+        self.whole = self.whole and part.whole
+        if alone:
+            self.waiting.append(part)
+
+    def hand_over(self) -> list[Entry]:
+        """What waits goes by itself after all, and is no longer counted here."""
+        waiting, self.waiting = self.waiting, []
+        self.size -= sum(part.size for part in waiting)
+        self.entries -= sum(part.entries for part in waiting)
+        return waiting
 
 
 class Walk:
-    """One walk through a root."""
+    """One walk through a root.
+
+    Most of a scratch folder are files that stay: of each its date is asked, once, and nothing is made of it, not even
+    its path.
+    """
 
     def __init__(self, task: Task, ground: Ground, tally: Tally, crew: Crew | None = None) -> None:
         """`crew`: who may share the work; None: it is done in order."""
         self.rule, self.kept = task.rule, task.kept
         self.ground, self.tally, self.crew = ground, tally, crew
         self.before = limit_of(task.rule, task.now)
+        self.key = task.key
+        self._picky, self._levels = task.kept.any, dict[int, _Level]()
 
     def run(self, take: Take, begin: str = "") -> None:
         """Everything in the root, from the name `begin` on."""
         self.take = take
+        root = self.ground.descriptor
         try:
-            names = _names(self.ground.descriptor, begin)
+            entries = _in_order(root, begin)
         except OSError as error:
             self.tally.trouble(self.rule.root, error)
             return
-        if names is None:
-            self._folder(self.ground.descriptor, 0, "")
+        if entries is None:
+            self._folder(root, 0, "")
             return
-        for name in names:
+        level = self._level(1)
+        for entry in entries:
             if self.tally.must_stop():
-                self.tally.left(name)
+                self.tally.left(entry.name)
                 return
-            self._named(name)
+            self._entry(root, entry, level, "")
 
-    def _named(self, name: str) -> None:
-        """An entry of the root, which was listed before."""
-        try:
-            info = os.stat(name, dir_fd=self.ground.descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self.tally.trouble(name, error)
-            return
-        self._entry(self.ground.descriptor, _Named(name, info), 1, name)
+    def _level(self, depth: int) -> _Level:
+        level = self._levels.get(depth)
+        if level is None:
+            folder, file, other = (
+                reach(self.rule, depth, is_folder=is_folder, is_file=is_file)
+                for is_folder, is_file in ((True, False), (False, True), (False, False))
+            )
+            level = self._levels[depth] = _Level(depth, folder, file.may_go, other.may_go)
+        return level
 
     def _folder(self, folder: int, depth: int, path: str) -> None:
         """What lies in a folder that itself stays."""
-        for entry in self._entries(folder, path):
-            if self.tally.must_stop():
+        level, above = self._level(depth + 1), f"{path}/" if path else ""
+        must_stop, one = self.tally.must_stop, self._entry
+        for count, entry in enumerate(self.entries(folder, path)):
+            if not count % _GLANCE and must_stop():
                 self.tally.left(path or entry.name)
                 return
-            self._entry(folder, entry, depth + 1, f"{path}/{entry.name}" if path else entry.name)
+            one(folder, entry, level, above)
 
-    def _entries(self, folder: int, path: str) -> Iterator[os.DirEntry[str] | _Named]:
-        try:
-            with os.scandir(folder) as entries:
-                yield from entries
-        except OSError as error:
-            self.tally.trouble(path, error)
+    def entries(self, folder: int, path: str) -> Listing:
+        return Listing(self.tally, folder, path)
 
-    def _entry(self, folder: int, entry: os.DirEntry[str] | _Named, depth: int, path: str) -> None:
-        name = entry.name
-        stay = self.kept.stays(name, path) if self.kept.any else Stay.NO
-        if stay is Stay.ALL:
-            return
+    def _entry(self, folder: int, entry: os.DirEntry[str], level: _Level, above: str) -> None:
+        """`above`: its path without its name."""
+        stay = Stay.NO
+        if self._picky:
+            stay = self.kept.stays(entry.name, above + entry.name)
+            if stay is Stay.ALL:
+                return
         try:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if is_folder and name.startswith(GONE) and depth >= self.rule.min_depth:
-                self.take(folder, Entry(name, path, True, 0))
-                return
-            may = reach(self.rule, depth, is_folder=is_folder, is_file=entry.is_file(follow_symlinks=False))
-            if may.may_go and is_folder and self.rule.age is Age.NEWEST:
-                self._share(folder, path, lambda held: self._newest(held, name, depth, path))
-                return
-            if may.may_go and stay is Stay.NO:
-                date = entry.stat(follow_symlinks=False).st_mtime_ns
-                if date < self.before:
-                    self._old(folder, Entry(name, path, is_folder, date), depth)
+            if entry.is_dir(follow_symlinks=False):
+                info = None
+            elif stay is Stay.NO and (level.file if entry.is_file(follow_symlinks=False) else level.other):
+                info = entry.stat(follow_symlinks=False)
+                if info.st_mtime_ns >= self.before:
                     return
+            else:
+                return
         except FileNotFoundError:
             return
         except OSError as error:
-            self.tally.trouble(path, error)
+            self.tally.trouble(above + entry.name, error)
             return
+        if info is None:
+            self._inner(folder, entry, level, above + entry.name, stay)
+        else:
+            self.take(folder, _going(entry.name, above + entry.name, info))
+
+    def _inner(self, folder: int, entry: os.DirEntry[str], level: _Level, path: str, stay: Stay) -> None:
+        """A folder in another that stays."""
+        name, depth, may = entry.name, level.depth, level.folder
+        if may.may_go and (begun := self._begun(folder, name, path)) is not None:
+            self.take(folder, begun)
+            return
+        if may.may_go and self.rule.age is Age.NEWEST:
+            self._share(folder, path, lambda held: self._newest(held, name, depth, path))
+            return
+        if may.may_go and stay is Stay.NO:
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                self.tally.trouble(path, error)
+                return
+            if info.st_mtime_ns < self.before:
+                self._old(folder, _going(name, path, info), depth)
+                return
         if may.may_hold:
             self._share(folder, path, lambda held: self._down(held, name, depth, path))
+
+    def _begun(self, folder: int, name: str, path: str) -> Entry | None:
+        """A folder that a pass has begun to remove."""
+        if not name.startswith(GONE):
+            return None
+        try:
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)  # a listing may tell other numbers
+        except OSError:
+            return None
+        if name != name_of(self.key, info.st_ino):
+            return None
+        return Entry(name, path, True, info.st_ino, 0, begun=True)
 
     def _share(self, folder: int, path: str, work: Callable[[int], None]) -> None:
         """Have a colleague do it who is idle, with a descriptor of his own, or do it here."""
@@ -148,20 +238,26 @@ class Walk:
         self.crew.give(job)
 
     def _old(self, folder: int, entry: Entry, depth: int) -> None:
-        """An entry that is old by its own date."""
-        if not entry.is_folder:
-            self.take(folder, entry)
-        elif not self.kept.any or not self._holds_kept(folder, entry.name, entry.path, depth):
+        """A folder that is old by its own date."""
+        if not self._picky or not self._holds_kept(folder, entry.name, entry.path, depth):
             self._share(folder, entry.path, lambda held: self.take(held, entry))
+
+    def still_goes(self, folder: int, entry: Entry) -> bool:
+        """Whether what was found a while ago is what it was. Raises `OSError`."""
+        if entry.begun or (entry.is_folder and self.rule.age is Age.SELF):
+            return True  # of a folder, whoever removes it looks at its date again
+        if entry.is_folder:
+            return self._judge(folder, entry.name, entry.path.count("/") + 1, entry.path) is not None
+        return os.stat(entry.name, dir_fd=folder, follow_symlinks=False).st_mtime_ns == entry.date
 
     def _down(self, folder: int, name: str, depth: int, path: str) -> None:
         with self.opened(folder, name, path, depth) as inner:
             if inner >= 0:
                 self._folder(inner, depth, path)
 
-    def opened(self, folder: int, name: str, path: str, depth: int) -> _Opened:
+    def opened(self, folder: int, name: str, path: str, depth: int) -> Opened:
         """A folder within another, for `with`; -1 where it cannot be entered, or must not be."""
-        return _Opened(self, folder, name, path, depth)
+        return Opened(self, folder, name, path, depth)
 
     # ------------------------------------------------------------ what must stay
 
@@ -170,109 +266,121 @@ class Walk:
         with self.opened(folder, name, path, depth) as inner:
             if inner < 0:
                 return True
-            for entry in self._entries(inner, path):
+            entries = self.entries(inner, path)
+            for entry in entries:
                 below = f"{path}/{entry.name}"
                 if self.kept.stays(entry.name, below) is not Stay.NO:
                     return True
-                if entry.is_dir(follow_symlinks=False) and self._holds_kept(inner, entry.name, below, depth + 1):
+                try:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                except OSError as error:
+                    self.tally.trouble(below, error)
                     return True
-        return False
+                if is_folder and self._holds_kept(inner, entry.name, below, depth + 1):
+                    return True
+            return not entries.whole
 
     # ------------------------------------------------------------ by the newest file
 
     def _newest(self, folder: int, name: str, depth: int, path: str) -> None:
-        judged = self._judge(folder, name, depth, path)
-        if judged.goes:
-            self.take(folder, Entry(name, path, True, judged.date))
+        entry = self._judge(folder, name, depth, path)
+        if entry is not None:
+            self.take(folder, entry)
 
-    def _judge(self, folder: int, name: str, depth: int, path: str) -> _Judged:
-        """Whether a folder goes as a whole: all that is in it is old, and an empty one is so itself.
+    def _judge(self, folder: int, name: str, depth: int, path: str) -> Entry | None:
+        """The folder itself if it goes as a whole: all that is in it is old, and an empty one is so itself.
 
         What may go by itself waits for that, as it needs no removing where its folder goes.
         """
-        with self.opened(folder, name, path, depth) as inner:
+        opened, level, above = self.opened(folder, name, path, depth), self._level(depth + 1), f"{path}/"
+        with opened as inner:
             if inner < 0:
-                return _STAYS
-            goes, date, seen = self.kept.stays(name, path) is Stay.NO, 0, False
-            waiting: list[Entry] = []
-            for entry in self._entries(inner, path):
-                seen = True
-                below = f"{path}/{entry.name}"
-                judged, found = self._part(inner, entry, depth + 1, below)
-                goes, date = goes and judged.goes, max(date, judged.date)
-                waiting += [found] if found is not None else []
-                if not goes or len(waiting) > _PENDING:
-                    self._flush(inner, waiting)
-                    if not goes and not self._deeper(depth + 1):
-                        break
+                return None
+            found = _Judging(opened.info, goes=self.kept.stays(name, path) is Stay.NO)
+            entries = self.entries(inner, path)
+            for entry in entries:
                 if self.tally.must_stop():
                     self.tally.left(path)
-                    return _STAYS
-            if not seen:
-                date = os.fstat(inner).st_mtime_ns
-                goes = goes and date < self.before
-            if not goes:
-                self._flush(inner, waiting)
-            return _Judged(goes, date)
+                    return None
+                self._part(inner, entry, level, above, found)
+                if found.waiting and (not found.goes or len(found.waiting) > _PENDING):
+                    self._hand_over(inner, found)
+                if not found.goes and not level.any:
+                    return None
+            found.goes = found.goes and entries.whole
+            if not found.seen:
+                found.date = opened.info.st_mtime_ns
+                found.goes = found.goes and found.date < self.before
+            if found.goes:
+                return Entry(name, path, True, opened.info.st_ino, found.date, found.size, found.entries, found.whole)
+            self._hand_over(inner, found)
+            return None
 
-    def _deeper(self, depth: int) -> bool:
-        """Something at this depth may go by itself."""
-        return not self.rule.max_depth or depth <= self.rule.max_depth
-
-    def _flush(self, folder: int, waiting: list[Entry]) -> None:
-        for entry in waiting:
+    def _hand_over(self, folder: int, found: _Judging) -> None:
+        for entry in found.hand_over():
             self.take(folder, entry)
-        waiting.clear()
 
-    def _part(
-        self, folder: int, entry: os.DirEntry[str] | _Named, depth: int, path: str
-    ) -> tuple[_Judged, Entry | None]:
-        """One entry of a folder that is judged, and what of it goes by itself where that one stays."""
-        name = entry.name
+    def _part(self, folder: int, entry: os.DirEntry[str], level: _Level, above: str, found: _Judging) -> None:
+        """Judge a folder by one of its entries."""
+        name, path = entry.name, above + entry.name
+        found.seen = True
+        part: Entry | None = None
         try:
-            if self.kept.any and self.kept.stays(name, path) is Stay.ALL:
-                return _STAYS, None
-            is_folder = entry.is_dir(follow_symlinks=False)
-            may = reach(self.rule, depth, is_folder=is_folder, is_file=entry.is_file(follow_symlinks=False))
-            if not is_folder:
-                date = entry.stat(follow_symlinks=False).st_mtime_ns
-                judged = _Judged(date < self.before, date)
-            elif name.startswith(GONE):
-                judged = _GOES
-                may = may._replace(may_go=True)
+            if self._picky and self.kept.stays(name, path) is Stay.ALL:
+                alone = False
+            elif entry.is_dir(follow_symlinks=False):
+                alone = level.folder.may_go
+                part = self._begun(folder, name, path) if alone else None
+                part = part or self._judge(folder, name, level.depth, path)
             else:
-                judged = self._judge(folder, name, depth, path)
+                alone = level.file if entry.is_file(follow_symlinks=False) else level.other
+                info = entry.stat(follow_symlinks=False)
+                part = _going(name, path, info) if info.st_mtime_ns < self.before else None
         except FileNotFoundError:
-            return _GOES, None
+            return
         except OSError as error:
             self.tally.trouble(path, error)
-            return _STAYS, None
-        return judged, Entry(name, path, is_folder, judged.date) if judged.goes and may.may_go else None
+        if part is None:
+            found.goes = False
+        else:
+            found.add(part, alone=alone)
 
 
-class _Named:
-    """An entry of the root as `os.scandir` would give it."""
-
-    __slots__ = ("_info", "name")
-
-    def __init__(self, name: str, info: os.stat_result) -> None:
-        self.name, self._info = name, info
-
-    def is_dir(self, *, follow_symlinks: bool) -> bool:
-        return not follow_symlinks and self._info.st_mode & 0o170000 == 0o040000
-
-    def is_file(self, *, follow_symlinks: bool) -> bool:
-        return not follow_symlinks and self._info.st_mode & 0o170000 == 0o100000
-
-    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
-        assert not follow_symlinks  # noqa: S101 - it was not asked so
-        return self._info
+def size_of(info: os.stat_result) -> int:
+    """Bytes that would be free without it."""
+    return info.st_blocks * BLOCK // (1 if S_ISDIR(info.st_mode) else info.st_nlink or 1)
 
 
-class _Opened:
+def _going(name: str, path: str, info: os.stat_result) -> Entry:
+    """An entry that goes by its own date."""
+    is_folder = S_ISDIR(info.st_mode)
+    return Entry(name, path, is_folder, info.st_ino, info.st_mtime_ns, size_of(info), 1, not is_folder)
+
+
+class Listing:
+    """What lies in a folder. What cannot be listed is told, and then it is not `whole`."""
+
+    __slots__ = ("_args", "whole")
+
+    def __init__(self, tally: Tally, folder: int, path: str) -> None:
+        self._args, self.whole = (tally, folder, path), False
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]:
+        tally, folder, path = self._args
+        try:
+            with os.scandir(folder) as entries:
+                yield from entries
+            self.whole = True
+        except OSError as error:
+            tally.trouble(path, error)
+
+
+class Opened:
     """Holds a folder open that is no link and lies on the root's file system."""
 
-    __slots__ = ("_args", "_descriptor", "_walk")
+    __slots__ = ("_args", "_descriptor", "_walk", "info")
+
+    info: os.stat_result  # of what was entered
 
     def __init__(self, walk: Walk, folder: int, name: str, path: str, depth: int) -> None:
         self._walk, self._args, self._descriptor = walk, (folder, name, path, depth), -1
@@ -285,7 +393,8 @@ class _Opened:
             return -1
         try:
             self._descriptor = os.open(name, FOLDER, dir_fd=folder)
-            if self._walk.ground.is_own(os.fstat(self._descriptor)):
+            self.info = os.fstat(self._descriptor)
+            if self._walk.ground.is_own(self.info):
                 return self._descriptor
             tally.trouble(path, "is another file system, and stays")
         except FileNotFoundError:
@@ -299,12 +408,12 @@ class _Opened:
             os.close(self._descriptor)
 
 
-def _names(folder: int, begin: str) -> list[str] | None:
-    """The names in a root in order, from one on; None where they are too many to be held."""
-    names: list[str] = []
-    with os.scandir(folder) as entries:
+def _in_order(root: int, begin: str) -> list[os.DirEntry[str]] | None:
+    """What lies in a root, by name, from one on; None where that is too much to be held."""
+    found: list[os.DirEntry[str]] = []
+    with os.scandir(root) as entries:
         for entry in entries:
-            if len(names) >= _SORTED:
+            if len(found) >= _SORTED:
                 return None
-            names.append(entry.name)
-    return sorted(name for name in names if name >= begin)
+            found.append(entry)
+    return sorted((entry for entry in found if entry.name >= begin), key=lambda entry: entry.name)
