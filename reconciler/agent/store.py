@@ -66,6 +66,7 @@ class SourceState(NamedTuple):
     valid: str = ""  # the last of them that validates: what the site is held to
     environments: tuple[str, ...] = ()  # of this site at `valid`
     contact: float = 0.0  # seconds since the epoch: when the remote last answered; 0 if never
+    variables: tuple[str, ...] = ()  # of reconcile's own environment, that `valid` names as secrets
 
 
 def tool_identity() -> str:
@@ -105,10 +106,12 @@ class Store:
         if data is None:
             return SourceState()
         contact = os.stat(self._source).st_mtime
-        return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact)
+        variables = tuple(data.get("variables", ()))
+        return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact, variables)
 
     def save_source(self, state: SourceState) -> None:
         data = {"head": state.head, "valid": state.valid, "environments": state.environments}
+        data |= {"variables": state.variables} if state.variables else {}
         self._write(self._source, data)
         os.utime(self._source, (state.contact, state.contact))
 
