@@ -147,6 +147,12 @@ class PassReport(NamedTuple):
         return bool(self.elsewhere) and not self.deployments
 
     @property
+    def is_held(self) -> bool:
+        """Nothing was done, and nothing is wrong: what differs waits for its time, or for a person."""
+        done = any(one.results or one.rollback or one.skipped for one in self.deployments)
+        return self.exit_code == 2 and not self.stale and not done
+
+    @property
     def idle(self) -> bool:
         """Nothing was to be done, and there is nothing to tell."""
         quiet = not (self.problems or self.notices or self.is_misplaced)
