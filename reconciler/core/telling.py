@@ -15,7 +15,7 @@ from reconciler.core.approval import SHORT
 from reconciler.core.change import Change, Kind
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Action
-from reconciler.core.report import DeploymentReport, PassReport
+from reconciler.core.report import DeploymentReport, PassReport, without_gaps
 
 if TYPE_CHECKING:
     from reconciler.core.rollback import Rollout
@@ -112,8 +112,10 @@ def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
         yield f"gap {gap.scope} {gap.subject}", f"{gap.subject}: {_line(gap.message)}"
     for finding in report.findings:
         yield f"finding {finding.check} {finding.name}", f"{finding.name}: {_line(finding.message)}"
-    for change in report.plan.blocked:
-        yield f"blocked {change.service}", f"{change.service}: blocked: {'; '.join(change.reasons)}"
+    blocked = {change.service for change in report.plan.blocked}
+    for change in without_gaps(report.plan) if blocked else ():
+        if change.service in blocked:
+            yield f"blocked {change.service}", f"{change.service}: blocked: {'; '.join(change.reasons)}"
 
 
 def _rollout(service: str, told: Rollout) -> str:
