@@ -105,7 +105,9 @@ class Enforcer:
         if plan.steps or plan.waits or any(change.kind is not Kind.KEEP for change in plan.diff.changes):
             from reconciler.agent.why import basics
 
-            why = basics(plan.diff, desired, observed, inventory)
+            rollouts = self._rollouts.get(desired.environment)
+            back = rollouts.held.names if rollouts else frozenset()
+            why = basics(plan.diff, desired, observed, inventory, back)
             try:
                 full = self._full(desired)
                 if desired.secrets and _differs(full.deployment, desired):

@@ -14,6 +14,7 @@ from reconciler.core.review import intent
 def entry_of(run: str, by: str, report: DeploymentReport, inventory: Inventory) -> dict[str, Any]:
     """What was done, from the state that `inventory` tells. New keys may be added; an older line lacks some."""
     plan = report.plan
+    back = {name for name, told in report.rollouts.items() if told.runs}
     changes = [change for change in plan.diff.changes if change.kind is not Kind.KEEP]
     return {
         "run": run,
@@ -24,7 +25,7 @@ def entry_of(run: str, by: str, report: DeploymentReport, inventory: Inventory) 
         "exit": report.exit_code,
         "changes": {change.service: [change.kind.value, *change.reasons] for change in changes},
         "versions": {change.service: [change.version, change.wanted] for change in changes},
-        "intents": {change.service: intent(change, report.desired, inventory).value for change in changes},
+        "intents": {change.service: intent(change, report.desired, inventory, back).value for change in changes},
         "steps": [[r.id, r.status.value, r.seconds, r.message] for r in report.results],
         **({"hints": hints} if (hints := {r.id: r.hint for r in report.results if r.hint}) else {}),
         **({"findings": plan.diff.findings} if plan.diff.findings else {}),

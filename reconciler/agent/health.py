@@ -25,6 +25,7 @@ from reconciler.core.report import DeploymentReport
 from reconciler.core.view import SAME_START
 from reconciler.host import child, files
 from reconciler.host.detached import environment
+from reconciler.install.programs import programs_of
 from reconciler.launchers.base import Backend, BackendError, Log
 from reconciler.launchers.shim import says_start
 from reconciler.report.data import unit_of
@@ -74,12 +75,14 @@ class Health:
         self.desired = observation.desired
         self.backends = observation.backends
         self.folder = folder
+        self.versions: Mapping[str, str] = {}  # by service, of what runs or was applied last
 
     def look(self, report: DeploymentReport) -> DeploymentReport:
         """With how every watched service is, and what was found otherwise than it should be. It never raises."""
         changes = {change.service: change for change in report.plan.diff.changes}
+        self.versions = {name: change.version for name, change in changes.items()}
         subjects = [_subject(watch, changes[watch.service], report) for watch in self.desired.watches]
-        verdicts, findings = self._ask(subjects, self.desired.verifies)
+        verdicts, findings = self._ask(subjects, [one for one in self.desired.verifies if _can_ask(one, report)])
         diff = report.plan.diff
         diff = diff._replace(findings=tuple(sorted((*diff.findings, *findings))))
         return report._replace(health=verdicts, plan=report.plan._replace(diff=diff))
@@ -137,7 +140,7 @@ class Health:
         known = {verify.id: self._recall("verify", (verify.id, verify)) for verify in verifies}
         again = [v for v in verifies if not (known[v.id].data.get("good") and known[v.id].is_fresh(now, v.interval))]
         questions = [q for s in due for q in self._questions(s, histories[s.watch.service])]
-        questions += [_question(f"verify {v.id}", v.probe, v.probe.target, env_file=v.env_file) for v in again]
+        questions += [self._about(verify) for verify in again]
         answers = ask(questions)
         for subject in due:
             name = subject.watch.service
@@ -164,12 +167,31 @@ class Health:
                 probe,
                 target,
                 env_file=subject.watch.env_file,
+                programs=self._programs(subject, probe),
                 version=subject.version,
                 files=log.files,
                 command=() if log.files else log.command,
                 mark=says_start(subject.watch.service),
                 seen=history.seen,
             )
+
+    def _programs(self, subject: _Subject, probe: Probe) -> str:
+        """Those of the version that runs."""
+        if probe.ask is not Ask.EXEC:
+            return ""
+        component = next(one.component for one in self.desired.services if one.name == subject.watch.service)
+        return programs_of(subject.unit.pid, component, subject.version, self.desired.installs)
+
+    def _about(self, verify: Verify) -> dict[str, Any]:
+        """What it is set to is looked up by the version that git wants, or by what runs while that is not there."""
+        service = next((one for one in self.desired.services if one.name == verify.service), None)
+        programs = ""
+        if service is not None:
+            versions = (service.version, self.versions.get(service.name, ""))
+            found = (programs_of(0, service.component, one, self.desired.installs) for one in versions)
+            programs = next(filter(None, found), "")
+        env_file = verify.env_file
+        return _question(f"verify {verify.id}", verify.probe, verify.probe.target, env_file=env_file, programs=programs)
 
     def _verified(self, verify: Verify, answers: Mapping[str, Mapping[str, Any]], old: _Memory, now: float) -> _Memory:
         answer = _answer(answers, f"verify {verify.id}", verify.probe)
@@ -292,6 +314,14 @@ def _judged(subject: _Subject, history: History, answers: Mapping[str, Mapping[s
     seen = tuple(sorted({*history.seen, *(one["seen"] for one in found.values() if one.get("seen"))}))
     given = [_answer(answers, _id(subject, number), probe) for number, probe in enumerate(subject.watch.probes)]
     return health.judge(subject.watch, history._replace(seen=seen), given, time.time())
+
+
+def _can_ask(verify: Verify, report: DeploymentReport) -> bool:
+    """What asks may come with the service: before that is there for the first time, nothing is known."""
+    service = next((one for one in report.desired.services if one.name == verify.service), None)
+    if service is None or service.install not in report.plan.diff.installs:
+        return True
+    return any(one.service == service.name and one.version for one in report.plan.diff.changes)
 
 
 def _finding(deployment: str, verify: Verify, memory: _Memory) -> Iterator[Finding]:

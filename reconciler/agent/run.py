@@ -56,6 +56,7 @@ class Pass:
         self.asked_to_stop = asked_to_stop
         self.explains = explains
         self.elsewhere: tuple[tuple[str, str], ...] = ()
+        self.variables: tuple[str, ...] = ()  # of our own environment, that git names as secrets
         self.store = Store(agent.state_dir, agent.site)
         self.windows = Windows(ignored=ignore_windows, pauses=self.store.pauses)
         self.mirror = Mirror(
@@ -153,6 +154,7 @@ class Pass:
     def _through(self, *, apply: bool, accept_rewind: bool, saved: SavedPlan | None) -> PassReport:
         """The launchers are asked before the remote is waited for: mostly nothing is new, and both take their time."""
         known, notices = self._known()
+        self._withhold(known.variables)
         poll = self.mirror.poll()
         begun: dict[str, Observation] = {}
         chosen = Chosen(known.valid, known)
@@ -164,6 +166,8 @@ class Pass:
             if chosen.commit and (chosen.commit != known.valid or not kept):
                 _close(begun)
                 begun = self._begin(chosen.commit, self._compiled(chosen.commit))
+            if begun:
+                chosen = chosen._replace(state=chosen.state._replace(variables=self.variables))
             planned: dict[str, DeploymentReport] = {}
             if saved:
                 planned = {name: self.enforcer.plan(observation) for name, observation in begun.items()}
@@ -268,6 +272,15 @@ class Pass:
             self.agent.site, known.valid, "", "", "", notices=(Notice(message, failed=False),), stale=True
         )
 
+    def _withhold(self, variables: tuple[str, ...]) -> None:
+        """They are for what is rendered from them, not for the programs that a pass runs."""
+        if variables != self.variables:
+            from reconciler.host.withheld import withhold
+
+            self.variables = variables
+            withhold(variables)
+            self.mirror.take_environment()
+
     def _kept(self, known: SourceState) -> dict[str, Deployment]:
         """The deployments of the last valid commit, where all of them are kept in their compiled form."""
         return self.workspace.kept(known.valid, self.agent.environments or known.environments)
@@ -280,6 +293,7 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
+        self._withhold(_variables(deployments))
         self.windows.ask(deployments.values())
         self.enforcer.begin(deployments)
         found, shared = {}, Shared()
@@ -351,6 +365,12 @@ class Pass:
                 info = self.mirror.commit_info(commit)
                 return info.subject, info.author.partition(" <")[0]
         return "", ""
+
+
+def _variables(deployments: Mapping[str, Deployment]) -> tuple[str, ...]:
+    """Of the environment that reconcile itself runs in, which git names as secrets."""
+    references = (use.secret.reference for one in deployments.values() for use in one.secrets)
+    return tuple(sorted({one.target for one in references if one.source.of_environment}))
 
 
 def _close(begun: Mapping[str, Observation]) -> None:

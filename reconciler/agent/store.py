@@ -15,6 +15,7 @@
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     SITE/told.json               what receivers of `notify` were told, and what waits for them
+    SITE/printed                 what a held pass has printed last, see `agent.printed`
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
@@ -68,6 +69,7 @@ class SourceState(NamedTuple):
     valid: str = ""  # the last of them that validates: what the site is held to
     environments: tuple[str, ...] = ()  # of this site at `valid`
     contact: float = 0.0  # seconds since the epoch: when the remote last answered; 0 if never
+    variables: tuple[str, ...] = ()  # of reconcile's own environment, that `valid` names as secrets
 
 
 def tool_identity() -> str:
@@ -107,10 +109,12 @@ class Store:
         if data is None:
             return SourceState()
         contact = os.stat(self._source).st_mtime
-        return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact)
+        variables = tuple(data.get("variables", ()))
+        return SourceState(data["head"], data["valid"], tuple(data["environments"]), contact, variables)
 
     def save_source(self, state: SourceState) -> None:
         data = {"head": state.head, "valid": state.valid, "environments": state.environments}
+        data |= {"variables": state.variables} if state.variables else {}
         self._write(self._source, data)
         os.utime(self._source, (state.contact, state.contact))
 

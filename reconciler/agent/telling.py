@@ -206,7 +206,7 @@ def _memory(data: Mapping[str, Any]) -> Memory:
 def _message(data: Mapping[str, Any]) -> Message:
     row: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     row["happenings"] = tuple(Happening(word) for word in data["happenings"])
-    return Message(**{key: row[key] for key in Message._fields})
+    return Message(**{key: row[key] for key in Message._fields if key in row or key != "waits"})
 
 
 def _plain(memory: Memory) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler.core.change import Diff, Kind
@@ -19,10 +19,12 @@ from reconciler.desired.written import Concerns, changed, one_line
 from reconciler.source.blame import Blame
 
 
-def basics(diff: Diff, desired: Deployment, observed: Observed, inventory: Inventory) -> Why:
-    """A commit or drift, and since when: what needs no look into git."""
+def basics(
+    diff: Diff, desired: Deployment, observed: Observed, inventory: Inventory, back: Container[str] = frozenset()
+) -> Why:
+    """A commit, drift and since when, or the way `back`: what needs no look into git."""
     acting = [change for change in diff.changes if change.kind is not Kind.KEEP]
-    intents = {change.service: intent(change, desired, inventory) for change in acting}
+    intents = {change.service: intent(change, desired, inventory, back) for change in acting}
     files = [(one.file, one.before.changed) for one in diff.files if one.by_hand]
     drifted = [change for change in acting if intents[change.service] is Intent.CORRECTIVE]
     since = {change.service: drift_since(change, observed, files) for change in drifted}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -12,10 +12,8 @@ from typing import NamedTuple
 from reconciler.core.change import Running
 from reconciler.core.desired import Drain
 from reconciler.core.observed import ELSEWHERE
-from reconciler.host import detached
+from reconciler.host import detached, prepared
 
-_FILE = "RECONCILE_ENV_FILE"
-_VARIABLES = f'[ ! -r "${_FILE}" ] || . "${_FILE}"; unset {_FILE}\n'
 _KEPT = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")  # by which a command reaches the user's manager
 _POLL = 0.02
 _NOT_FOUND = 127  # the shell's word for it
@@ -32,10 +30,12 @@ class _Under(NamedTuple):
 class Drains:
     """What goes wrong with one is told, and the stop goes on all the same."""
 
-    def __init__(self, drains: Mapping[str, Drain], root: str) -> None:
-        """`drains`: by service; `root`: the folder that they begin in."""
+    def __init__(self, drains: Mapping[str, Drain], root: str, programs: Callable[[str, int], str]) -> None:
+        """`drains`: by service; `root`: the folder that they begin in; `programs`: where those of a service are, that
+        runs as this pid."""
         self._drains = drains
         self._root = root
+        self._programs = programs
         self._under_way: dict[str, _Under] = {}
 
     def begin(self, service: str, running: Running | None) -> bool:
@@ -43,7 +43,8 @@ class Drains:
         drain = self._drains.get(service)
         if drain is None or running is None:
             return False
-        pid = detached.start(["/bin/bash", "-c", self._script(drain)], _environment(drain, running), os.devnull)
+        env = _environment(running) | prepared.variables(drain.env_file, self._programs(service, running.pid))
+        pid = detached.start(["/bin/bash", "-c", self._script(drain)], env, os.devnull)
         self._under_way[service] = _Under(pid, monotonic() + drain.seconds, drain)
         return True
 
@@ -76,10 +77,10 @@ class Drains:
         return told
 
     def _script(self, drain: Drain) -> str:
-        return f"cd {shlex.quote(self._root)} || exit 78\n{_VARIABLES}{drain.command}\n"
+        return f"cd {shlex.quote(self._root)} || exit 78\n{prepared.LINES}{drain.command}\n"
 
 
-def _environment(drain: Drain, running: Running) -> dict[str, str]:
+def _environment(running: Running) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     pid = running.pid % ELSEWHERE
-    return {**detached.environment(), **kept, "MAINPID": str(pid), _FILE: drain.env_file or os.devnull}
+    return {**detached.environment(), **kept, "MAINPID": str(pid)}

@@ -26,6 +26,7 @@ from reconciler.host.leftovers import Leftovers
 from reconciler.host.run import CommandFailed
 from reconciler.install import method
 from reconciler.install.base import BuildStopped, InstallError
+from reconciler.install.programs import programs_of
 from reconciler.launchers.base import Backend, BackendError, DaemonControl, Log, NotYet
 
 _CAREFUL = frozenset((Phase.CLEAN, Phase.RETAIN, Phase.REMAINS))  # where nothing before has failed
@@ -85,7 +86,7 @@ class Executor:
         """`proves`: of steps that look at replicas, what became of those that are decided by now. `lock_folder`: where
         other passes are met; that locks work there is seen to first. Empty: it is not."""
         self.proves = proves
-        self.drains = Drains(drains or {}, compiled.deployment.root)
+        self.drains = Drains(drains or {}, compiled.deployment.root, self._programs)
         self.leftovers = Leftovers(compiled.deployment.id)
         self.lock_folder = lock_folder
         self.plan = plan
@@ -102,6 +103,7 @@ class Executor:
         self.asked: Asked = {}
         self.needs = Needs(plan, compiled)
         self.results: dict[str, StepResult] = {}
+        self.changes = {change.service: change for change in plan.diff.changes}
         self.as_it_was = {change.service for change in plan.diff.changes if change.held}  # not as git wants it now
         self.up: dict[str, Process] = {}  # by service, what was started
         self.scratch: Scratches | None = None  # what carries the steps of `cleanup` out, where there are any
@@ -195,7 +197,8 @@ class Executor:
 
     def _check(self, step: Step) -> Ending:
         if step.guards:
-            refused = refusal(step.guards)
+            running = self.changes[step.service].running
+            refused = refusal(step.guards, self._programs(step.service, running.pid if running else 0))
             return Ending(Status.FAILED, *refused) if refused else DONE
         service = self.services[step.service]
         install = self.installs.get(service.install)
@@ -233,6 +236,11 @@ class Executor:
         mains = {step.running.pid for step in steps if step.running is not None and step.running.pid < ELSEWHERE}
         gone = self.leftovers.gone(mains) if mains else set()
         return {step.id for step in steps if step.running is None or step.running.pid not in mains - gone}
+
+    def _programs(self, service: str, pid: int) -> str:
+        """Where the programs are of what runs, or was applied last, of a service."""
+        change = self.changes[service]
+        return programs_of(pid, change.component, change.version, self.desired.installs)
 
     def _longest_stop(self) -> float:
         return max((service.stop_seconds for service in self.services.values()), default=10.0)

@@ -12,7 +12,7 @@ from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
 from reconciler.core.problem import Origin, Problem
-from reconciler.desired import Facts, Tree, UnreadableFolder, environments, read_folder, sites, validate
+from reconciler.desired import Facts, Tree, UnreadableFolder, environments, examine, read_folder, sites
 from reconciler.report.text.remarks import problem_lines
 from reconciler.source import Mirror, is_local, tree_at
 
@@ -21,23 +21,26 @@ if TYPE_CHECKING:
 
 
 def check(options: Namespace) -> int:
-    """`validate`: every problem of every site and environment at once."""
+    """`validate`: every problem of every site and environment at once, and what is no problem but worth a word."""
     tree = _folder(options.path)
-    problems = validate(tree, facts())
+    problems, warnings = examine(tree, facts())
     names = sites(tree)
     if not problems and not names:
         problems = (
             Problem(Origin(options.path, 0, 0), "has no desired/sites/*.yaml", "see the README, desired state"),
         )
     if hasattr(options, "json"):
-        print_json({"valid": not problems, "problems": _problems(problems)})
-    elif problems:
-        print("\n".join(problem_lines(problems, style())))
-        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}")
-    else:
-        count = sum(len(environments(tree, site)) for site in names)
-        print(f"valid: {_counted(len(names), 'site')}, {_counted(count, 'deployment')}")
-    return 3 if problems else 0
+        print_json({"valid": not problems, "problems": _problems(problems), "warnings": _problems(warnings)})
+        return 3 if problems else 0
+    for one in problem_lines((*problems, *(w._replace(message=f"warning: {w.message}") for w in warnings)), style()):
+        print(one)
+    if problems:
+        print(_counted(len(problems), "problem"))
+        return 3
+    count = sum(len(environments(tree, site)) for site in names)
+    told = f"valid: {_counted(len(names), 'site')}, {_counted(count, 'deployment')}"
+    print(told + (f"; {_counted(len(warnings), 'warning')}" if warnings else ""))
+    return 0
 
 
 def _counted(count: int, word: str) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from reconciler.agent.printed import Printed
 from reconciler.agent.run import Pass
+from reconciler.agent.store import Store
 from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style
@@ -31,7 +33,7 @@ def once(options: Namespace) -> int:
     with interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
     log.flush()
-    return _tell(report, options)
+    return _tell(report, options, printed=None if options.command else Printed(one.store.folder))
 
 
 def plan(options: Namespace) -> int:
@@ -112,21 +114,27 @@ def loop(options: Namespace) -> int:
 
     log = Log(colour=likes_colour())
 
+    agent = agent_of(options)
+    printed = Printed(Store(agent.state_dir, agent.site).folder)
+
     def told(report: PassReport) -> None:
         log.flush()
         try:
-            _tell(report, options)
+            _tell(report, options, printed=printed)
             sys.stdout.flush()
         except BrokenPipeError:
             raise  # nobody listens any more
         except OSError as error:  # a log on a full disk, which must not end the loop
             log.event("error", "the report could not be printed", error=str(error))
 
-    return Loop(agent_of(options), log, told).run()
+    return Loop(agent, log, told).run()
 
 
-def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> int:
-    """Print the answer. A pass that found nothing to do is silent unless somebody asks."""
+def _tell(
+    report: PassReport, options: Namespace, *, always: bool = False, printed: Printed | None = None
+) -> int:
+    """Print the answer. A pass that found nothing to do is silent unless somebody asks, and so is one that is only
+    held and has `printed` that already."""
     form = form_of(options)
     with suppress(BrokenPipeError):  # whoever reads it has seen enough; the exit status is the pass's all the same
         if form == "json":
@@ -137,11 +145,27 @@ def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> in
             from reconciler.report.review import of_pass
 
             show(of_pass(report, options.command or "apply"), form)
-        elif always or not report.idle or sys.stdout.isatty():
-            from reconciler.report.text.page import pass_text
-
-            print(pass_text(report, style()), end="")
+        elif always or printed is None or sys.stdout.isatty():
+            if always or not report.idle or sys.stdout.isatty():
+                print(_page(report), end="")
+        else:
+            _print_once(report, printed)
     return report.exit_code
+
+
+def _print_once(report: PassReport, printed: Printed) -> None:
+    text = "" if report.idle else _page(report)
+    if printed.is_new(report, text):
+        print(text, end="")
+        with suppress(OSError):  # what nobody got is no more than tried: the end of the command tells
+            sys.stdout.flush()
+            printed.note(report, text)
+
+
+def _page(report: PassReport) -> str:
+    from reconciler.report.text.page import pass_text
+
+    return pass_text(report, style())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from reconciler.core.change import Act, Change, Diff, Kind
-from reconciler.core.desired import Deployment, ReplicaSet
+from reconciler.core.desired import Deployment, ReplicaSet, Role
 from reconciler.core.observed import State
 from reconciler.core.plan import Action, Phase, Step
 
@@ -26,6 +26,62 @@ class _Batches(NamedTuple):
     def gates(self, number: int) -> tuple[str, ...]:
         """What a batch waits for."""
         return tuple(map(check_of, self.batches[number - 1] if number else self.kept))
+
+
+class Together(NamedTuple):
+    """Replicas that all change at once, `canary` or not, when what they share with what they come after changes."""
+
+    name: str  # of the set
+    after: tuple[str, ...]  # services that restart with it, and come before it
+    shared: str  # "component app", "file app.conf"
+
+
+def told_together(desired: Deployment) -> tuple[Together, ...]:
+    """Sets whose `canary` counts for nothing, as far as git alone tells."""
+    sets = [one for one in desired.sets if one.canary or one.max_unavailable < len(one.services)]
+    serving = {name for one in sets for name in one.services}
+    found: dict[str, Together] = {}
+    while True:
+        left = [one for one in sets if one.name not in found]
+        more = {one.name: made for one in left if (made := _together(one, desired, serving)) is not None}
+        if not more:
+            return tuple(found[one.name] for one in sets if one.canary and one.name in found)
+        found |= more
+        serving -= {name for one in left if one.name in more for name in one.services}
+
+
+def _together(one: ReplicaSet, desired: Deployment, serving: set[str]) -> Together | None:
+    """`serving`: services of which some are always up."""
+    own = [service for service in desired.services if service.name in one.services]
+    before = {name for service in own for name in service.after} - serving
+    if len(own) < 2 or not before:
+        return None
+    components = {service.component for service in own}
+    same = [other for other in desired.services if other.name in before and other.component in components]
+    if same:
+        names = tuple(sorted(other.name for other in same if other.component == same[0].component))
+        return Together(one.name, names, f"component {same[0].component}")
+    for file in desired.files:
+        if file.role is Role.CONFIG and set(file.services) & set(one.services) and set(file.services) & before:
+            return Together(one.name, tuple(sorted(set(file.services) & before)), f"file {file.name}")
+    return None
+
+
+def idle_canaries(desired: Deployment, diff: Diff) -> tuple[str, ...]:
+    """Words on each set whose `canary` counts for nothing in this plan."""
+    changes = {change.service: change for change in diff.changes}
+    found = _by_set(desired, changes)
+    serving = {name for batches in found.values() for names in batches.batches for name in names}
+    said = []
+    for one in desired.sets:
+        own = [changes[name] for name in one.services if name in changes]
+        restarts = [change for change in own if change.act.starts and change.act.stops]
+        down = sorted(_down_before(one, desired, changes, serving))
+        if one.canary and one.name not in found and len(restarts) > 1 and down:
+            verb = "restarts" if len(down) == 1 else "restart"
+            after = f"{', '.join(down)}, which they come after, {verb} too"
+            said.append(f"the canary of {one.name} counts for nothing here: {after}, so all of them change at once")
+    return tuple(said)
 
 
 def check_of(service: str) -> str:
@@ -62,7 +118,7 @@ def _batches(
     """None where there is nothing to do one after the other. `serving`: of which some are always up."""
     own = [changes[name] for name in one.services if name in changes]
     pending = [change for change in own if change.act.starts and (change.act.stops or change.replaces)]
-    if not pending or _goes_down_anyway(one, desired, changes, serving):
+    if not pending or _down_before(one, desired, changes, serving):
         return None
     pending.sort(key=lambda change: change.state.alive)  # what is down already serves nobody
     names, most = [change.service for change in pending], one.max_unavailable
@@ -76,12 +132,12 @@ def _batches(
     return _Batches(tuple(kept), tuple(map(tuple, batches)), tuple(begun))
 
 
-def _goes_down_anyway(
+def _down_before(
     one: ReplicaSet, desired: Deployment, changes: Mapping[str, Change], serving: set[str]
-) -> bool:
-    """What they come after is stopped, and they before it, all of them."""
+) -> set[str]:
+    """What they come after that is stopped, and they before it, all of them."""
     before = {name for service in desired.services if service.name in one.services for name in service.after}
-    return any(changes[name].act.stops for name in before - serving if name in changes)
+    return {name for name in before - serving if name in changes and changes[name].act.stops}
 
 
 def _gated(steps: Sequence[Step], batches: _Batches) -> Iterator[Step]:

@@ -24,9 +24,10 @@ def make_plan(desired: Deployment, diff: Diff) -> Plan:
     planner = _Planner(desired, diff)
     made = list(planner.steps())
     if desired.sets:
-        from reconciler.core.batches import in_batches
+        from reconciler.core.batches import idle_canaries, in_batches
 
         made = in_batches(desired, diff, made)
+        diff = diff._replace(warnings=(*diff.warnings, *idle_canaries(desired, diff)))
     steps = sorted(made, key=_order)
     return Plan(desired.site, desired.environment, desired.commit, diff, tuple(steps))
 

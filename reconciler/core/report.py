@@ -147,6 +147,12 @@ class PassReport(NamedTuple):
         return bool(self.elsewhere) and not self.deployments
 
     @property
+    def is_held(self) -> bool:
+        """Nothing was done, and nothing is wrong: what differs waits for its time, or for a person."""
+        done = any(one.results or one.rollback or one.skipped for one in self.deployments)
+        return self.exit_code == 2 and not self.stale and not done
+
+    @property
     def idle(self) -> bool:
         """Nothing was to be done, and there is nothing to tell."""
         quiet = not (self.problems or self.notices or self.is_misplaced)
@@ -163,6 +169,29 @@ def _is_failure(report: DeploymentReport) -> bool:
 
 def _differs(report: DeploymentReport) -> bool:
     return bool(report.plan.waits or report.skipped or report.progressing or (report.plan.steps and not report.applied))
+
+
+def without_gaps(plan: Plan) -> list[Change]:
+    """The changes with short reasons: why something cannot be seen is told once, in a line of its own."""
+    gaps = [gap.message for gap in plan.diff.gaps]
+    if not gaps:
+        return list(plan.diff.changes)
+
+    def shortened(reason: str) -> str:
+        if reason in gaps:
+            return _in_short(reason)
+        ending = next((f": {message}" for message in gaps if reason.endswith(f": {message}")), "")
+        return reason.removesuffix(ending) if ending else reason
+
+    return [change._replace(reasons=tuple(map(shortened, change.reasons))) for change in plan.diff.changes]
+
+
+def _in_short(message: str) -> str:
+    """`the secret of env X cannot be had`, of a message that says before where, and after why and how to mend it."""
+    import re
+
+    found = re.match(r"(?:\S+:[0-9]+:[0-9]+: )?(.+? cannot be [a-z]+): .", message)
+    return found[1] if found else message
 
 
 class Comparison(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ class Intent(Enum):
     NONE = ""
     INTENTIONAL = "intentional"  # a commit
     CORRECTIVE = "corrective"  # drift: somebody or something changed the host
+    ROLLBACK = "rollback"  # reconcile: what the commit asked for failed, and what was healthy before comes back
 
 
 class Who(NamedTuple):
@@ -82,23 +83,27 @@ class Why(NamedTuple):
 # ---------------------------------------------------------------- a commit, or drift
 
 
-def intent(change: Change, desired: Deployment, inventory: Inventory) -> Intent:
-    """Drift is what differs though git still says what was last applied."""
+def intent(
+    change: Change, desired: Deployment, inventory: Inventory, back: Container[str] = frozenset()
+) -> Intent:
+    """Drift is what differs though git still says what was last applied. `back`: services that are wanted as they were
+    before something failed."""
     if change.kind is Kind.KEEP or not change.managed:
         return Intent.NONE
+    asked = Intent.ROLLBACK if change.service in back else Intent.INTENTIONAL
     owned = inventory.services.get(change.renamed_from or change.service)
     service = next((one for one in desired.services if one.name == change.service), None)
     if owned is None or service is None or change.renamed_from:
         stray = owned is None and service is None
-        return Intent.CORRECTIVE if stray else Intent.INTENTIONAL
+        return Intent.CORRECTIVE if stray else asked
     last = (owned.spec, owned.launch, owned.launcher, owned.unit)
     if last != (service.spec, service.launch, service.launcher, service.unit):
-        return Intent.INTENTIONAL
+        return asked
     before = {manager.launcher: manager.spec for manager in inventory.managers}
     other = any(
         m.launcher == service.launcher and before.get(m.launcher, m.spec) != m.spec for m in desired.managers
     )
-    return Intent.INTENTIONAL if other and change.restarts else Intent.CORRECTIVE
+    return asked if other and change.restarts else Intent.CORRECTIVE
 
 
 def drift_since(change: Change, observed: Observed, files: Sequence[tuple[File, float]]) -> float:

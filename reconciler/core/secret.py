@@ -19,6 +19,10 @@ class Source(Enum):
     SOPS = "sops"  # a file of the repo, encrypted with SOPS
 
     @property
+    def of_environment(self) -> bool:
+        return self is Source.ENV
+
+    @property
     def in_repo(self) -> bool:
         """Its file comes with the commit, so it cannot change without one."""
         return self in (Source.AGE, Source.SOPS)

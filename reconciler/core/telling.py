@@ -1,6 +1,7 @@
 """Which of what a pass found is news: told once, and not again while nothing new happens.
 
-What is wrong is known by its subjects ("health rpc-server"), not by its words, in which times and numbers change.
+What is wrong is known by its subjects ("health rpc-server"), not by its words, in which times and numbers change; a
+plan that waits for a person by its id.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler.core.approval import SHORT
 from reconciler.core.change import Change, Kind
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Action
-from reconciler.core.report import DeploymentReport, PassReport
+from reconciler.core.report import DeploymentReport, PassReport, without_gaps
 
 if TYPE_CHECKING:
     from reconciler.core.rollback import Rollout
 
-Standing = Mapping[str, tuple[str, ...]]  # by environment, the subjects of what is wrong; "": of the whole pass
+Standing = Mapping[str, tuple[str, ...]]  # by environment, the subjects of what was told; "": of the whole pass
 
 _NUMBERS = re.compile(r"[0-9]+")
 _MOST_LINES = 20  # that a message has of a kind
+_PLAN = "plan "  # how the subject of a plan begins that waits for a person; the others are of what is wrong
 
 
 class Happening(Enum):
@@ -29,6 +32,7 @@ class Happening(Enum):
 
     FAILURE = "failure"  # something is wrong that was not before
     ROLLBACK = "rollback"  # a new specification failed, and the former one runs again
+    APPROVAL = "approval"  # a plan waits for a person that did not before
     RECOVERY = "recovery"  # nothing is wrong any more
     CHANGE = "change"  # a pass has done something
     TEST = "test"  # somebody wants to see whether he would be told
@@ -46,6 +50,7 @@ class Happening(Enum):
 _PAST = {
     Happening.FAILURE: "failed",
     Happening.ROLLBACK: "rolled back",
+    Happening.APPROVAL: "waits for approval",
     Happening.RECOVERY: "recovered",
     Happening.CHANGE: "changed",
     Happening.TEST: "test",
@@ -65,6 +70,7 @@ class Message(NamedTuple):
     place: str  # "ann on login01"
     changes: tuple[str, ...]  # a line for each service that was changed
     troubles: tuple[str, ...]  # what is wrong now
+    waits: tuple[str, ...] = ()  # what waits for approval, a line for each part of the plan; the first says how
 
     @property
     def title(self) -> str:
@@ -106,8 +112,10 @@ def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
         yield f"gap {gap.scope} {gap.subject}", f"{gap.subject}: {_line(gap.message)}"
     for finding in report.findings:
         yield f"finding {finding.check} {finding.name}", f"{finding.name}: {_line(finding.message)}"
-    for change in report.plan.blocked:
-        yield f"blocked {change.service}", f"{change.service}: blocked: {'; '.join(change.reasons)}"
+    blocked = {change.service for change in report.plan.blocked}
+    for change in without_gaps(report.plan) if blocked else ():
+        if change.service in blocked:
+            yield f"blocked {change.service}", f"{change.service}: blocked: {'; '.join(change.reasons)}"
 
 
 def _rollout(service: str, told: Rollout) -> str:
@@ -120,10 +128,11 @@ def _line(text: str) -> str:
 
 
 def news(before: Standing, report: PassReport) -> tuple[Standing, tuple[Message, ...]]:
-    """What is wrong now, and what is to be told of it. `before` is what was wrong after the last pass."""
+    """What stands now, and what is to be told of it. `before` is what stood after the last pass."""
     found = troubles(report)
-    now = {**before, **{name: tuple(sorted(subjects)) for name, subjects in found.items()}}
     deployments = {one.plan.environment: one for one in report.deployments}
+    waits = {name: _waiting(deployments.get(name)) for name in found}
+    now = {**before, **{name: (*sorted(subjects), *waits[name]) for name, subjects in found.items()}}
     messages = [
         _message(report, deployments.get(name), name, happenings, found[name])
         for name in sorted(found)
@@ -135,16 +144,37 @@ def news(before: Standing, report: PassReport) -> tuple[Standing, tuple[Message,
 def _happenings(
     before: tuple[str, ...], now: tuple[str, ...], report: DeploymentReport | None
 ) -> Iterator[Happening]:
-    new = set(now) - set(before)
+    new = {subject for subject in set(now) - set(before) if not subject.startswith(_PLAN)}
     back = {_rollout(name, told) for name, told in report.rolled_back.items() if told.runs} if report else set()
     if new - back:
         yield Happening.FAILURE
     if new & back:
         yield Happening.ROLLBACK
-    if before and not now:
+    if set(now) - set(before) - new:
+        yield Happening.APPROVAL
+    if _wrong(before) and not _wrong(now):
         yield Happening.RECOVERY
     if report is not None and _done(report):
         yield Happening.CHANGE
+
+
+def _wrong(subjects: tuple[str, ...]) -> bool:
+    return any(not subject.startswith(_PLAN) for subject in subjects)
+
+
+def _waiting(report: DeploymentReport | None) -> tuple[str, ...]:
+    """The subject of the plan that waits for a person; nothing where none does, or it was approved."""
+    gate = report.gate if report is not None else None
+    return (_PLAN + gate.id,) if gate is not None and gate.approval is None else ()
+
+
+def _waits(report: DeploymentReport | None) -> Iterator[str]:
+    """How it is let through, and what it would do."""
+    gate = report.gate if report is not None else None
+    if gate is None or gate.approval is not None:
+        return
+    yield f"reconcile approve {gate.id[:SHORT]}"
+    yield from gate.waiting.lines
 
 
 def _message(
@@ -166,6 +196,7 @@ def _message(
         report.place,
         _bounded(changes),
         _bounded(tuple(wrong.values())),
+        _bounded(tuple(_waits(deployment))) if Happening.APPROVAL in happenings else (),
     )
 
 

@@ -9,19 +9,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reconciler.desired.compiler import Compiler, Result, compile_site, environments, sites, validate
+    from reconciler.desired.compiler import (
+        Compiler,
+        Examined,
+        Result,
+        compile_site,
+        environments,
+        examine,
+        sites,
+        validate,
+    )
     from reconciler.desired.folder import Tree, UnreadableFolder, read_folder
     from reconciler.desired.ground import Facts
     from reconciler.desired.schema import json_schema
 
 __all__ = [
     "Compiler",
+    "Examined",
     "Facts",
     "Result",
     "Tree",
     "UnreadableFolder",
     "compile_site",
     "environments",
+    "examine",
     "json_schema",
     "read_folder",
     "sites",
@@ -30,12 +41,14 @@ __all__ = [
 
 _HOMES = {
     "Compiler": "compiler",
+    "Examined": "compiler",
     "Facts": "ground",
     "Result": "compiler",
     "Tree": "folder",
     "UnreadableFolder": "folder",
     "compile_site": "compiler",
     "environments": "compiler",
+    "examine": "compiler",
     "json_schema": "schema",
     "read_folder": "folder",
     "sites": "compiler",

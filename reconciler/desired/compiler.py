@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from reconciler.core.batches import told_together
 from reconciler.core.desired import Approval, Compiled
 from reconciler.core.problem import Origin, Problem
 from reconciler.desired import checks
@@ -91,7 +92,19 @@ class Compiler:
 
 def validate(tree: Tree, facts: Facts) -> tuple[Problem, ...]:
     """Everything that is wrong with a repo: all sites, all environments, all templates, each thing once."""
-    problems = Problems()
+    return examine(tree, facts).problems
+
+
+class Examined(NamedTuple):
+    """What there is to say of a repo."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]  # it is valid, and does something else than whoever wrote it may think
+
+
+def examine(tree: Tree, facts: Facts) -> Examined:
+    """The same with what is no problem, and is to be told all the same."""
+    problems, warnings = Problems(), Problems()
     layers = Layers(tree, problems)
     templates = Templates(tree)
     repo = _Repo(tree, layers, templates, facts, problems, "")
@@ -104,8 +117,27 @@ def validate(tree: Tree, facts: Facts) -> tuple[Problem, ...]:
         problems.add(Origin("desired/sites", 0, 0), "the repo has no site", "add desired/sites/SITE.yaml")
     deployments = 0
     for site in layers.sites():
-        deployments += len(_site(repo, site))
-    return problems.told(deployments)
+        made = _site(repo, site)
+        deployments += len(made)
+        for environment, one in made.items():
+            if one.compiled is not None:
+                warnings.where = f"{site}/{environment}"
+                _warn(one.compiled, warnings)
+    return Examined(problems.told(deployments), warnings.told(deployments))
+
+
+def _warn(compiled: Compiled, warnings: Problems) -> None:
+    """Of each canary that counts for nothing."""
+    sets = {one.name: one for one in compiled.deployment.sets}
+    for found in told_together(compiled.deployment):
+        fields = compiled.fields[sets[found.name].services[0]]
+        verb = "restarts" if len(found.after) == 1 else "restart"
+        message = (
+            f"`canary` of {found.name} counts for nothing when {found.shared} changes: {', '.join(found.after)}, which "
+            f"it comes after, {verb} with it, and all replicas at once"
+        )
+        hint = "give one of them another component, and so a version of its own, or take out `after` or `canary`"
+        warnings.add(fields["strategy.canary"].origin, message, hint)
 
 
 def _parse(templates: Templates, problems: Problems) -> None:

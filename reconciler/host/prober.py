@@ -6,8 +6,8 @@ system that hangs, a pattern that would match for hours. Whoever starts it ends 
 answered by then counts.
 
 Keys of a question: `id`; `ask`, `seconds`, `target`, `status`, `holds`, `lacks`, `json`, `header`, `within`, `equals`
-as in `core.desired.Probe`; `version` that is to be told; `env_file`; of a log `files`, `command`, `mark` (how the line
-begins that a start leaves) and `seen` (patterns that need not be looked for).
+as in `core.desired.Probe`; `version` that is to be told; `env_file`, `programs` as in `host.prepared`; of a log
+`files`, `command`, `mark` (how the line begins that a start leaves) and `seen` (patterns that need not be looked for).
 Of an answer: `id`; `good`, `message`, `printed` as in `core.health.Answer`; `seen`; `text`, which a command printed.
 """
 
@@ -25,7 +25,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any
 
-from reconciler.host import child
+from reconciler.host import child, prepared
 
 GRACE = 5.0  # seconds that a command may take to end when it was told to
 _TEXT = 1 << 20  # bytes of an answer that are looked at
@@ -232,9 +232,8 @@ def _tcp(question: Question) -> Found:
 
 def _exec(question: Question) -> Found:
     """A command with the service's variables. It and what it started are ended when its time is over."""
-    variables = '[ ! -r "$RECONCILE_ENV_FILE" ] || . "$RECONCILE_ENV_FILE"; unset RECONCILE_ENV_FILE\n'
-    script = f"exec 2>&1\n{variables}{question['target']}"
-    env = {**os.environ, "RECONCILE_ENV_FILE": question["env_file"] or "/dev/null"}
+    script = f"exec 2>&1\n{prepared.LINES}{question['target']}"
+    env = {**os.environ, **prepared.variables(question["env_file"], question.get("programs", ""))}
     # the limit of its own ends it also where this program is ended before it
     limit = ["timeout", "-k", "2", f"{question['seconds'] + 1:g}"] if os.path.exists("/usr/bin/timeout") else []
     code, text, late = _run([*limit, "/bin/bash", "-c", script], env, question["seconds"])

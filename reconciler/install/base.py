@@ -68,3 +68,7 @@ class Method(Protocol):
 
     def find_program(self, install: Install, program: str) -> str:
         """Where a bare command name is found inside the finished thing; empty where it is not there."""
+
+    def programs(self, install: Install, component: str, version: str) -> str:
+        """The folder with the programs of that version of a component, beside this install; empty where there is
+        none on the host."""

@@ -39,5 +39,8 @@ class _None:
     def find_program(self, install: Install, program: str) -> str:  # noqa: ARG002
         return ""
 
+    def programs(self, install: Install, component: str, version: str) -> str:  # noqa: ARG002
+        return ""
+
 
 METHOD = _None()

@@ -102,6 +102,12 @@ class _Venv:
         bare = program and "/" not in program
         return path if bare and os.path.isfile(path) and os.access(path, os.X_OK) else ""
 
+    def programs(self, install: Install, component: str, version: str) -> str:
+        """By the link: which build of that version it was, nothing tells."""
+        venvs = os.path.dirname(os.path.dirname(install.path))
+        path = os.path.realpath(os.path.join(venvs, _as_file_name(f"{component}-{version}")))
+        return os.path.join(path, "bin") if os.path.isfile(os.path.join(path, _COMPLETE)) else ""
+
 
 METHOD = _Venv()
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from reconciler.core.telling import Happening, Message
 
 SECONDS = 10.0  # that one delivery may take
+_LISTS = ("changes", "troubles", "waits")
 
 
 class Undelivered(Exception):  # noqa: N818 - it says what happened
@@ -57,9 +58,8 @@ def message_data(message: Message) -> Mapping[str, object]:
         "reconcile": "message",
         "title": message.title,
         "happenings": [happening.value for happening in message.happenings],
-        **{key: value for key, value in message._asdict().items() if key not in ("happenings", "changes", "troubles")},
-        "changes": list(message.changes),
-        "troubles": list(message.troubles),
+        **{key: value for key, value in message._asdict().items() if key not in ("happenings", *_LISTS)},
+        **{key: list(getattr(message, key)) for key in _LISTS},
     }
 
 
@@ -69,6 +69,9 @@ def message_text(message: Message) -> str:
     if message.troubles:
         told += ["", "wrong now:"] if told else ["wrong now:"]
         told += [f"  {line}" for line in message.troubles]
+    if message.waits:
+        told += ["", "waits for approval:"] if told else ["waits for approval:"]
+        told += [f"  {line}" for line in message.waits]
     commit = f"commit {message.commit[:8]}" if message.commit else ""
     if commit and message.subject:
         commit += f" {message.subject}" + (f" ({message.author})" if message.author else "")

@@ -78,7 +78,12 @@ class Mirror:
             raise SourceError(wrong)
         self.branch, self.folder, self.timeout = branch, os.path.abspath(folder), timeout
         self._path = is_local(repo)
+        self._repo, self._asked_to_stop = repo, asked_to_stop
         self._source = remote(repo, timeout, asked_to_stop)
+
+    def take_environment(self) -> None:
+        """Have git get this process' environment as it is by now."""
+        self._source = remote(self._repo, self.timeout, self._asked_to_stop)
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.core.batches import Together, told_together
 from reconciler.core.change import Act
 from reconciler.core.desired import Compiled, ReplicaSet
 from reconciler.core.diff import diff
@@ -105,3 +106,40 @@ def test_without_a_set_nothing_of_a_plan_changes(versions: dict[str, str]) -> No
     steps: tuple[Step, ...] = make_plan(wanted.deployment, one).steps
     assert make_plan(with_empty, one).steps == steps
     assert all(not step.gates and not step.batch for step in steps)
+
+
+def together(after: tuple[str, ...], component: str, *files: str, canary: bool = True) -> tuple[Together, ...]:
+    """Four replicas that come after a queue, with what they share."""
+    services = (*(Svc(name, after=after, files=("shared.conf",)) for name in FOUR), Svc("q", component, files=files))
+    desired = build(world(*services, files={"shared.conf": "x"})).deployment
+    return told_together(desired._replace(sets=(ReplicaSet("a", FOUR, canary, max_unavailable=1),)))
+
+
+def test_a_canary_beside_what_it_comes_after_counts_for_nothing() -> None:
+    assert together(("q",), "app") == (Together("a", ("q",), "component app"),)
+    assert together(("q",), "tool", "shared.conf") == (Together("a", ("q",), "file shared.conf"),)
+    assert together(("q",), "tool") == ()
+    assert together((), "app") == ()
+    assert together(("q",), "app", canary=False) == ()
+
+
+def test_replicas_that_come_after_replicas_are_changed_in_batches_too() -> None:
+    """Unless those go down at once, for what they come after themselves."""
+    pair = ("b-1", "b-2")
+    for queue, expected in (("tool", []), ("app", ["a", "b"])):
+        services = (
+            *(Svc(name, after=pair) for name in FOUR), *(Svc(name, after=("q",)) for name in pair), Svc("q", queue)
+        )  # fmt: skip
+        sets = tuple(ReplicaSet(name, of, canary=True, max_unavailable=1) for name, of in (("a", FOUR), ("b", pair)))
+        desired = build(world(*services)).deployment._replace(sets=sets)
+        assert [one.name for one in told_together(desired)] == expected
+
+
+def test_a_plan_warns_of_a_canary_that_counts_for_nothing() -> None:
+    services = (*(Svc(name, after=("q",)) for name in FOUR), Svc("q"))
+    before, after = (build(world(*services, versions={"app": version})) for version in ("1", "2"))
+    desired = after.deployment._replace(sets=(ReplicaSet("a", FOUR, canary=True, max_unavailable=1),))
+    (warning,) = make_plan(desired, diff(desired, *as_applied(before))).diff.warnings
+    assert warning.startswith("the canary of a counts for nothing here: q, which they come after, restarts too, so all")
+    assert make_plan(desired, diff(desired, *as_applied(after))).diff.warnings == ()
+    assert planned(canary=True).diff.warnings == ()

@@ -5,14 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.change import Diff
-from reconciler.core.desired import Policy, without_services
-from reconciler.core.observed import Observed
+from reconciler.core.approval import Gate, Waiting
+from reconciler.core.change import Act, Change, Diff, Kind, UnitName
+from reconciler.core.desired import Approval, Policy, without_services
+from reconciler.core.observed import Observed, State
 from reconciler.core.outcome import Status, StepResult
 from reconciler.core.plan import Plan
+from reconciler.core.problem import Gap
 from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.core.rollback import Rollout, Stage
-from reconciler.core.telling import Happening, Standing, news
+from reconciler.core.telling import Happening, Standing, commit_state, news
 
 WRONG = st.frozensets(st.sampled_from(["out of reach for 3 h", "rewound", "not valid"]))
 
@@ -66,6 +68,52 @@ def test_each_commit_that_is_taken_back_is_told_once() -> None:
     assert told == [Happening.ROLLBACK]
     standing, told = happened(standing, rolled("web", "b" * 40))
     assert told == [Happening.ROLLBACK]
+
+
+def test_why_something_is_blocked_is_told_once() -> None:
+    """By the line of what cannot be seen."""
+    why = "desired/x.yaml:2:57: the secret of env NOPE cannot be had: there is no variable NOPE (set it)"
+    blind = "this account may not look"
+    blocked = [
+        Change(name, Kind.BLOCKED, Act.NONE, (reason,), UnitName("s", name), "", "", "1.0", "1.0", State.RUNNING)
+        for name, reason in (("db", "pid 12 cannot be seen: " + blind), ("job", "is taken"), ("web", why))
+    ]
+    gaps = (Gap("file", "/r/env/web.env", why), Gap("launcher", "s", blind))
+    found = rolled("web", "a" * 40)
+    (one,) = found.deployments
+    diff = one.plan.diff._replace(changes=tuple(blocked), gaps=gaps)
+    found = found._replace(deployments=(one._replace(rollouts={}, plan=one.plan._replace(diff=diff)),))
+    _, (message,) = news({}, found)
+    assert message.troubles == (
+        f"/r/env/web.env: {why}",
+        f"s: {blind}",
+        "db: blocked: pid 12 cannot be seen",
+        "job: blocked: is taken",
+        "web: blocked: the secret of env NOPE cannot be had",
+    )
+
+
+def waits(plan: str, *, wrong: str = "", approved: bool = False) -> PassReport:
+    gate = Gate(Waiting(plan, "w", (), ("+ web 1.0",)), Approval(plan, "fine") if approved else None)
+    found = rolled("web", "a" * 40)
+    (one,) = found.deployments
+    return found._replace(deployments=(one._replace(rollouts={}, gate=gate, error=wrong),))
+
+
+def test_a_plan_that_waits_is_told_once_and_is_nothing_wrong() -> None:
+    standing, told = happened({}, waits("a" * 64))
+    assert told == [Happening.APPROVAL]
+    standing, told = happened(standing, waits("b" * 64))
+    assert told == [Happening.APPROVAL]
+    standing, told = happened(standing, waits("b" * 64, wrong="no room"))
+    assert told == [Happening.FAILURE]
+    standing, told = happened(standing, waits("c" * 64, wrong="no room"))
+    assert told == [Happening.APPROVAL]
+    standing, told = happened(standing, waits("c" * 64))
+    assert told == [Happening.RECOVERY]
+    standing, told = happened(standing, waits("c" * 64, approved=True))
+    assert (standing, told) == ({}, [])
+    assert commit_state(waits("d" * 64)) == ("a" * 40, "success", "applied")
 
 
 def test_a_way_back_that_fails_is_told() -> None:

@@ -72,6 +72,31 @@ def test_each_thing_is_told_once(noisy: Noisy) -> None:
     assert noisy.told() == []
 
 
+def test_a_plan_that_waits_is_told_once_and_another_one_again(noisy: Noisy) -> None:
+    noisy.layer["policy"] = {"sync": "manual"}
+    noisy.commit()
+    noisy.once(2)
+    (first,) = noisy.server.taken("/ops")
+    assert first.body["happenings"] == ["approval"]
+    assert first.body["title"] == "here dev: waits for approval"
+    assert first.body["waits"][0].startswith("reconcile approve ")
+    assert first.body["waits"][1].startswith("+ one 2.8.1")
+    assert (first.body["changes"], first.body["troubles"]) == ([], [])
+    noisy.once(2)
+    assert noisy.told() == []
+    noisy.services["one"]["command"] = "sleep 1001"
+    noisy.commit()
+    noisy.once(2)
+    (second,) = noisy.server.taken("/ops")
+    assert second.body["happenings"] == ["approval"]
+    assert second.body["waits"][0] != first.body["waits"][0]
+    noisy.run("approve", second.body["waits"][0].split()[-1], "--reason", "fine")
+    noisy.once()
+    assert noisy.told() == [("change",)]
+    noisy.once()
+    assert noisy.told() == []
+
+
 def test_a_rollback_is_told_as_such(noisy: Noisy) -> None:
     health = {"exec": {"command": 'test "$GOOD" = 1'}, "start_period": "0s", "settle": "0s"}
     noisy.services["one"] |= {"health": health, "env": {"GOOD": "1"}}

@@ -88,6 +88,11 @@ def test_every_exit_status(world: World) -> None:
 # ---------------------------------------------------------------- help
 
 
+CANARY = f"""\
+services:
+  queue: {{component: app, command: {SLEEP}, supervisor: {{startsecs: 0}}}}
+  web: {{component: app, command: {SLEEP}, replicas: 2, strategy: {{canary: true}}, after: [queue]}}
+"""
 WORDS = ["plan", "apply", "diff", "status", "logs", "validate", "explain", "schema", "demo"]
 
 
@@ -242,6 +247,23 @@ def test_the_agents_file_is_checked_as_a_whole(up: World) -> None:
 def test_the_loop_refuses_invalid_options_too(up: World) -> None:
     done = up.run("--interval", "soon")
     assert (done.code, "soon" in done.err) == (3, True)
+
+
+def test_validate_warns_and_is_content(world: World) -> None:
+    """Of a canary beside what it comes after. The plan of a bump says it too."""
+    (world.repo / "desired/environments/dev.yaml").write_text(CANARY)
+    done = world.run("validate", "repo")
+    assert done.code == 0, done.said
+    told = " ".join(done.out.split())
+    assert "desired/environments/dev.yaml:3:79: warning: `canary` of web counts for nothing when component app" in told
+    assert told.endswith("valid: 1 site, 1 deployment; 1 warning")
+    (warning,) = world.run("validate", "repo", "--json").json()["warnings"]
+    assert (warning["line"], warning["column"]) == (3, 79)
+    world.commit()
+    world.once()
+    world.commit(world.versions("2.0"))
+    plan = world.run("plan")
+    assert "warning: the canary of web counts for nothing here: queue, which" in " ".join(plan.out.split())
 
 
 # ---------------------------------------------------------------- JSON

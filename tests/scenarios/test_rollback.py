@@ -81,6 +81,10 @@ def test_a_release_that_fails_goes_back(world: World) -> None:
     shown = told(world.run("show"))
     assert "version 1.0 -> 2.0" in shown
     assert "version 2.0 -> 1.0" in shown
+    (part,) = world.run("show", "--json").json()["deployments"]
+    intents = [(one["wanted"], one["intent"]) for one in part["changes"]]
+    assert intents == [("2.0", "intentional"), ("1.0", "rollback")], "no commit asks for the way back"
+    assert shown.index("[intentional]") < shown.index("version 2.0 -> 1.0") < shown.index("[rollback]")
     assert "rolled-back: web: 2.0 failed: exec: exit status 1; 1.0 is kept" in shown
     assert running(world) == {"web": "1.0", "other": "1.0"}
     after = world.pids()
@@ -93,6 +97,11 @@ def test_a_release_that_fails_goes_back(world: World) -> None:
     assert (service["rollout"], service["failed_version"], service["healthy"]) == ("rolled-back", "2.0", True)
     assert "rolled-back: web: 2.0" in told(world.run("status"))
     assert '"rolled_back":{"web":["2.0","1.0","exec: exit status 1",""]}' in journal(world)
+    world.supervisorctl("stop", "web")
+    assert change(world.run("plan", "--json"))["intent"] == "corrective"
+    world.once(code=1)
+    (part,) = world.run("show", "--json").json()["deployments"]
+    assert [one["intent"] for one in part["changes"]] == ["corrective"], "drift of what was gone back to is drift"
 
 
 def test_while_it_is_rolled_back_no_pass_compiles(world: World) -> None:

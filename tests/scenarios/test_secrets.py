@@ -402,3 +402,17 @@ def test_a_repo_that_takes_its_password(world: World) -> None:
     assert sampler.seen == set()
     for path, content in everything_below(world.state):
         assert not re.search(b"pa%3Ass|pa:ss", content), path
+
+
+def test_a_secret_that_cannot_be_had_is_told_once_in_a_report(world: World) -> None:
+    """Whatever waits for it: its place, why, and how to mend it stand in a line of their own."""
+    made = f"component: app, command: {SLEEP}, env: {{A: !secret {{env: NOWHERE}}}}, supervisor: {{startsecs: 0}}"
+    plain = made.replace("!secret {env: NOWHERE}", "x")
+    world.commit({"desired/environments/dev.yaml": f"services:\n  one: {{{plain}}}\n  two: {{{plain}}}\n"})
+    world.once()
+    world.commit({"desired/environments/dev.yaml": f"services:\n  one: &one {{{made}}}\n  two: *one\n"})
+    for words in (["plan"], ["--once"], ["status"]):
+        told = " ".join(world.run(*words).out.split())
+        assert told.count("there is no variable NOWHERE") == 1, told
+        assert told.count("? desired/environments/dev.yaml:2:") == 1
+        assert told.count("the secret of env NOWHERE cannot be had") == 3

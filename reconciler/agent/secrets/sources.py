@@ -9,6 +9,7 @@ from reconciler.agent.secrets.document import NotThereError, pick
 from reconciler.agent.secrets.private import Unresolved, bounded, private
 from reconciler.core.secret import Reference, Source
 from reconciler.desired.text import forbidden
+from reconciler.host.withheld import everything, variable
 
 SECONDS = 30.0  # that a command may take, and sops
 _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".env": "dotenv", ".ini": "ini"}
@@ -67,7 +68,7 @@ def _text(content: bytes) -> str:
 
 
 def _variable(name: str) -> bytes:
-    value = os.environb.get(name.encode())
+    value = variable(name)
     if value is None:
         mend = "set it where reconcile is started: a crontab and a timer have an environment of their own"
         raise Unresolved(f"there is no variable {name} in reconcile's own environment", mend)
@@ -96,7 +97,8 @@ def _run(argv: list[str], what: str, mend: str, stdin: bytes = b"") -> bytes:
     from reconciler.host.run import CommandFailed, run
 
     try:
-        return bounded(run(argv, timeout=SECONDS, stdin=stdin).out)
+        env = {os.fsdecode(name): os.fsdecode(value) for name, value in everything().items()}
+        return bounded(run(argv, timeout=SECONDS, env=env, stdin=stdin).out)
     except CommandFailed as failed:
         why, missing = failed.why, failed.why.startswith("could not be started")
     except UnicodeEncodeError:

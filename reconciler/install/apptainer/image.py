@@ -80,6 +80,9 @@ class Image:
     def find_program(self, install: Install, program: str) -> str:  # noqa: ARG002
         return ""  # it is inside of the image
 
+    def programs(self, install: Install, component: str, version: str) -> str:  # noqa: ARG002
+        return ""
+
 
 def _check_image(image: str) -> str:
     """What stands against this name of a file below `paths.images`, or nothing."""

@@ -15,6 +15,7 @@ from reconciler.report.words import file_words, place_words
 _SIGNS = {Kind.REMOVE: "&minus;"}  # as wide as the plus; a screen reader reads the label
 _INTENTS = {
     Intent.INTENTIONAL: "intentional: a commit asks for it",
+    Intent.ROLLBACK: "rollback: what a commit asked for failed",
     Intent.CORRECTIVE: "corrective: the host drifted from what was applied",
 }
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from reconciler.core.change import Change, Kind
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Phase
-from reconciler.core.report import DeploymentReport, PassReport
+from reconciler.core.report import DeploymentReport, PassReport, without_gaps
 from reconciler.report.clean import clean
 from reconciler.report.style import Style
 from reconciler.report.text.causes import cause_lines, since_told
@@ -31,7 +31,6 @@ from reconciler.report.text.remarks import (
     paused,
     problems_block,
     unclear,
-    without_gaps,
 )
 from reconciler.report.text.rollouts import rollout_lines
 from reconciler.report.text.steps import SILENT, by_service, failure_lines, shared_lines

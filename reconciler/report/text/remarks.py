@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.approval import SHORT
-from reconciler.core.change import Change, Kind
+from reconciler.core.change import Kind
 from reconciler.core.desired import Approval
 from reconciler.core.observed import Pause, Verdict
 from reconciler.core.plan import Plan
@@ -54,17 +54,6 @@ def problem_lines(problems: Sequence[Problem], style: Style) -> Iterator[str]:
         yield from style.fold(f"{style.paint(place, 'bold')}: {rest}", indent="    ")
         if problem.hint:
             yield from style.fold(f"    {problem.hint}", indent="    ")
-
-
-def without_gaps(plan: Plan) -> list[Change]:
-    """The changes with short reasons: why something cannot be seen is told once, in a line of its own."""
-    endings = [f": {gap.message}" for gap in plan.diff.gaps]
-
-    def shortened(reason: str) -> str:
-        ending = next((ending for ending in endings if reason.endswith(ending)), "")
-        return reason.removesuffix(ending) if ending else reason
-
-    return [change._replace(reasons=tuple(map(shortened, change.reasons))) for change in plan.diff.changes]
 
 
 def paused(deployment: DeploymentReport, style: Style) -> Iterator[str]:

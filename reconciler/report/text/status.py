@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.core.change import Change, Kind
 from reconciler.core.observed import ELSEWHERE, State
-from reconciler.core.report import DeploymentReport, PassReport
+from reconciler.core.report import DeploymentReport, PassReport, without_gaps
 from reconciler.report.data import is_healthy, running_version, unit_of, wanted_version
 from reconciler.report.style import Style
 from reconciler.report.text.changes import WIDEST_NAME
-from reconciler.report.text.remarks import elsewhere, misplaced, notices, paused, unclear, without_gaps, word_of
+from reconciler.report.text.remarks import elsewhere, misplaced, notices, paused, unclear, word_of
 from reconciler.report.text.rollouts import rollout_lines
 
 _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")

@@ -1,0 +1,84 @@
+"""Variables that git names as secrets are for what is rendered from them, and not for the programs of a pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.world import SLEEP, World, a_world
+
+__all__ = ["a_world"]
+pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
+
+GIVEN = {"DB_PASSWORD": "hunter2", "VAULT_TOKEN": "t0ken", "PLAIN": "x", "GITLAB_TOKEN": "g1tlab"}
+
+
+def named(word: Path) -> str:
+    """Secrets from variables, and from a command that needs one of them."""
+    asks = f"!secret {{command: 'printenv DB_PASSWORD > {word}; echo $VAULT_TOKEN-made'}}"
+    made = {"DB": "DB_PASSWORD", "V": "VAULT_TOKEN", "G": "GITLAB_TOKEN"}
+    env = ", ".join([f"M: {asks}", *(f"{name}: !secret {{env: {source}}}" for name, source in made.items())])
+    return (
+        f"services:\n  web: {{component: app, command: {SLEEP}, env: {{{env}}}, supervisor: {{startsecs: 0}}, "
+        f"health: {{exec: {{command: 'test $DB = hunter2 && test -n $M && test -z \"$DB_PASSWORD\"'}}, "
+        "settle: 0s}}\n"
+    )
+
+
+@pytest.fixture
+def git_tells(world: World) -> Path:
+    """A git that notes the environment of each of its calls."""
+    folder, noted = world.folder / "bin", world.folder / "noted"
+    folder.mkdir()
+    noted.mkdir()
+    (folder / "git").write_text(f'#!/bin/sh\nenv > {noted}/$$\nPATH="${{PATH#*:}}"\nexec git "$@"\n')
+    (folder / "git").chmod(0o755)
+    world.env["PATH"] = f"{folder}:{world.env['PATH']}"
+    return noted
+
+
+def told(env: Path) -> set[str]:
+    return {line.partition("=")[0] for line in env.read_text().splitlines()} & GIVEN.keys()
+
+
+def names(noted: Path) -> set[str]:
+    """Which of the variables that were given some call of git had; what was noted is taken away."""
+    found: set[str] = set()
+    for path in noted.iterdir():
+        found |= told(path)
+        path.unlink()
+    return found
+
+
+def test_programs_of_a_pass_do_not_get_them(world: World, git_tells: Path) -> None:
+    """But for what gets secrets itself, and for what credential helpers of git go by."""
+    word, listening = world.folder / "word", world.folder / "listening"
+    world.write({"desired/environments/dev.yaml": named(word)})
+    world.commit()
+    (world.folder / "notify.yaml").write_text(
+        f"receivers: {{ops: {{command: 'cat > /dev/null; env > {listening}', on: [change]}}}}\n"
+    )
+    (world.folder / "agent.yaml").write_text("notify: notify.yaml\n")
+    agent = ("--once", "--config", str(world.folder / "agent.yaml"))
+    assert world.run(*agent, env=GIVEN).code == 0
+    assert word.read_text() == "hunter2\n"
+    assert told(listening) == {"PLAIN", "GITLAB_TOKEN"}
+    names(git_tells)
+    world.commit({"README": "news\n"})
+    names(git_tells)
+    assert world.run(*agent, env=GIVEN).code == 0  # it fetches
+    assert names(git_tells) == {"PLAIN", "GITLAB_TOKEN"}
+    pids = world.pids()
+    assert world.run(*agent, env=GIVEN | {"VAULT_TOKEN": "0ther"}).code == 0
+    assert world.pids()["web"] != pids["web"]  # a new value is still seen
+
+
+def test_of_a_state_that_noted_none_the_next_pass_notes_them(world: World, git_tells: Path) -> None:
+    world.commit({"desired/environments/dev.yaml": named(world.folder / "word")})
+    assert world.run("--once", env=GIVEN).code == 0
+    (world.state / world.site / "source.json").unlink()
+    assert world.run("--once", env=GIVEN).code == 0
+    names(git_tells)
+    assert world.run("--once", env=GIVEN).code == 0
+    assert names(git_tells) == {"PLAIN", "GITLAB_TOKEN"}
