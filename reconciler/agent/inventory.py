@@ -35,7 +35,7 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
     return Inventory(
         services=services,
         files={**files, **old.files},
-        managers=_managers(old, desired, _spare(desired, plan)),
+        managers=_managers(old, desired, _spare(desired, plan), plan.diff.former_daemons),
         roots=_roots(old, desired.root),
         pending=pending,
         notes=tuple(sorted({*old.notes, *_notes(desired)})),
@@ -72,10 +72,11 @@ def after_apply(
         )
     services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
     adopted, managers = _adopted(before, desired, plan, done, by_hand or {})
+    known = _managers(before, desired, (), plan.diff.former_daemons)
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
-        managers=tuple(one for one in _managers(before, desired, ()) if _may_run(one, desired, plan, done)),
+        managers=tuple(one for one in known if _may_run(one, desired, plan, done)),
         roots=(desired.root,) if _ended(plan, done) and not services.keys() - changes.keys() else before.roots,
         pending={name: entry for name, entry in before.pending.items() if not _restarted(changes.get(name), done)},
         notes=tuple(sorted({*_notes(desired), *_left_notes(before, desired, plan, done)})),
@@ -151,8 +152,11 @@ def is_current(
     processes: Mapping[str, Process],
     by_hand: Mapping[str, Process] | None = None,
     unwritten: frozenset[str] = frozenset(),
+    *,
+    former: frozenset[str] = frozenset(),
 ) -> bool:
-    """Whether the inventory says what is the case, so that nothing need be written. `unwritten`: files that wait.
+    """Whether the inventory says what is the case, so that nothing need be written. `unwritten`: files that wait;
+    `former`: launchers whose daemon is held to what was applied last.
 
     A process that hides its mark is known by its pid alone, so that has to be noted whenever it is another.
     """
@@ -165,7 +169,7 @@ def is_current(
         )
         and all(_has_gates(inventory.services[s.name], desired, s.name) for s in desired.services)
         and inventory.files == {file.path: file.digest for file in desired.files if file.path not in unwritten}
-        and inventory.managers == desired.managers
+        and inventory.managers == (_managers(inventory, desired, (), former) if former else desired.managers)
         and inventory.roots == (desired.root,)
         and not inventory.pending
         and list(inventory.notes) == sorted(_notes(desired))
@@ -276,8 +280,12 @@ def _spare(desired: Deployment, plan: Plan) -> tuple[Manager, ...]:
     return tuple(manager for manager in desired.spare_managers if manager.launcher in acting)
 
 
-def _managers(old: Inventory, desired: Deployment, spare: tuple[Manager, ...]) -> tuple[Manager, ...]:
-    known = {manager.launcher: manager for manager in (*spare, *old.managers, *desired.managers)}
+def _managers(
+    old: Inventory, desired: Deployment, spare: tuple[Manager, ...], former: frozenset[str]
+) -> tuple[Manager, ...]:
+    """`former`: launchers whose daemon is held to what was applied last."""
+    kept = (manager for manager in old.managers if manager.launcher in former)
+    known = {manager.launcher: manager for manager in (*spare, *old.managers, *desired.managers, *kept)}
     return tuple(known[name] for name in sorted(known))
 
 

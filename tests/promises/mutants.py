@@ -60,7 +60,7 @@ MUTANTS = (
         2,
         "an inventory that is written though it says the same",
         "agent/enforce.py",
-        "        if book.is_current(inventory, desired, processes, by_hand, planned.plan.diff.held_files):\n",
+        "        if book.is_current(inventory, desired, processes, by_hand, diff.held_files, former=held):\n",
         "        if False:\n",
     ),
     Mutant(
