@@ -269,8 +269,9 @@ class Enforcer:
         """Note as ours what runs as git wants it, where the inventory does not say so yet."""
         desired, inventory = observation.desired, observation.inventory
         processes, by_hand = _main(planned.observed, desired), _by_hand(planned)
-        left, unwritten = self._left(desired.environment), planned.plan.diff.held_files
-        if book.is_current(inventory, desired, processes, by_hand, unwritten, left=left):
+        found, left = planned.plan.diff, self._left(desired.environment)
+        unwritten, former = found.held_files, found.former_daemons
+        if book.is_current(inventory, desired, processes, by_hand, unwritten, former=former, left=left):
             self.store.finish_inventory(desired.environment, desired.root, inventory)
             return
         full = self._full(desired)
@@ -293,6 +294,8 @@ class Enforcer:
             before = book.before_apply(observation.inventory, desired, plan)
             self._save(desired, before, observation.inventory)
             self.observer.deployment(plan, self.run)
+            if plan.diff.former_daemons:
+                observation.go_back(plan.diff.former_daemons & _beginning(plan))
             watcher = Masked(self.observer, compiled.hidden)
             executor = Executor(
                 plan,
@@ -384,6 +387,10 @@ def _differs(full: Deployment, kept: Deployment) -> bool:
         return [(one.name, one.spec) for one in desired.services], [one[:3] for one in desired.files], desired.gaps
 
     return specs(full) != specs(kept)
+
+
+def _beginning(plan: Plan) -> frozenset[str]:
+    return frozenset(daemon.launcher for daemon in plan.diff.daemons if daemon.act.begins)
 
 
 def _main(observed: Observed, desired: Deployment) -> dict[str, Process]:

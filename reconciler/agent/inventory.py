@@ -36,7 +36,7 @@ def before_apply(old: Inventory, desired: Deployment, plan: Plan) -> Inventory:
     return Inventory(
         services=services,
         files={**files, **old.files},
-        managers=_managers(old, desired, _spare(desired, plan)),
+        managers=_managers(old, desired, _spare(desired, plan), plan.diff.former_daemons),
         roots=_roots(old, desired.root),
         pending=pending,
         notes=tuple(sorted({*old.notes, *_notes(desired)})),
@@ -75,7 +75,8 @@ def after_apply(
         )
     services |= {name: owned for name, owned in before.services.items() if _still_ours(name, changes, done, services)}
     adopted, managers = _adopted(before, desired, plan, done, by_hand or {})
-    running = tuple(one for one in _managers(before, desired, ()) if _may_run(one, desired, plan, done))
+    known = _managers(before, desired, (), plan.diff.former_daemons)
+    running = tuple(one for one in known if _may_run(one, desired, plan, done))
     return Inventory(
         services=services,
         files=_files(before, desired, plan, done),
@@ -170,9 +171,11 @@ def is_current(
     by_hand: Mapping[str, Process] | None = None,
     unwritten: frozenset[str] = frozenset(),
     *,
+    former: frozenset[str] = frozenset(),
     left: Iterable[Trace] | None = None,
 ) -> bool:
-    """Whether the inventory says what is the case, so that nothing need be written. `unwritten`: files that wait.
+    """Whether the inventory says what is the case, so that nothing need be written. `unwritten`: files that wait;
+    `former`: launchers whose daemon is held to what was applied last.
 
     A process that hides its mark is known by its pid alone, so that has to be noted whenever it is another.
     """
@@ -185,7 +188,7 @@ def is_current(
         )
         and all(_has_gates(inventory.services[s.name], desired, s.name) for s in desired.services)
         and inventory.files == {file.path: file.digest for file in desired.files if file.path not in unwritten}
-        and inventory.managers == desired.managers
+        and inventory.managers == (_managers(inventory, desired, (), former) if former else desired.managers)
         and inventory.roots == (desired.root,)
         and not inventory.pending
         and list(inventory.notes) == sorted(_notes(desired))
@@ -297,8 +300,12 @@ def _spare(desired: Deployment, plan: Plan) -> tuple[Manager, ...]:
     return tuple(manager for manager in desired.spare_managers if manager.launcher in acting)
 
 
-def _managers(old: Inventory, desired: Deployment, spare: tuple[Manager, ...]) -> tuple[Manager, ...]:
-    known = {manager.launcher: manager for manager in (*spare, *old.managers, *desired.managers)}
+def _managers(
+    old: Inventory, desired: Deployment, spare: tuple[Manager, ...], former: frozenset[str]
+) -> tuple[Manager, ...]:
+    """`former`: launchers whose daemon is held to what was applied last."""
+    kept = (manager for manager in old.managers if manager.launcher in former)
+    known = {manager.launcher: manager for manager in (*spare, *old.managers, *desired.managers, *kept)}
     return tuple(known[name] for name in sorted(known))
 
 

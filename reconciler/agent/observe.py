@@ -158,6 +158,13 @@ class Observation:
             backend.ask()
         return self
 
+    def go_back(self, launchers: frozenset[str]) -> None:
+        """From now on their daemons are driven as they were applied last: what git says anew of them waits."""
+        for manager in self.inventory.managers:
+            if manager.launcher in launchers:
+                self.backends[manager.launcher].close()
+                self.backends[manager.launcher] = launcher(manager.launcher).backend(manager, self._shared)
+
     def again(self) -> Observation:
         """The same look, anew."""
         self.close()

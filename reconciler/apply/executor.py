@@ -86,7 +86,9 @@ class Executor:
         """`proves`: of steps that look at replicas, what became of those that are decided by now. `lock_folder`: where
         other passes are met; that locks work there is seen to first. Empty: it is not."""
         self.proves = proves
-        self.drains = Drains(drains or {}, compiled.deployment.root, self._programs)
+        down = {change.service for change in plan.diff.changes if change.state.down}  # an empty instance has a pid too
+        serving = {name: drain for name, drain in (drains or {}).items() if name not in down}
+        self.drains = Drains(serving, compiled.deployment.root, self._programs)
         self.leftovers = Leftovers(compiled.deployment.id)
         self.lock_folder = lock_folder
         self.plan = plan

@@ -173,6 +173,7 @@ class DaemonChange(NamedTuple):
     running: Running | None
     waits: str = ""  # why it will run by itself, and does not yet
     surplus: tuple[Running, ...] = ()  # further ones of ours that must go
+    as_it_was: bool = False  # what git says anew of it waits: it is the one that was applied last
 
 
 class Diff(NamedTuple):
@@ -194,6 +195,11 @@ class Diff(NamedTuple):
     waiting: tuple[str, ...] = ()  # what besides services waits for a window, in words
     by_hand: Mapping[str, int] = {}  # services that run as they were adopted -> pid
     forgotten: frozenset[str] = frozenset()  # services whose unit from before they were adopted is gone for good
+
+    @property
+    def former_daemons(self) -> frozenset[str]:
+        """Launchers whose daemon is held to what was applied last."""
+        return frozenset(daemon.launcher for daemon in self.daemons if daemon.as_it_was)
 
     def counts(self) -> Mapping[str, int]:
         counted = dict.fromkeys((kind.value for kind in Kind), 0)

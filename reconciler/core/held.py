@@ -132,12 +132,14 @@ def _holds_all(view: View, service: str) -> Shut | None:
 def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChange:
     """A daemon does not restart for a new configuration, nor does it start or restart where drift waits too.
 
-    Nor does it restart while one of its services is to be left as it is: that one would end with it.
+    Nor does it restart while one of its services is to be left as it is: that one would end with it. While what git
+    says anew of it waits, it starts as it was applied last. A successor in time is no drift.
     """
+    change = _as_it_was(view, daemon, change)
     state = view.observed.daemons.get(daemon.launcher)
     drift = change.act is DaemonAct.START or (state is not None and state.spec == daemon.spec)
     shuts = view.shuts("", drift=drift)
-    if change.act is DaemonAct.START and not _has_run(view, daemon.launcher):
+    if change.act is DaemonAct.RENEW or (change.act is DaemonAct.START and not _has_run(view, daemon.launcher)):
         shuts = tuple(shut for shut in shuts if not shut.gate)  # it is no drift, and comes with what it is needed for
     if shuts:
         change = change._replace(act=DaemonAct.NONE)
@@ -146,6 +148,17 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
         return change
     act = DaemonAct.NONE if change.act is DaemonAct.RESTART else change.act
     return change._replace(act=act, surplus=())
+
+
+def _as_it_was(view: View, daemon: Manager, change: DaemonChange) -> DaemonChange:
+    """One that waits for its turn as it was applied last, such as a job in a queue, is not another one's surplus."""
+    noted = next((one for one in view.inventory.managers if one.launcher == daemon.launcher), daemon)
+    if noted.spec == daemon.spec or view.shut("") is None or not _has_run(view, daemon.launcher):
+        return change
+    if change.act is DaemonAct.START and change.surplus:
+        waits = f"{change.launcher} {change.surplus[0].pid} waits, as it was applied last"
+        change = change._replace(act=DaemonAct.NONE, why="", waits=waits)
+    return change._replace(surplus=(), as_it_was=True)
 
 
 def _has_run(view: View, launcher: str) -> bool:

@@ -60,7 +60,7 @@ MUTANTS = (
         2,
         "an inventory that is written though it says the same",
         "agent/enforce.py",
-        "        if book.is_current(inventory, desired, processes, by_hand, unwritten, left=left):\n",
+        "        if book.is_current(inventory, desired, processes, by_hand, unwritten, former=former, left=left):\n",
         "        if False:\n",
     ),
     Mutant(

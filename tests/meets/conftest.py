@@ -1,0 +1,50 @@
+"""A bed of each launcher, as a fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.backends.account import ordinary
+from tests.backends.beds import all_clusters
+
+if TYPE_CHECKING:
+    from tests.meets.bed import Bed
+
+__all__ = ["all_clusters"]
+pytest.register_assert_rewrite("tests.meets.bed")  # what it asserts says what was seen, as in a test
+
+
+@pytest.fixture(name="make_bed")
+def a_maker(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Callable[[str], Bed]]:
+    made: list[Bed] = []
+
+    def make(launcher: str) -> Bed:
+        made.append(_bed(launcher, short_folder, request))
+        return made[-1]
+
+    yield make
+    for bed in made:
+        bed.end()
+
+
+@pytest.fixture(name="bed")
+def a_bed(request: pytest.FixtureRequest, make_bed: Callable[[str], Bed]) -> Bed:
+    """Of the launcher that the test is for, see `on`."""
+    return make_bed(request.param)
+
+
+def _bed(launcher: str, folder: Path, request: pytest.FixtureRequest) -> Bed:
+    from tests.meets import bed
+
+    if launcher == "slurm":
+        return bed.Slurm(folder / "w", request.getfixturevalue("clusters")(24))
+    kinds: dict[str, Callable[..., Bed]] = {
+        "supervisor": bed.Supervisor,
+        "systemd": bed.Systemd,
+        "apptainer": bed.Apptainer,
+    }
+    return kinds[launcher](folder, ordinary())
