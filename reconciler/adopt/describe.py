@@ -47,15 +47,37 @@ def describe(source: Source, home: Home, refused: Mapping[str, str]) -> list[Des
     names: dict[str, str] = {}
     bare = [one.name for one in source.found]
     for one in source.found:
-        better = one.name if bare.count(one.name) == 1 or one.group in ("", one.name) else f"{one.group}-{one.name}"
+        alone = one.given or bare.count(one.name) == 1 or one.group in ("", one.name)
+        better = one.name if alone else f"{one.group}-{one.name}"
         names[one.unit] = words.unlike(better or "program", names.values())
-    why = {one.unit: one.why_not or refused.get(one.unit, "") for one in source.found}
+    why = {one.unit: one.why_not or one.unwritable or refused.get(one.unit, "") for one in source.found}
     return [
         _left(source, one, names[one.unit], why[one.unit], home.account)
         if why[one.unit]
         else _taken(source, one, names[one.unit], home)
         for one in source.found
     ]
+
+
+class Over(NamedTuple):
+    """What git says of a service that is to be described as it runs instead."""
+
+    service: str
+    env: frozenset[str]
+    component: str  # of its own: what bumps the one of git is not what runs
+    prologue: bool
+
+
+def describe_over(source: Source, found: Found, home: Home, over: Over) -> Described:
+    """What is not said anew here stays as git has it: its group, its launcher, what it comes after."""
+    one = _taken(source, found, over.service, home)
+    values = {key: value for key, value in one.entry.values.items() if key not in ("launcher", "group")}
+    env = values.get("env", {})
+    gone = dict.fromkeys(sorted(over.env - (env.keys() if isinstance(env, Mapping) else set())))
+    values["component"] = over.component
+    values |= {"env": {**env, **gone}} if isinstance(env, Mapping) and gone else {}
+    values |= {"prologue": ""} if over.prologue and "prologue" not in values else {}
+    return one._replace(entry=Entry(over.service, values, one.entry.comments))
 
 
 def parts(described: Sequence[Described], root: str) -> Parts:

@@ -31,17 +31,19 @@ class Found(NamedTuple):
     started: float
     state: str  # in its daemon's word
     start: str  # digest of how it is started, see `launchers.adopted`
-    why_not: str = ""  # why it cannot be described as a service
+    why_not: str = ""  # why it cannot be taken over at all
+    unwritable: str = ""  # why it cannot be described as a service; git may have described it
     off: str = ""  # why it is described as one that is not to run
     notes: tuple[str, ...] = ()  # what is not taken, and what will be otherwise once it has changed
     private: frozenset[str] = frozenset()  # variables that are secret whatever they are called
+    given: bool = False  # a person has said its name
 
 
 class Source(NamedTuple):
     """A daemon, or a part of it, with all that was found there."""
 
     launcher: str  # that git names for it
-    by_hand: str  # that it runs under until it changes, one of `launchers.BY_HAND`
+    by_hand: str  # that it runs under until it changes, see `launchers.BY_HAND`
     address: tuple[tuple[str, str], ...]  # how that is reached
     place: str  # in words
     found: tuple[Found, ...]

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     """One service for the layer."""
 
     name: str
-    values: Mapping[str, object]  # texts, numbers, truth values, mappings of these
+    values: Mapping[str, object]  # texts, numbers, truth values, null, mappings of these
     comments: tuple[str, ...] = ()
 
 
@@ -106,6 +106,8 @@ def _key(text: str) -> str:
 def _scalar(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if value is None:
+        return "null"
     return str(value) if isinstance(value, int) else _key(str(value))
 
 

@@ -209,11 +209,11 @@ def _found(section: _Section, daemon: _Daemon) -> Found:
     env = {str(key): str(value) for key, value in config.environment.items()}
     folder = config.directory or ("" if daemon.folder == "/" else daemon.folder)
     env |= _search_path(env, daemon)
-    why_not = _why_not(section, daemon, state, process is not None)
+    unwritable = _edited(section, daemon)
     try:
         signal = words.signal_name(int(config.stopsignal))
     except ValueError:
-        signal, why_not = "", why_not or f"its stopsignal {int(config.stopsignal)} has no name"
+        signal, unwritable = "", unwritable or f"its stopsignal {int(config.stopsignal)} has no name"
     seconds = int(config.stopwaitsecs)
     return Found(
         unit=section.unit,
@@ -230,7 +230,8 @@ def _found(section: _Section, daemon: _Daemon) -> Found:
         started=process.started if process else 0.0,
         state=state,
         start=daemon.starts.get(section.unit, ""),
-        why_not=why_not or words.against(argv, env, str(folder)) or _environment_differs(config, pid),
+        why_not=_why_not(section, daemon, state, process is not None),
+        unwritable=unwritable or words.against(argv, env, str(folder)) or _environment_differs(config, pid),
         off="" if process and state in _UP else f"it was {state} when it was adopted",
         notes=(*path_notes, *_notes(config)),
     )
@@ -244,14 +245,20 @@ def _why_not(section: _Section, daemon: _Daemon, state: str, runs: bool) -> str:
         return "it is a FastCGI program, whose socket its own supervisord holds"
     if config.uid not in (None, os.geteuid()):
         return f"it runs as another account (uid {config.uid})"
-    known = daemon.configs.get(section.unit)
-    if known is None or state == "ABSENT":
+    if section.unit not in daemon.configs or state == "ABSENT":
         return "its supervisord has not read this section yet: `supervisorctl update` starts it"
-    if (str(config.command), str(config.directory or "none")) != (str(known["command"]), str(known["directory"])):
-        return "its section was changed since its supervisord has read it: put it back, or `supervisorctl update`"
     if state == "BACKOFF":
         return "it does not come up at the moment (BACKOFF)"
     return "" if runs or state not in _UP else "its process cannot be seen"
+
+
+def _edited(section: _Section, daemon: _Daemon) -> str:
+    config, known = section.config, daemon.configs.get(section.unit)
+    if known is None:
+        return ""
+    if (str(config.command), str(config.directory or "none")) == (str(known["command"]), str(known["directory"])):
+        return ""
+    return "its section was changed since its supervisord has read it: put it back, or `supervisorctl update`"
 
 
 def _environment_differs(config: Any, pid: int) -> str:

@@ -90,28 +90,30 @@ def _found(name: str, block: Block, text: str) -> Found:
         directory="", options={}, stop_signal="", stop_seconds=None, pid=pid if process else 0,
         started=process.started if process else 0.0, state=state, start=start_digest(block),
     )  # fmt: skip
-    why = _why_not(block, text, said)
-    if why:
-        return bare._replace(why_not=why)
+    bare = bare._replace(why_not=_why_not(block, text), off="" if runs else f"it was {state} when it was adopted")
+    unwritable = _unwritable(block, said)
+    if bare.why_not or unwritable:
+        return bare._replace(unwritable=unwritable)
     try:
         found = _described(bare, block, said.get("Service", {}), _meanings(name), environ if runs else None)
     except Odd as odd:
-        return bare._replace(why_not=f"it {odd}" if not str(odd).startswith("its ") else str(odd))
-    why = words.against(found.argv, found.env, found.directory) or _differs(found, environ)
-    return found._replace(why_not=why, off="" if runs else f"it was {state} when it was adopted")
+        return bare._replace(unwritable=f"it {odd}" if not str(odd).startswith("its ") else str(odd))
+    return found._replace(unwritable=words.against(found.argv, found.env, found.directory) or _differs(found, environ))
 
 
-def _why_not(block: Block, text: str, said: Sections) -> str:
+def _why_not(block: Block, text: str) -> str:
     if "managed by reconcile:" in text:
         return "it is run by reconcile already"
+    return f"it is started by {block['TriggeredBy']}" if block.get("TriggeredBy") else ""
+
+
+def _unwritable(block: Block, said: Sections) -> str:
     if block.get("NeedDaemonReload") == "yes":
         return "its file was changed since systemd has read it: `systemctl --user daemon-reload`"
     service = said.get("Service", {})
     kind = block.get("Type", "simple")
     if kind not in ("simple", "exec"):
         return f"its Type is {kind}: a service of reconcile stays in the foreground and says nothing to systemd"
-    if block.get("TriggeredBy"):
-        return f"it is started by {block['TriggeredBy']}"
     odd = sorted(set(service) - _TAKEN - _NOTHING - {key for key in service if key.startswith("X-")})
     return f"it has {', '.join(f'{key}=' for key in odd)}, which a service cannot say" if odd else ""
 

@@ -6,21 +6,23 @@ The note is inert until git has the services: a pass that does not know them doe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from reconciler.adopt.describe import Described, Home, describe, parts, secret_path
+from reconciler.adopt import words
+from reconciler.adopt.describe import Described, Home, Over, describe, describe_over, parts, secret_path
 from reconciler.adopt.found import Source
-from reconciler.adopt.layer import CannotAdd, Parts, added, names, service_at
+from reconciler.adopt.layer import CannotAdd, Entry, Parts, added, names, service_at
+from reconciler.adopt.matching import CannotMatch, Fate, Matched, Wishes, match, named
 from reconciler.agent.alone import alone
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import Host
 from reconciler.agent.store import Store, root_lock_path
-from reconciler.core.desired import Compiled, Manager
+from reconciler.core.desired import Compiled, Manager, Role
 from reconciler.core.inventory import Adopted, Inventory, Stage
 from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Facts, Tree, compile_site, read_folder
-from reconciler.host import files
+from reconciler.host import files, twins
 
 _STUB = "# Values of this environment on every site.\n"
 
@@ -39,49 +41,152 @@ class Adoption(NamedTuple):
     environment: str
     root: str
     source: Source
-    described: tuple[Described, ...]
+    described: tuple[Described, ...]  # programs that git had no service for
+    matched: tuple[Matched, ...]  # programs that it has one for
     layers: Mapping[str, str]  # path in the repo -> its new text
     secrets: Mapping[str, str]  # path on this host -> its content, which is never shown
     adopted: Mapping[str, Adopted]  # by service
-    others: tuple[str, ...]  # services that git has here besides
+    others: Mapping[str, int]  # services that git has here besides -> pid of what seems to be it by hand; 0: none
 
 
-def prepare(agent: Agent, host: Host, target: Target, source: Source) -> Adoption:
+class _Draft(NamedTuple):
+    """The work tree with what is described in it."""
+
+    described: tuple[Described, ...]
+    layers: Mapping[str, str]
+    compiled: Compiled
+
+
+def prepare(agent: Agent, host: Host, target: Target, source: Source, wishes: Wishes) -> Adoption:
     """Everything but the writing. Raises `InvalidInput`, `UnreadableFolder`.
 
-    A program that cannot be described as a service so that it is understood in the same way is described as one that
-    others run.
+    A program that git has a service for is compared with that. Any other is described as one; or as one that others
+    run, where it cannot be described so that it is understood in the same way.
     """
     environment, folder = target.environment, target.folder
     tree = read_folder(folder) if os.path.isdir(os.path.join(folder, "desired")) else {}
     writer = _Writer(agent, host, environment, tree)
-    effective, new_root = writer.find_root(target.root)
-    known = _known(tree, agent.site, environment)
-    refused: dict[str, str] = {}
-    home = Home(effective, host.account)
-    while True:
-        described = describe(source, home, refused)
-        _refuse_clash(known, parts(described, ""), writer.path)
-        layers = writer.layers(parts(described, new_root))
-        compiled, problems = writer.compile(layers)
-        found = _refusals(described, layers[writer.path], writer.path, compiled, problems)
-        others = _others_names(source, described, compiled) if not found else {}
-        if not found and not others:
-            break
-        home = home._replace(units={**home.units, **others})
-        if problems and not found.keys() - refused.keys():
-            raise InvalidInput(problems)
-        refused |= found
-    if compiled is None:
-        raise InvalidInput(problems)
-    if compiled.deployment.elsewhere:
+    effective, new_root, git = writer.find_root(target.root)
+    _refuse_elsewhere(git, writer.path)
+    noted = Store(agent.state_dir, agent.site).inventory(environment, effective).inventory
+    source = source._replace(by_hand=_launcher(noted, source))
+    try:
+        source = named(source, wishes)
+        matched = match(git, source, wishes, noted)
+    except CannotMatch as cannot:
+        raise InvalidInput(cannot.problems) from cannot
+    draft = _Drafting(writer, source, matched, git, Home(effective, host.account)).draft(new_root)
+    _refuse_elsewhere(draft.compiled, writer.path)
+    _refuse_its_files(draft.compiled, source)
+    services = {service.name: service for service in draft.compiled.deployment.services}
+    secrets = {secret_path(effective, one.name): one.private for one in draft.described if one.private}
+    known = {one.service for one in matched}
+    adopted = _notes(source, [one for one in draft.described if one.name not in known], draft.compiled)
+    adopted |= {one.service: one.note(source, services[one.service]) for one in matched if one.is_noted}
+    new = tuple(one for one in draft.described if one.name not in known)
+    others = _others(draft.compiled, noted, {*known, *(one.name for one in new)})
+    return Adoption(environment, effective, source, new, matched, draft.layers, secrets, adopted, others)
+
+
+def _launcher(known: Inventory, source: Source) -> str:
+    """What its daemon is noted as: each has a name of its own, and keeps it."""
+    kind, conf = source.by_hand, source.address[0]
+    mine = next((one.launcher for one in known.by_hand if conf in one.address and one.launcher.startswith(kind)), "")
+    taken = {one.launcher for one in known.by_hand}
+    return mine or words.unlike(kind, taken)
+
+
+def _others(compiled: Compiled, known: Inventory, covered: set[str]) -> dict[str, int]:
+    """Services that a pass starts as soon as it comes, and what seems to do their work by now."""
+    ours = known.adopted.keys() | {name for name, owned in known.services.items() if owned.spec}
+    left = [one for one in compiled.deployment.services if one.name not in covered | ours]
+    root = compiled.deployment.root
+    commands = {one.name: twins.command(str(compiled.fields[one.name]["command"].value), root) for one in left}
+    return dict.fromkeys(sorted(commands), 0) | twins.find(commands)
+
+
+def _refuse_elsewhere(compiled: Compiled | None, path: str) -> None:
+    if compiled is not None and compiled.deployment.elsewhere:
         hint = "run it as that account, on that host"
-        _refuse(writer.path, f"git wants services of this deployment {compiled.deployment.whose}, not here", hint)
-    secrets = {secret_path(effective, one.name): one.private for one in described if one.private}
-    theirs = {service.name for service in compiled.deployment.services}
-    besides = tuple(sorted(theirs - {one.name for one in described}))
-    noted = _notes(source, described, compiled)
-    return Adoption(environment, effective, source, tuple(described), layers, secrets, noted, besides)
+        _refuse(path, f"git wants services of this deployment {compiled.deployment.whose}, not here", hint)
+
+
+def _refuse_its_files(compiled: Compiled, source: Source) -> None:
+    """What a service is started under when it leaves must not be written over what the others run under still."""
+    theirs = {value for _, value in source.address if value.startswith("/")}
+    ours = {file.path for file in compiled.deployment.files if file.role is not Role.CONFIG}
+    ours |= {value for manager in compiled.deployment.managers for _, value in manager.address}
+    clash = sorted(theirs & ours)
+    if clash:
+        hint = "say `paths.config`, `paths.run` or the `socket` of supervisor otherwise in git, until all have left it"
+        _refuse(clash[0], "it is of the daemon that is to be adopted, and git would put its own there", hint)
+
+
+class _Drafting:
+    """Describes until it is understood as it is meant."""
+
+    def __init__(
+        self, writer: _Writer, source: Source, matched: Sequence[Matched], git: Compiled | None, home: Home
+    ) -> None:
+        known = {one.found.unit for one in matched}
+        self.writer, self.git, self.matched = writer, git, matched
+        self.new = source._replace(found=tuple(one for one in source.found if one.unit not in known))
+        self.home = home._replace(units=_free_names(source, matched, git))
+        self.layers_have = _known(writer.tree, writer.agent.site, writer.environment)
+
+    def draft(self, root: str) -> _Draft:
+        """`root`: that the layer is to say. Raises `InvalidInput`."""
+        refused: dict[str, str] = {}
+        while True:
+            described = [*describe(self.new, self.home, refused), *self._over()]
+            more = parts(described, root)
+            _refuse_clash(self.layers_have, more, self.writer.path, {one.service for one in self.matched})
+            layers = self.writer.layers(more._replace(services=(*more.services, *self._renamed(described))))
+            compiled, problems = self.writer.compile(layers)
+            text = layers.get(self.writer.path, "")
+            found = _refusals(described, text, self.writer.path, compiled, problems)
+            self._refuse_over(found)
+            others = _others_names(self.new, described, compiled) if not found else {}
+            if compiled is not None and not found and not others:
+                return _Draft(tuple(described), layers, compiled)
+            self.home = self.home._replace(units={**self.home.units, **others})
+            if not others and not found.keys() - refused.keys():
+                raise InvalidInput(problems)
+            refused |= found
+
+    def _over(self) -> Iterator[Described]:
+        written = [one for one in self.matched if one.is_written]
+        taken = set(self.layers_have.get("components", ())) | {one.component for one in self.new.found}
+        git = self.git.fields if self.git is not None else {}
+        for one in written:
+            component = words.unlike(f"{one.service}-by-hand", taken)
+            taken.add(component)
+            fields = git[one.service]
+            env = frozenset(key.removeprefix("env.") for key in fields if key.startswith("env."))
+            over = Over(one.service, env, component, bool(fields["prologue"].value))
+            yield describe_over(self.new, one.found, self.home, over)
+
+    def _renamed(self, described: Sequence[Described]) -> Iterator[Entry]:
+        """Services that only need another name for their unit."""
+        said = {one.name for one in described}
+        yield from (Entry(name, {"name": unit}) for name, unit in self.home.units.items() if name not in said)
+
+    def _refuse_over(self, found: Mapping[str, str]) -> None:
+        over = {one.found.unit for one in self.matched}
+        against = sorted(found.keys() & over)
+        if against:
+            hint = "leave out `--differing write`"
+            _refuse(self.writer.path, f"{against[0]} cannot be written down: {found[against[0]]}", hint)
+
+
+def _free_names(source: Source, matched: Sequence[Matched], git: Compiled | None) -> dict[str, str]:
+    """By service, another name for a unit that git would call as the one is called that runs by hand: both are there
+    for a while."""
+    if source.launcher != "systemd" or git is None:
+        return {}
+    mine = {one.service: one.found.unit for one in matched if one.fate is not Fate.ALONE}
+    taken = [one for one in git.deployment.services if one.launcher == "systemd" and mine.get(one.name) == one.unit]
+    return {one.name: f"{one.unit.removesuffix('.service')}-reconcile" for one in taken}
 
 
 def _others_names(source: Source, described: Sequence[Described], compiled: Compiled | None) -> dict[str, str]:
@@ -112,7 +217,8 @@ def write(agent: Agent, adoption: Adoption, folder: str) -> None:
             for path, content in adoption.secrets.items():
                 files.make_folder(os.path.dirname(path), 0o700)
                 files.write(path, content.encode("utf-8", "surrogateescape"), 0o600)
-            store.save_inventory(adoption.environment, adoption.root, noted)
+            if noted != recalled.inventory:
+                store.save_inventory(adoption.environment, adoption.root, noted)
     for path, text in adoption.layers.items():
         target = os.path.join(folder, path)
         files.make_folder(os.path.dirname(target), 0o755)
@@ -124,17 +230,21 @@ def _with_notes(inventory: Inventory, adoption: Adoption) -> Inventory:
     manager = Manager(source.by_hand, "", source.address)
     taken = {name: one for name, one in inventory.adopted.items() if one.stage is not Stage.OFFERED}
     mine = {(one.launcher, one.unit): name for name, one in taken.items()}
-    new = {(one.launcher, one.unit) for one in adoption.adopted.values()}
-    clash = sorted(mine[unit] for unit in new & mine.keys())
+    new = {(one.launcher, one.unit): name for name, one in adoption.adopted.items()}
+    clash = sorted(mine[unit] for unit in new.keys() & mine.keys() if mine[unit] != new[unit])
     if clash:
         _refuse(source.place, f"{', '.join(clash)} of it was adopted already", "name those that are to be adopted")
-    before = next((one for one in inventory.by_hand if one.launcher == source.by_hand), manager)
-    if before != manager and any(one.launcher == source.by_hand for one in taken.values()):
-        other = dict(before.address).get("conf", before.launcher)
-        hint = "one environment takes in one supervisord: give this one an environment of its own"
-        _refuse(source.place, f"{adoption.environment} has adopted services of {other} already", hint)
+    if _launcher(inventory, source) != source.by_hand:
+        _refuse(source.place, "something else was adopted meanwhile", "run it again")
     others = tuple(one for one in inventory.by_hand if one.launcher != source.by_hand)
-    return inventory._replace(adopted={**inventory.adopted, **adoption.adopted}, by_hand=(*others, manager))
+    managers = (*others, manager) if adoption.adopted else inventory.by_hand
+    new_notes = {name: _as_noted(inventory.adopted.get(name), one) for name, one in adoption.adopted.items()}
+    return inventory._replace(adopted={**inventory.adopted, **new_notes}, by_hand=managers)
+
+
+def _as_noted(before: Adopted | None, now: Adopted) -> Adopted:
+    """The same again stays as far as it has come."""
+    return before if before is not None and before._replace(stage=now.stage) == now else now
 
 
 def _notes(source: Source, described: Iterable[Described], compiled: Compiled) -> dict[str, Adopted]:
@@ -174,33 +284,34 @@ class _Writer:
             stubs[site] = f"environments: [{self.environment}]\n"
         return stubs
 
-    def find_root(self, given: str) -> tuple[str, str]:
-        """The root of the deployment, and what a layer has to say for it: nothing where one does.
-
-        Raises `InvalidInput`.
+    def find_root(self, given: str) -> tuple[str, str, Compiled | None]:
+        """The root of the deployment, what a layer has to say for it, which is nothing where one does, and what git
+        wants by now, where that can be told. Raises `InvalidInput`.
         """
         compiled, problems = self.compile(self._stubs)
         if compiled is not None:
             there = compiled.deployment.root
             if given and os.path.abspath(given) != there:
                 _refuse("--root", f"git says {there} for this deployment", "leave the option out, or change git")
-            return there, ""
+            return there, "", compiled
         if not given:
             rootless = any("root" in problem.message for problem in problems)
             hint = "say it with --root FOLDER: below it reconcile keeps what it writes"
             if rootless:
                 _refuse("--root", f"no layer says `paths.root` of {self.agent.site} {self.environment}", hint)
             raise InvalidInput(problems)
-        return os.path.abspath(given), os.path.abspath(given)
+        root = os.path.abspath(given)
+        return root, root, self.compile(self.layers(Parts({}, {}, (), {"root": words.literal(root)})))[0]
 
     def layers(self, more: Parts) -> dict[str, str]:
         """Every file that is another one then. Raises `InvalidInput`."""
         text = self.tree.get(self.path, b"").decode("utf-8", "replace")
         try:
-            return {**self._stubs, self.path: added(text, more)}
+            new = added(text, more) if any(more) else text
         except CannotAdd as cannot:
             hint = "take that out of it, or put in what `--dry-run` prints by hand"
             _refuse(self.path, f"nothing is added to it: {cannot}", hint)
+        return {**self._stubs, **({self.path: new} if new != text else {})}
 
     def compile(self, layers: Mapping[str, str]) -> tuple[Compiled | None, tuple[Problem, ...]]:
         host, tree = self.host, {**self.tree, **{path: text.encode() for path, text in layers.items()}}
@@ -230,12 +341,10 @@ def _refusals(
 
 def _survives(one: Described, fields: Mapping[str, object]) -> bool:
     """What is read again is what was found, to the letter."""
-    from reconciler.adopt.words import command
-
     found = one.found
     env = {key: value for key, value in found.env.items() if key not in one.secrets}
     read = {key.removeprefix("env."): value for key, value in fields.items() if key.startswith("env.")}
-    return fields.get("command") == command(found.argv, found.directory) and read == env
+    return fields.get("command") == words.command(found.argv, found.directory) and read == env
 
 
 def _known(tree: Tree, site: str, environment: str) -> dict[str, set[str]]:
@@ -252,10 +361,10 @@ def _known(tree: Tree, site: str, environment: str) -> dict[str, set[str]]:
     return found
 
 
-def _refuse_clash(known: Mapping[str, set[str]], more: Parts, path: str) -> None:
-    """Two meanings of one name would be merged key by key."""
+def _refuse_clash(known: Mapping[str, set[str]], more: Parts, path: str, matched: set[str]) -> None:
+    """Two meanings of one name would be merged key by key. `matched`: services that are meant to be."""
     mine = {
-        "services": {entry.name for entry in more.services},
+        "services": {entry.name for entry in more.services} - matched,
         "components": set(more.components),
         "versions": set(more.versions),
     }

@@ -11,7 +11,7 @@ from reconciler.agent.plans import Plans, Record, last_done
 from reconciler.agent.store import Store
 from reconciler.agent.workspace import Workspace
 from reconciler.core import approval
-from reconciler.core.approval import SHORT, Gate, Waiting
+from reconciler.core.approval import SHORT, Aside, Gate, Waiting
 from reconciler.core.desired import Approval, Deployment
 from reconciler.core.diff import diff
 from reconciler.core.inventory import Inventory
@@ -43,9 +43,10 @@ class Approving:
 
         Windows and pauses count for nothing here: what they hold can be approved meanwhile.
         """
-        desired, back = held.deployment, held.names
+        desired = held.deployment
+        aside = Aside(held.names, approval.undecided(desired, observed, inventory))
         free = observed._replace(shut={})
-        shut = approval.closed(desired, inventory, approval.CLOSED, back)
+        shut = approval.closed(desired, inventory, approval.CLOSED, aside)
         opened = make_plan(desired, diff(desired, free, inventory, fields))
         gated = make_plan(desired, diff(desired, free._replace(gates=shut), inventory, fields))
         records = self.plans.all()
@@ -56,7 +57,7 @@ class Approving:
         if gate.approval is not None:
             return observed, gate
         why = f"{approval.CLOSED}: reconcile approve {waiting.id[:SHORT]}"
-        return observed._replace(gates=approval.closed(desired, inventory, why, back)), gate
+        return observed._replace(gates=approval.closed(desired, inventory, why, aside)), gate
 
     def _gate(self, desired: Deployment, waiting: Waiting, records: list[Record]) -> Gate:
         known = next((record for record in records if record.id == waiting.id), None)

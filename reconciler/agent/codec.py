@@ -245,4 +245,4 @@ def _plain_adopted(one: Adopted) -> dict[str, Any]:
 
 def _adopted(row: Mapping[str, Any]) -> Adopted:
     one = Adopted(**row)
-    return one._replace(stage=Stage(one.stage))
+    return one._replace(stage=Stage(one.stage), differs=tuple(one.differs))

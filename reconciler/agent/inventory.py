@@ -94,9 +94,11 @@ def _taken(old: Inventory, desired: Deployment) -> Mapping[str, Adopted]:
     """What git has by now is ours, so that it is an orphan when git has it no more."""
     if not old.adopted:
         return old.adopted
-    wanted = {service.name for service in desired.services}
+    wanted = {service.name: service for service in desired.services}
     return {
-        name: one._replace(stage=Stage.TAKEN) if name in wanted and one.stage is Stage.OFFERED else one
+        name: one._replace(stage=Stage.TAKEN)
+        if one.stage is Stage.OFFERED and name in wanted and one.is_of(wanted[name])
+        else one
         for name, one in old.adopted.items()
     }
 

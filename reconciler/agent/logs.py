@@ -14,7 +14,7 @@ from reconciler.core.desired import Deployment, Manager, Unmanaged
 from reconciler.core.inventory import Adopted, Inventory, Stage
 from reconciler.core.problem import Origin, Problem
 from reconciler.host.tail import CommandTail, FileTail, Tail
-from reconciler.launchers import BY_HAND, NAMES, by_hand, launcher
+from reconciler.launchers import NAMES, by_hand, is_by_hand, launcher
 from reconciler.launchers.base import Log
 from reconciler.source import Mirror, SourceError
 
@@ -174,7 +174,7 @@ class _Search:
 
     def _logs(self, known: _Known, name: str, unit: str) -> Sequence[ServiceLog]:
         manager = known.managers().get(name)
-        if name in BY_HAND and manager is not None:
+        if is_by_hand(name) and manager is not None:
             return (ServiceLog(known.environment, by_hand(name, manager).log(unit)),)
         if name not in NAMES or manager is None:
             self._strange.add(name)

@@ -14,6 +14,7 @@ from reconciler.apply import places, ports
 from reconciler.core.checked import Verdict
 from reconciler.core.desired import Compiled, File, Service
 from reconciler.core.plan import Action, Plan
+from reconciler.host import twins
 
 Missing = tuple[str, str]  # what is missing, and how to mend it
 
@@ -35,10 +36,11 @@ class Needs:
         self._installs = {install.id: install for install in self._desired.installs}
         self._room: dict[str, Missing | None] = {}
         self._ports: dict[str, Missing] | None = None
+        self._twins: dict[str, int] | None = None
 
     def missing(self, service: Service) -> Missing | None:
         """The first thing that keeps a service from being started, None where there is none."""
-        found = [*_without_tools(service)]
+        found = [*_without_tools(service), *self._twin(service.name)]
         if self._is_written(service):
             found += self._without_room(service)
         held = self._held_ports().get(service.name)
@@ -60,6 +62,23 @@ class Needs:
             found = self._room[folder]
             if found is not None:
                 yield found
+
+    def _twin(self, service: str) -> Iterator[Missing]:
+        """What somebody has started by hand does the work by now: a second one would do it twice."""
+        if self._twins is None:
+            changes = self._plan.diff.changes
+            down = [one.service for one in changes if one.act.starts and one.running is None and not one.strays]
+            known = _processes(self._plan)
+            self._twins = {name: pid for name, pid in twins.find(self._commands(down)).items() if pid not in known}
+        if service in self._twins:
+            mend = "`reconcile adopt` takes it over as it runs; or end it"
+            yield f"{service} was started by hand, and runs as pid {self._twins[service]}", mend
+
+    def _commands(self, services: Iterable[str]) -> dict[str, twins.Command]:
+        """Of those that do not run inside of an image, where nothing can be told from their words."""
+        fields = {name: self._fields.get(name, {}) for name in services}
+        own = {name: every for name, every in fields.items() if "command" in every and "image" not in every}
+        return {name: twins.command(str(each["command"].value), self._desired.root) for name, each in own.items()}
 
     def _held_ports(self) -> dict[str, Missing]:
         """By service, a port of its own that somebody else holds."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from reconciler.adopt.describe import Described
+from reconciler.adopt.describe import VERSION, Described
 from reconciler.adopt.found import Source, UnreadableSource
+from reconciler.adopt.matching import Differing, Fate, Matched, Wishes
 from reconciler.agent.adopting import Adoption, Target, prepare, write
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
@@ -25,7 +27,8 @@ def adopt(options: Namespace) -> int:
     folder = _folder(agent, options.out)
     try:
         source = _source(options)
-        adoption = prepare(agent, this_host(), Target(environment, folder, options.root or ""), source)
+        wishes = Wishes(_names(options.names or ()), Differing(options.differing))
+        adoption = prepare(agent, this_host(), Target(environment, folder, options.root or ""), source, wishes)
     except UnreadableSource as error:
         raise InvalidInput([Problem(Origin(error.place, 0, 0), error.message, error.hint)]) from error
     except UnreadableFolder as error:
@@ -56,6 +59,20 @@ def _source(options: Namespace) -> Source:
     return read_units(options.what)
 
 
+def _names(given: Sequence[str]) -> dict[str, str]:
+    """By program, the service. Raises `InvalidInput`."""
+    found: dict[str, str] = {}
+    for pair in given:
+        program, _, service = pair.rpartition("=")
+        against = "" if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", service) and program else "is no PROGRAM=SERVICE"
+        against = against or ("names that program once more" if found.get(program, service) != service else "")
+        if against:
+            hint = "such as `--as jaws-site-rpc=rpc-server`"
+            raise InvalidInput([Problem(Origin(f"--as {pair}", 0, 0), against, hint)])
+        found[program] = service
+    return found
+
+
 def _environment(agent: Agent) -> str:
     if len(agent.environments) == 1:
         return agent.environments[0]
@@ -82,21 +99,65 @@ def _text(agent: Agent, adoption: Adoption, folder: str, *, dry: bool) -> Iterat
             yield paint(f"--- {path}", "bold")
             yield text
     yield f"{agent.site} {adoption.environment}: {adoption.source.place}"
-    width = max((len(one.name) for one in adoption.described), default=0)
+    names = [*(one.name for one in adoption.described), *(one.service for one in adoption.matched)]
+    width = max(map(len, names), default=0)
+    for match in adoption.matched:
+        sign = paint("=", "green") if match.fate in (Fate.SAME, Fate.ADOPTED) else paint("!", "yellow")
+        yield f"  {sign} {match.service:<{width}}  {_told(match)}"
+        yield from (line for why in match.differs for line in style().fold(f"      {why}", indent="        "))
     for one in adoption.described:
-        sign = paint("=", "green") if one.runs else paint(".", "yellow")
+        sign = paint("+", "green") if one.runs else paint(".", "yellow")
         yield f"  {sign} {one.name:<{width}}  {_fate(one)}"
-    taken = sum(one.taken for one in adoption.described)
-    yield f"{taken} adopted, {len(adoption.described) - taken} left as `managed: false`."
+    yield from _counts(adoption)
     warning = paint("warning", "yellow")
     for note in adoption.source.notes:
         yield f"{warning}: {note}"
-    if adoption.others:
-        more = f"{warning}: git has more services here, which a pass starts: {', '.join(adoption.others)}"
-        yield from style().fold(more, indent="    ")
+    yield from _others(adoption, warning)
     if f"desired/sites/{agent.site}.yaml" in adoption.layers:
         yield f"{warning}: git has had no site {agent.site}: it is a new one"
     yield from _next(adoption, folder, dry=dry)
+
+
+_SAID = {
+    Fate.SAME: "runs as git says",
+    Fate.ADOPTED: "was adopted before",
+    Fate.WAITS: "waits: goes on as it runs, and restarts as git says only once that is approved",
+    Fate.KEPT: "kept: goes on as it runs, until git says something new of it; then it is as git says in all",
+    Fate.WRITTEN: "written: git says what runs",
+}
+
+
+def _told(match: Matched) -> str:
+    if match.fate is Fate.DOWN:
+        return f"{match.found.unit}, {match.why}: a pass starts the one of git"
+    if match.fate is Fate.ALONE:
+        return f"{match.found.unit}, left alone: {match.why}"
+    why = f" ({match.why})" if match.why else ""
+    return f"{match.found.unit}, pid {match.found.pid}, {_SAID[match.fate]}{why}" if match.found.pid else match.why
+
+
+def _counts(adoption: Adoption) -> Iterator[str]:
+    taken = sum(one.taken for one in adoption.described)
+    ours = [one for one in adoption.matched if one.fate not in (Fate.ALONE, Fate.DOWN)]
+    left = len(adoption.described) - taken
+    told = [f"{taken + len(ours)} adopted"]
+    told += [f"{left} left as `managed: false`"] if left else []
+    for fate, text in ((Fate.WAITS, "to be decided on"), (Fate.DOWN, "down"), (Fate.ALONE, "left alone")):
+        count = sum(one.fate is fate for one in adoption.matched)
+        told += [f"{count} {text}"] if count else []
+    yield ", ".join(told) + "."
+
+
+def _others(adoption: Adoption, warning: str) -> Iterator[str]:
+    """Services of git that nothing here was said of."""
+    for name, pid in adoption.others.items():
+        if pid:
+            more = f"{name} of git seems to run by hand as pid {pid}: adopt that too; no pass starts a second one"
+            yield from style().fold(f"{warning}: {more}", indent="    ")
+    missing = [name for name, pid in adoption.others.items() if not pid]
+    if missing:
+        more = f"{warning}: git has more services here, which a pass starts: {', '.join(missing)}"
+        yield from style().fold(more, indent="    ")
 
 
 def _fate(one: Described) -> str:
@@ -111,12 +172,17 @@ def _fate(one: Described) -> str:
 def _next(adoption: Adoption, folder: str, *, dry: bool) -> Iterator[str]:
     written = ", ".join(adoption.layers)
     if dry:
-        yield f"nothing was written; without --dry-run it would be {written}"
+        yield f"nothing was written; without --dry-run it would be {written or 'a note on this host'}"
         return
-    yield f"written in {folder}: {written}"
+    if written:
+        yield f"written in {folder}: {written}"
     for path in adoption.secrets:
         yield f"written for this account alone: {path}"
-    yield "next: read and commit that; `reconcile plan` is to find nothing to do then"
+    first = "read and commit that; then `reconcile plan`" if written else "`reconcile plan`"
+    waits = any(one.fate is Fate.WAITS for one in adoption.matched)
+    starts = any(one.fate is Fate.DOWN for one in adoption.matched) or not all(adoption.others.values())
+    tells = "tells what is to restart, and `reconcile approve` has it done" if waits else "is to find nothing to do"
+    yield f"next: {first} {'tells what is to start' if starts and not waits else tells}"
 
 
 def _data(adoption: Adoption, *, dry: bool) -> dict[str, object]:
@@ -127,19 +193,45 @@ def _data(adoption: Adoption, *, dry: bool) -> dict[str, object]:
         "files": list(adoption.layers),
         "private_files": list(adoption.secrets),
         "others": list(adoption.others),
+        "second_ones": {name: pid for name, pid in adoption.others.items() if pid},
         "notes": list(adoption.source.notes),
         "services": [
-            {
-                "service": one.name,
-                "unit": one.found.unit,
-                "pid": one.found.pid or None,
-                "state": one.found.state,
-                "managed": one.taken,
-                "enabled": one.taken and not one.found.off,
-                "why": one.why,
-                "notes": list(one.found.notes),
-                "kept_out_of_git": list(one.secrets),
-            }
-            for one in adoption.described
+            *map(_match_data, adoption.matched),
+            *map(_described_data, adoption.described),
         ],
+    }
+
+
+def _match_data(one: Matched) -> dict[str, object]:
+    return {
+        "service": one.service,
+        "unit": one.found.unit,
+        "pid": one.found.pid or None,
+        "state": one.found.state,
+        "managed": one.fate is not Fate.ALONE,
+        "enabled": one.fate is not Fate.ALONE,
+        "why": one.why,
+        "fate": one.fate.value,
+        "differs": list(one.differs),
+        "version": one.version,
+        "notes": list(one.found.notes),
+        "kept_out_of_git": [],
+    }
+
+
+def _described_data(one: Described) -> dict[str, object]:
+    return {
+
+        "service": one.name,
+        "unit": one.found.unit,
+        "pid": one.found.pid or None,
+        "state": one.found.state,
+        "managed": one.taken,
+        "enabled": one.taken and not one.found.off,
+        "why": one.why,
+        "fate": "new",
+        "differs": [],
+        "version": VERSION,
+        "notes": list(one.found.notes),
+        "kept_out_of_git": list(one.secrets),
     }

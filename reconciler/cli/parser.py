@@ -202,6 +202,18 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="*", metavar="WHAT", help=what)
     parser.add_argument("--out", metavar="FOLDER", help="a work tree of the desired-state repo (default: --repo)")
     parser.add_argument("--root", metavar="FOLDER", help="`paths.root` of the deployment, where no layer says it")
+    parser.add_argument(
+        "--as",
+        dest="names",
+        action="append",
+        metavar="PROGRAM=SERVICE",
+        help="which service of git a program is, where their names differ; repeatable",
+    )
+    differing = (
+        "what becomes of a service that runs otherwise than git says: it waits, as it runs, until the restart is "
+        "approved (default); it is kept until git changes it; or git is made to say what runs"
+    )
+    parser.add_argument("--differing", choices=("wait", "keep", "write"), default="wait", help=differing)
     parser.add_argument("--dry-run", action="store_true", help="print the layers, and write nothing")
 
 

@@ -3,84 +3,40 @@
 Such a process has no mark, and its launcher is not ours. While what git wants is what was adopted, it is kept, and
 nothing is written, started or installed for it. With the first change it leaves: the service starts under the
 launcher that git names, and the old unit gives way like that of any launcher before.
+
+What runs otherwise than git says, and nobody has decided on, is held behind a gate until a person approves it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Kind, Running, UnitName
-from reconciler.core.desired import Deployment, Manager, Role, Service
-from reconciler.core.inventory import Adopted, Inventory, Stage
-from reconciler.core.observed import Observed, State, Unit
-
-if TYPE_CHECKING:
-    from reconciler.core.view import View
-
-
-class ByHand:
-    """Which services still run as they were adopted. Most deployments have none."""
-
-    def __init__(self, desired: Deployment, observed: Observed, inventory: Inventory) -> None:
-        wanted = {service.name for service in desired.services}
-        # What was only offered is nobody's until git has it: a pass from before must not take it for an orphan.
-        known = {
-            name: one for name, one in inventory.adopted.items() if name in wanted or one.stage is not Stage.OFFERED
-        }
-        self.adopted: Mapping[str, Adopted] = known
-        self.units = {UnitName(one.launcher, one.unit): name for name, one in known.items()}
-        self.kept: dict[str, Unit] = {}  # by service
-        self.unseen: dict[str, str] = {}  # by service, why what it runs under cannot be asked
-        self._resting: set[UnitName] = set()
-        if known:
-            self._look(desired, observed)
-
-    def _look(self, desired: Deployment, observed: Observed) -> None:
-        blind = {gap.subject: gap.message for gap in observed.gaps if gap.scope == "launcher"}
-        for service in desired.services:
-            one = self.adopted.get(service.name)
-            if one is None or one.stage is Stage.LEFT:
-                continue
-            own = observed.units.get((service.launcher, service.unit))
-            unit = observed.units.get((one.launcher, one.unit))
-            if one.launcher in blind:
-                self.unseen[service.name] = blind[one.launcher]
-            elif unit is not None and unit.state.alive and not unit.drift and _is_as_wanted(one, service, own):
-                self.kept[service.name] = unit
-        down = {name for name in self.units if not (unit := observed.units.get(name)) or unit.state.down}
-        self._resting = down.union(UnitName(unit.launcher, unit.name) for unit in self.kept.values())
-
-    def settles(self, service: str) -> bool:
-        """Nothing is to be made ready for it, nor can anything be."""
-        return service in self.kept or service in self.unseen
-
-    def rests(self, name: UnitName) -> bool:
-        """A unit made by hand that is in nobody's way: it is kept, or it does not run. Its maker may keep the rest."""
-        return name in self._resting
-
-
-def _is_as_wanted(one: Adopted, service: Service, own: Unit | None) -> bool:
-    runs_here = own is not None and own.state.alive
-    return (one.spec, one.launch) == (service.spec, service.launch) and not runs_here
-
+from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind, Running, UnitName
+from reconciler.core.desired import Manager, Role, Service
+from reconciler.core.held import hold_of
+from reconciler.core.inventory import Stage
+from reconciler.core.observed import Shut, State, Unit
+from reconciler.core.view import View
 
 # ---------------------------------------------------------------- changes
 
 
 def settled(view: View, service: Service) -> Change | None:
     """The change of a service that runs as it was adopted, or of which that cannot be told; None for all others."""
-    if not view.by_hand.settles(service.name):
+    shut = _held(view, service.name)
+    if shut is None and not view.by_hand.settles(service.name):
         return None
     one = view.by_hand.adopted[service.name]
-    unit = view.by_hand.kept.get(service.name) or Unit(one.launcher, one.unit, State.UNKNOWN)
+    by_hand = view.by_hand.kept.get(service.name) or view.by_hand.waiting.get(service.name)
+    unit = by_hand or Unit(one.launcher, one.unit, State.UNKNOWN)
     process = view.process(unit)
     unseen = view.by_hand.unseen.get(service.name, "")
+    told = (f"what it has run under cannot be seen: {unseen}",) if unseen else ()
     return Change(
         service=service.name,
-        kind=Kind.BLOCKED if unseen else Kind.KEEP,
+        kind=Kind.BLOCKED if unseen or shut else Kind.KEEP,
         act=Act.NONE,
-        reasons=(f"what it has run under cannot be seen: {unseen}",) if unseen else (),
+        reasons=(*_otherwise(view, service), shut.why) if shut else told,
         unit=UnitName(one.launcher, one.unit),
         group=service.group,
         component=service.component,
@@ -89,7 +45,21 @@ def settled(view: View, service: Service) -> Change | None:
         state=unit.state,
         running=Running(process.pid, process.started) if process else None,
         detail=unit.detail,
+        held=hold_of(shut) if shut else Hold.NONE,
     )
+
+
+def _held(view: View, service: str) -> Shut | None:
+    """What keeps a service that waits for a person as it is; None where nothing does, be it that one has approved."""
+    return view.shut(service, drift=True) if service in view.by_hand.waiting else None
+
+
+def _otherwise(view: View, service: Service) -> tuple[str, ...]:
+    """In what it runs otherwise than git says."""
+    one = view.by_hand.adopted[service.name]
+    if one.is_of(service):
+        return one.differs
+    return (*one.differs, "git has it in another form than it was adopted in")
 
 
 def leaving(view: View, service: Service) -> str:
@@ -117,7 +87,7 @@ def needed_daemon(view: View, manager: Manager, change: DaemonChange) -> DaemonC
 
 def needed_files(view: View, files: Sequence[FileChange]) -> tuple[FileChange, ...]:
     """Without those that only what still runs by hand would be started from."""
-    if not view.by_hand.kept and not view.by_hand.unseen:
+    if not (view.by_hand.kept or view.by_hand.unseen or view.by_hand.waiting):
         return tuple(files)
     unread = {dict(one.address).get("conf") for one in view.desired.managers if one.is_daemon and _idles(view, one)}
     return tuple(change for change in files if not _rests(view, change, unread))
@@ -125,13 +95,18 @@ def needed_files(view: View, files: Sequence[FileChange]) -> tuple[FileChange, .
 
 def _rests(view: View, change: FileChange, unread: set[str | None]) -> bool:
     if change.file.services:
-        return all(map(view.by_hand.settles, change.file.services))
+        return all(_stays(view, name) for name in change.file.services)
     return change.file.role is Role.DAEMON and change.file.path in unread
 
 
 def _idles(view: View, manager: Manager) -> bool:
     mine = [service.name for service in view.desired.services if service.launcher == manager.launcher]
-    return bool(mine) and all(map(view.by_hand.settles, mine))
+    return bool(mine) and all(_stays(view, name) for name in mine)
+
+
+def _stays(view: View, service: str) -> bool:
+    """It goes on by hand in this pass."""
+    return view.by_hand.settles(service) or _held(view, service) is not None
 
 
 # ---------------------------------------------------------------- what is remembered

@@ -1,10 +1,11 @@
 """What waits until a person approves it, and which plan that is. Pure.
 
-A gate stands before what git says anew (`sync: manual`), before drift (`policy.self_heal: false`), or before removals
-(`policy.prune: confirm`). What waits behind the gates of a deployment is one plan, with an id: a digest of what git
-wants of the deployment, of the steps, and of the processes and files that those were decided from. The name of the
-commit is no part of it: the commit that approves a plan is another one, and wants the same. So an approval is bound to
-the state that the plan was made from, to what git wants, and to the history that both commits stand in.
+A gate stands before what git says anew (`sync: manual`), before drift (`policy.self_heal: false`), before removals
+(`policy.prune: confirm`), or before a service that was adopted as something else than git says (`byhand.py`). What
+waits behind the gates of a deployment is one plan, with an id: a digest of what git wants of the deployment, of the
+steps, and of the processes and files that those were decided from. The name of the commit is no part of it: the commit
+that approves a plan is another one, and wants the same. So an approval is bound to the state that the plan was made
+from, to what git wants, and to the history that both commits stand in.
 
 What was approved and begun may be finished: the rest of it is another plan, whose steps are among those of the
 approved one and stand on the same ground, but for processes that the plan itself has ended.
@@ -15,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from reconciler.core.byhand import is_asked_for
 from reconciler.core.change import Change, Hold
 from reconciler.core.desired import Approval, Deployment, Prune, Role
 from reconciler.core.digest import digest_of
-from reconciler.core.inventory import Inventory
-from reconciler.core.observed import Shut
+from reconciler.core.inventory import Adopted, Inventory
+from reconciler.core.observed import Observed, Shut
 from reconciler.core.plan import Action, Plan, Step
 
 SHORT = 8  # letters of an id that people are shown, as of a commit
@@ -64,21 +66,46 @@ def is_gated(desired: Deployment, inventory: Inventory) -> bool:
     """Whether a person may have to approve anything of it."""
     policy = desired.policy
     ours = policy.manual or not policy.self_heal or policy.prune is Prune.CONFIRM or any(desired.syncs.values())
-    return ours or any(owned.manual for owned in inventory.services.values())
+    return ours or any(owned.manual for owned in inventory.services.values()) or any(_asked_for(desired, inventory))
+
+
+def _asked_for(desired: Deployment, inventory: Inventory) -> Iterator[Adopted]:
+    if inventory.adopted:
+        adopted = ((inventory.adopted.get(service.name), service) for service in desired.services)
+        yield from (one for one, service in adopted if one is not None and is_asked_for(one, service))
+
+
+def undecided(desired: Deployment, observed: Observed, inventory: Inventory) -> frozenset[str]:
+    """Services that run by hand as something else than git says, and nobody has decided on that. One that is down is
+    started as git says it."""
+    asked = {(one.launcher, one.unit) for one in _asked_for(desired, inventory)}
+    up = {name for name in asked if (unit := observed.units.get(name)) is None or not unit.state.down}
+    return frozenset(name for name, one in inventory.adopted.items() if (one.launcher, one.unit) in up)
+
+
+class Aside(NamedTuple):
+    """Services that have gates of their own, whatever git says of them."""
+
+    back: frozenset[str] = frozenset()  # wanted as they were before something failed
+    undecided: frozenset[str] = frozenset()  # they run by hand as something else than git says
+
+
+NOTHING_ASIDE = Aside()
 
 
 def closed(
-    desired: Deployment, inventory: Inventory, why: str, back: frozenset[str] = frozenset()
+    desired: Deployment, inventory: Inventory, why: str, aside: Aside = NOTHING_ASIDE
 ) -> dict[str, Shut | None]:
-    """What holds, by service that says so itself, and "" for all others. `back`: services that are wanted as they were
-    before something failed. Whoever approved that has approved this: nobody is asked for the way back."""
+    """What holds, by service that says so itself, and "" for all others. Whoever approved what failed has approved the
+    way back: nobody is asked for that."""
     kept = {service.name for service in desired.services} | desired.disabled.keys()
     manual = {name: True for name, owned in inventory.services.items() if owned.manual and name not in kept}
     manual |= desired.syncs
     heals = desired.policy.self_heal
     gates = {name: _gate(desired, why, manual=said, heals=heals) for name, said in sorted(manual.items())}
-    for name in sorted(back):
+    for name in sorted(aside.back):
         gates[name] = _gate(desired, why, manual=False, heals=heals or _is_tried(desired, inventory, name))
+    gates |= dict.fromkeys(sorted(aside.undecided), Shut(why, holds_all=True, gate=True))
     return {"": _gate(desired, why, manual=desired.policy.manual, heals=heals), **gates}
 
 

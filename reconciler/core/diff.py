@@ -101,7 +101,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         findings=tuple(sorted(observed.findings)),
         held_files=frozenset(change.file.path for change in every if change not in files),
         waiting=told(view, (*daemons, *retired), len(differing) - len(files), len(stale)),
-        by_hand={name: unit.pid for name, unit in view.by_hand.kept.items()},
+        by_hand={name: unit.pid for name, unit in (*view.by_hand.kept.items(), *view.by_hand.waiting.items())},
         forgotten=forgotten(view),
     )
 
@@ -123,8 +123,8 @@ def _service(change: Change) -> str:
 
 
 def _missing_installs(view: View, changes: list[Change]) -> tuple[str, ...]:
-    blocked = {change.service for change in changes if change.is_put_off}
-    needed = {service.install for service in view.desired.services if service.name not in blocked}
+    idle = {change.service for change in changes if change.is_put_off} | view.by_hand.kept.keys()
+    needed = {service.install for service in view.desired.services if service.name not in idle}
     return tuple(
         install.id
         for install in sorted(view.desired.installs)
@@ -309,9 +309,9 @@ def _leaves(case: _Case) -> Verdict | None:
         return None
     begins = case.daemon is not None and case.daemon.act.begins
     one, act = case.view.by_hand.adopted[case.service.name], Act.START if begins else Act.CREATE
-    if (one.spec, one.launch) == (case.service.spec, case.service.launch):
-        return Verdict(Kind.RESTART, act, (why,))
-    return Verdict(Kind.UPDATE, act, (*field_reasons(case.view, case.service, None), why))
+    if one.is_of(case.service):
+        return Verdict(Kind.UPDATE if one.differs else Kind.RESTART, act, (*one.differs, why))
+    return Verdict(Kind.UPDATE, act, (*field_reasons(case.view, case.service, None), *one.differs, why))
 
 
 def _daemon_acts(case: _Case) -> Verdict | None:

@@ -39,7 +39,7 @@ def _held(view: View, change: Change, beginning: set[str], down: set[str]) -> Ch
     shut, *more = _shuts(view, change, drift=drift) or (None,)
     if shut is None:
         return change
-    held = change.hold(_hold(shut), shut.why)._replace(restarts=())
+    held = change.hold(hold_of(shut), shut.why)._replace(restarts=())
     held = held._replace(reasons=(*held.reasons, *(other.why for other in more if other and other.gate)))
     stays = drift or any(_shuts(view, change, drift=True))
     if stays or not _stands(view, change, beginning):
@@ -47,7 +47,7 @@ def _held(view: View, change: Change, beginning: set[str], down: set[str]) -> Ch
     return held._replace(act=Act.START, reasons=(*held.reasons, "it is down, and is started as it was"))
 
 
-def _hold(shut: Shut) -> Hold:
+def hold_of(shut: Shut) -> Hold:
     return Hold.PAUSE if shut.paused else Hold.APPROVAL if shut.gate else Hold.WINDOW
 
 

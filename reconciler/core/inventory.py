@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from reconciler.core.desired import Guard, Manager, Trace
+from reconciler.core.desired import Guard, Manager, Service, Trace
 
 
 class Owned(NamedTuple):
@@ -39,7 +39,7 @@ class Adopted(NamedTuple):
     `start`: it may be another process by now, if it was started in the same way.
     """
 
-    launcher: str  # that it runs under, one of `launchers.BY_HAND`
+    launcher: str  # that it runs under, see `launchers.BY_HAND`
     unit: str  # its name there
     start: str  # digest of how it is started, as far as its launcher tells
     spec: str  # what it counts as started from
@@ -48,6 +48,12 @@ class Adopted(NamedTuple):
     pid: int = 0
     started: float = 0.0
     stage: Stage = Stage.OFFERED
+    differs: tuple[str, ...] = ()  # in what it runs otherwise than git says, in words without any secret
+    waits: bool = False  # and it becomes what git says only once a person has approved that
+
+    def is_of(self, service: Service) -> bool:
+        """Git says the same of it as when it was adopted."""
+        return (self.spec, self.launch) == (service.spec, service.launch)
 
 
 class Inventory(NamedTuple):

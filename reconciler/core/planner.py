@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff
+from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, Diff, FileChange
 from reconciler.core.desired import Deployment, Guard, Role
 from reconciler.core.order import waves
 from reconciler.core.plan import Action, Phase, Plan, Step
@@ -133,7 +133,7 @@ class _Planner:
                 change.file.services[0] if len(change.file.services) == 1 else "",
                 change.file.path,
                 Phase.RENDER,
-                needs=self._render_needs(change.file.services, starting),
+                needs=self._render_needs(change, starting),
                 path=change.file.path,
                 foreign=change.foreign,
                 before=change.before.digest,
@@ -141,10 +141,12 @@ class _Planner:
             for change in self.diff.files
         )
 
-    def _render_needs(self, services: tuple[str, ...], starting: set[str]) -> tuple[str, ...]:
-        """A file of one service waits for install and check: if they fail, the old version must be able to start."""
+    def _render_needs(self, change: FileChange, starting: set[str]) -> tuple[str, ...]:
+        """A file of one service waits for install and check: if they fail, the old version must be able to start. One
+        of somebody else's making stays while any of those cannot start that are to: it may be what they run from."""
+        services = change.file.services
         if len(services) != 1:
-            return ()
+            return tuple(f"check:{name}" for name in services if name in starting) if change.foreign else ()
         check = (f"check:{services[0]}",) if services[0] in starting else ()
         return (*self._install_of(services[0]), *check, *self._guard_of(services[0]))
 

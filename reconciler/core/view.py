@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.adopted import ByHand
+from reconciler.core.byhand import ByHand
 from reconciler.core.change import Running, UnitName
 from reconciler.core.desired import Deployment, Field, Manager, Role, Service
 from reconciler.core.inventory import Inventory

@@ -33,6 +33,16 @@ def launcher(name: str) -> Launcher:
     return cast("Launcher", import_module(_MODULES[name]).LAUNCHER)
 
 
+def is_by_hand(name: str) -> bool:
+    return _kind(name) in BY_HAND
+
+
+def _kind(name: str) -> str:
+    """A deployment may have adopted from several daemons of one kind: the second is `adopted-supervisor-2`."""
+    kind, _, number = name.rpartition("-")
+    return kind if number.isdecimal() else name
+
+
 def by_hand(name: str, manager: Manager, shared: Shared | None = None) -> Backend:
     """What drives units that were made by hand, under one of `BY_HAND`."""
-    return cast("Backend", import_module(BY_HAND[name]).backend(manager, shared))
+    return cast("Backend", import_module(BY_HAND[_kind(name)]).backend(manager, shared))

@@ -226,10 +226,14 @@ def test_says_what_stands_against_it(few: ByHand, place: Place) -> None:
     assert "say it with --root FOLDER" in place.run("adopt", "supervisor", str(few.conf)).err
     assert not place.root.exists()
     assert not (place.repo / "desired").exists()
-    # Twice is a mistake; one after the other is not.
+    # One after the other, and once more.
     place.adopt("supervisor", str(few.conf), "one")
-    assert "services.one already" in place.adopt("supervisor", str(few.conf), code=3).err
-    place.adopt("supervisor", str(few.conf), "two", "three")
+    again = place.adopt("supervisor", str(few.conf)).json
+    fates = {one["service"]: one["fate"] for one in again["services"]}
+    assert fates == {"one": "adopted", "two": "new", "three": "new"}
+    layer = place.layer.read_text()
+    assert place.adopt("supervisor", str(few.conf)).json["files"] == []
+    assert place.layer.read_text() == layer
     place.commit()
     assert place.deployment("--once")["steps"] == []
     assert len(place.deployment("plan")["changes"]) == 3

@@ -154,10 +154,10 @@ def test_nobody_is_asked_for_the_way_back() -> None:
     """But for drift of what has gone back."""
     agent, compiled = arrived(TWO)
     desired = compiled.deployment._replace(policy=Policy(99, manual=True, self_heal=False), syncs={"web": True})
-    shut = approval.closed(desired, agent.inventory, "waits", frozenset({"web"}))
+    shut = approval.closed(desired, agent.inventory, "waits", approval.Aside(back=frozenset({"web"})))
     assert shut["web"] is not None
     assert (shut["web"].holds_all, shut["web"].holds_changes) == (True, False)
     shims = {file.path: "tried" for file in desired.files if file.services == ("web",) and file.role is Role.SHIM}
     tried = agent.inventory._replace(files={**agent.inventory.files, **shims})
-    assert approval.closed(desired, tried, "waits", frozenset({"web"}))["web"] is None
+    assert approval.closed(desired, tried, "waits", approval.Aside(back=frozenset({"web"})))["web"] is None
     assert approval.closed(desired, tried, "waits")["web"] == approval.closed(desired, tried, "waits")[""]

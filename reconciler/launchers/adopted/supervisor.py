@@ -30,6 +30,7 @@ class AdoptedSupervisor(ByHand):
     def __init__(self, manager: Manager) -> None:
         super().__init__(manager)
         address = dict(manager.address)
+        self._launcher = manager.launcher
         self._conf = address["conf"]
         self._place = address["socket"]
         self._login = address.get("login", "")  # the section of `conf` with a name and a password
@@ -52,7 +53,7 @@ class AdoptedSupervisor(ByHand):
         request, self._request = self._request, None
         if request is None:
             if isinstance(self._refused, _NOBODY):
-                return Look({(NAME, name): unit for name, unit in self._alone(self.noted).items()})
+                return Look({(self._launcher, name): unit for name, unit in self._alone(self.noted).items()})
             why = self._refused.strerror if self._refused else ""
             return self._gap(f"it cannot be asked: {why}")
         try:
@@ -64,11 +65,12 @@ class AdoptedSupervisor(ByHand):
             return self._gap(str(error))
         finally:
             request.close()
-        named = {(NAME, name): unit for name, unit in units.items() if unit.state is not State.ABSENT}
+        named = {(self._launcher, name): unit for name, unit in units.items() if unit.state is not State.ABSENT}
         return Look(named, warnings=self._warnings(units))
 
     def _gap(self, why: str) -> Look:
-        return Look(gaps=(Gap("launcher", NAME, f"the supervisord of {self._conf} at {self._place}: {why}"),))
+        told = f"the supervisord of {self._conf} at {self._place}: {why}"
+        return Look(gaps=(Gap("launcher", self._launcher, told),))
 
     def units(self, names: Sequence[str]) -> Mapping[str, Unit]:
         try:
@@ -80,7 +82,7 @@ class AdoptedSupervisor(ByHand):
 
     def _known(self, found: Mapping[str, Unit], names: Sequence[str] | Mapping[str, object]) -> dict[str, Unit]:
         """Those of `names`. How it is started is asked for where the process is another one than was noted."""
-        units = {name: found.get(name, Unit(NAME, name, State.ABSENT))._replace(launcher=NAME) for name in names}
+        units = {name: found.get(name) or Unit(self._launcher, name, State.ABSENT) for name in names}
         running = [name for name, unit in units.items() if unit.pid and name in self.noted]
         others = [name for name in running if not self.noted[name].is_same(units[name].pid)]
         starts = self.starts() if others else {}
@@ -95,9 +97,10 @@ class AdoptedSupervisor(ByHand):
         for name in names:
             known = self.noted.get(name)
             if known is not None and proc.alive(known.pid, known.started):
-                found[name] = Unit(NAME, name, State.RUNNING, known.pid, known.started, "its supervisord has ended")
+                detail = "its supervisord has ended"
+                found[name] = Unit(self._launcher, name, State.RUNNING, known.pid, known.started, detail)
             else:
-                found[name] = Unit(NAME, name, State.STOPPED, detail="its supervisord does not run")
+                found[name] = Unit(self._launcher, name, State.STOPPED, detail="its supervisord does not run")
         return found
 
     def starts(self) -> dict[str, str]:
@@ -158,7 +161,7 @@ class AdoptedSupervisor(ByHand):
 
     def _programs(self) -> Programs:
         try:
-            return Programs(NAME, self._endpoint(), _ANSWER)
+            return Programs(self._launcher, self._endpoint(), _ANSWER)
         except OSError as error:
             raise BackendError(f"{error.filename}: {error.strerror}") from None
 
