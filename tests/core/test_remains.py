@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reconciler.core.desired import Deployment, Leaves, Policy, Trace
 from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import DaemonState, Mark, Observed, Process
-from reconciler.core.remains import DAYS, copies, former, making, may_speak, old_copies, surplus, union
+from reconciler.core.remains import DAYS, copies, former, may_speak, numbered, old_copies, surplus, union
 
 _DAY = 86400.0
 _NUMBERS = st.sets(st.integers(1, 40), max_size=20)
@@ -26,8 +26,8 @@ def rotated(numbers: set[int]) -> dict[int, str]:
 def test_only_what_a_launcher_calls_its_copies_is_one() -> None:
     names = ["web.log", "web.log.1", "web.log.10", "web.log.999", "web.log.1000", "web.log.20260101", "web.log.01"]
     names += ["web.log.0", "web.log.1.gz", "web.log.", "web.log.-1", "web.log.\u0661", "other.log.2", "web.logs.3"]
-    assert copies("web.log", names) == {1: "web.log.1", 10: "web.log.10", 999: "web.log.999"}
-    assert making("a.sock", ["a.sock", "a.sock.12", "a.sock.old", "b.sock.3"]) == ["a.sock.12"]
+    assert copies(numbered(names)["web.log"]) == {1: "web.log.1", 10: "web.log.10", 999: "web.log.999"}
+    assert numbered(["a.sock", "a.sock.1234567", "a.sock.old", ".3"]) == {"a.sock": {1234567: "a.sock.1234567"}}
 
 
 @given(_NUMBERS, st.integers(0, 40))
