@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reconciler.core.desired import Deployment, Leaves, Trace
+from reconciler.core.desired import Deployment, Trace
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
 
@@ -63,7 +63,9 @@ def former(desired: Deployment, inventory: Inventory, others: Iterable[Trace]) -
 
 
 def may_speak(trace: Trace, desired: Deployment, inventory: Inventory, observed: Observed) -> bool:
-    """Whether what leaves it may still run here, or is meant to run again."""
+    """Whether what leaves it may still run here, or is meant to run again, and then leaves it in this very place."""
+    if any(_is_moved(trace, one) for one in desired.traces):
+        return False
     daemon = observed.daemons.get(trace.launcher)
     if not trace.service:
         mains = (process.mark for process in observed.processes.values())
@@ -74,6 +76,12 @@ def may_speak(trace: Trace, desired: Deployment, inventory: Inventory, observed:
     return keeps or trace.service in desired.disabled or (trace.launcher, trace.name) in observed.units
 
 
+def _is_moved(trace: Trace, wanted: Trace) -> bool:
+    """It is left elsewhere by now."""
+    whose = (trace.leaves, trace.launcher, trace.service)
+    return whose == (wanted.leaves, wanted.launcher, wanted.service) and trace.key != wanted.key
+
+
 def union(*several: Iterable[Trace]) -> tuple[Trace, ...]:
     """In the order in which traces are kept; of those of one key the first counts."""
     found: dict[tuple[str, str, str], Trace] = {}
@@ -81,7 +89,3 @@ def union(*several: Iterable[Trace]) -> tuple[Trace, ...]:
         for trace in traces:
             found.setdefault(trace.key, trace)
     return tuple(found[key] for key in sorted(found))
-
-
-def is_log(trace: Trace) -> bool:
-    return trace.leaves is Leaves.LOG

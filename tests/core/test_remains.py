@@ -59,14 +59,17 @@ def test_what_git_wants_or_another_leaves_is_not_left_behind() -> None:
 
 
 def test_what_may_write_it_still() -> None:
-    def speaks(trace: Trace, inventory: Inventory = Inventory(), seen: Observed = SEEN) -> bool:  # noqa: B008
-        return may_speak(trace, DESIRED, inventory, seen)
+    def speaks(trace: Trace, inventory: Inventory = Inventory(), seen: Observed = SEEN, *wanted: Trace) -> bool:  # noqa: B008
+        return may_speak(trace, DESIRED._replace(traces=wanted), inventory, seen)
 
     owned = Owned("web", "supervisor", "", "", "")
     assert not speaks(LOG)
     assert speaks(LOG, Inventory({"web": owned}))
     assert not speaks(LOG, Inventory({"web": owned._replace(launcher="systemd")}))
     assert not speaks(LOG, Inventory({"web": owned._replace(unit="renamed")}))
+    here, elsewhere = Inventory({"web": owned}), LOG._replace(path="/other/web.log")
+    assert speaks(LOG, here, SEEN, elsewhere._replace(service="other"), PID)
+    assert not speaks(LOG, here, SEEN, elsewhere)  # it writes there by now
     assert not speaks(PID)
     assert speaks(PID, seen=SEEN._replace(daemons={"supervisor": DaemonState(running=True)}))
     assert speaks(PID, seen=SEEN._replace(daemons={"supervisor": DaemonState(running=False, waits="queued", pid=3)}))
