@@ -59,7 +59,9 @@ def former(desired: Deployment, inventory: Inventory, others: Iterable[Trace]) -
         return []
     wanted = {trace.key for trace in (*desired.traces, *others)}
     rendered = {file.path for file in desired.files} | inventory.files.keys()
-    return [one for one in inventory.traces if one.key not in wanted and one.path not in rendered]
+    theirs = {one.name for one in desired.others}  # what was ours, and is run by others now, is theirs
+    left = (one for one in inventory.traces if one.key not in wanted and one.path not in rendered)
+    return [one for one in left if one.service not in theirs]
 
 
 def may_speak(trace: Trace, desired: Deployment, inventory: Inventory, observed: Observed) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.desired import Deployment, Leaves, Policy, Trace
+from reconciler.core.desired import Deployment, Leaves, Policy, Trace, Unmanaged
 from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import DaemonState, Mark, Observed, Process
 from reconciler.core.remains import DAYS, copies, former, may_speak, numbered, old_copies, surplus, union
@@ -54,6 +54,8 @@ def test_what_git_wants_or_another_leaves_is_not_left_behind() -> None:
     assert former(DESIRED._replace(traces=(LOG._replace(keep=9), PID)), inventory, ()) == [RECORD]
     assert former(DESIRED, inventory, [RECORD._replace(service="other", launcher="systemd"), PID]) == [LOG]
     assert former(DESIRED, inventory._replace(files={LOG.path: ""}), ()) == [RECORD, PID]
+    others = (Unmanaged("web", "", "systemd", "", "", "", (), ()),)
+    assert former(DESIRED._replace(unmanaged=others), inventory, ()) == [PID]
     other = RECORD._replace(name="other-dev")
     assert former(DESIRED._replace(traces=(other,)), inventory, ())[0] == RECORD
 

@@ -275,6 +275,16 @@ def test_what_was_left_in_another_folder_goes_beside_a_running_supervisord(site:
     assert site.once()["deployments"][0]["steps"] == []
 
 
+def test_what_an_environment_leaves_that_leaves_the_site_goes_with_it(cut: Site) -> None:
+    cut.layers["environments/prod"] = {"paths": {"root": str(cut.folder / "root-prod")}}
+    cut.layers["sites/here"] = {"environments": ["prod"]}
+    cut.commit()
+    cut.run("--once")
+    assert left(cut) == []
+    last = cut.run("--once")
+    assert (last.code, last.out) == (0, ""), last
+
+
 def test_nothing_goes_while_a_pause_holds(cut: Site) -> None:
     cut.run("pause", "--for", "1h", "--reason", "looks at it")
     told = cut.run("--once", "--json").json
