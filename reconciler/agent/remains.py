@@ -68,8 +68,8 @@ class Remains:
             self._going = {f"clean:{one[0].leaves.value}:{path}": one for path, one in self._over(ending)}
         except OSError as error:
             self._clear = False
-            told = f"what is left of what is over: {error.filename}: {error.strerror or error}; none of it is removed"
-            gap = Gap("remains", "", told)
+            what = f"{error.filename or self.desired.root}: {error.strerror or error}"
+            gap = Gap("remains", "", f"what is left of what is over: {what}; none of it is removed")
             return plan._replace(diff=plan.diff._replace(gaps=(*plan.diff.gaps, gap)))
         steps = (Step(name, Action.CLEAN, "", self._told(one), Phase.REMAINS) for name, one in self._going.items())
         return plan._replace(steps=(*plan.steps, *steps))
@@ -80,8 +80,7 @@ class Remains:
         for trace in (*self.desired.traces, *self._former):
             found = self._gone(trace, listed)
             if not found and trace.leaves is Leaves.PID and trace.service in ending and trace in self._former:
-                found = _own_files(*_split(trace.path)) if _is_local(os.path.dirname(trace.path)) else {}
-                yield from ((path, (trace, {path: info}, True)) for path, info in found.items())
+                yield from ((path, (trace, {path: info}, True)) for path, info in _there(trace).items())
             elif trace.leaves is Leaves.LOG and found:
                 yield trace.path, (trace, found, False)
             elif trace.leaves is not Leaves.LOG:
@@ -89,11 +88,11 @@ class Remains:
 
     def _told(self, going: _Going) -> str:
         trace, paths, ends = going
-        first, *more = sorted(paths, key=len) if len(paths) == 1 else sorted(paths, key=_number)
+        first, *more = sorted(paths, key=_number)
         if trace.leaves is not Leaves.LOG:
             return f"{first}: {'its process ends' if ends else _OVER[trace.leaves]}"
         until = f" to .{_number(more[-1])}" if more else ""
-        why = "its service is gone" if trace in self._former else f"git keeps {trace.keep}"
+        why = "nobody writes it any more" if trace in self._former else f"git keeps {trace.keep}"
         return f"{first}{until}: {why}"
 
     # ------------------------------------------------------------ what goes
@@ -216,15 +215,12 @@ def _own_files(folder: str, names: Iterable[str]) -> Seen:
     return found
 
 
-def _split(path: str) -> tuple[str, tuple[str, ...]]:
-    folder, name = os.path.split(path)
-    return folder, (name,)
-
-
-def _is_local(folder: str) -> bool:
+def _there(trace: Trace) -> Seen:
+    """The file itself, where it can be told dead at all. Raises `OSError`."""
     from reconciler.host import dead
 
-    return dead.is_local(folder)
+    folder, name = os.path.split(trace.path)
+    return _own_files(folder, (name,)) if dead.is_local(folder) else {}
 
 
 def _dead(trace: Trace, names: Iterable[str]) -> Seen:

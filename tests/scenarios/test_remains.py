@@ -115,7 +115,7 @@ def test_the_logs_of_what_is_gone_stay_for_a_month_and_the_newest_for_good(noisy
     grow_old(noisy, "loud", 31)
     grow_old(noisy, "other", 99)  # it runs, and says nothing
     passed = noisy.converge()
-    assert cleaned(passed) == {f"{noisy.root}/logs/loud.log.2 to .8": ("its service is gone", "done")}
+    assert cleaned(passed) == {f"{noisy.root}/logs/loud.log.2 to .8": ("nobody writes it any more", "done")}
     assert copies(noisy, "loud") == [0, 1]
     assert copies(noisy, "other") == whole
     noisy.services["loud"] = gone
