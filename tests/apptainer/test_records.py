@@ -73,6 +73,16 @@ def test_of_this_host_and_account_only(tmp_path: Path) -> None:
     assert records.names(str(tmp_path)) == ["one"]
 
 
+def test_one_that_has_ended_and_was_not_collected_is_none(tmp_path: Path, start: Start) -> None:
+    """It keeps its pid and its name until somebody collects it, which may take for ever in a container."""
+    pid = start("one")
+    write(tmp_path, "one", {"pid": pid})
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert records.read(str(tmp_path), "one") == Record(Stand.STALE, pid)
+    assert proc.instance(pid) is None
+
+
 def test_what_stands_behind_one(tmp_path: Path, start: Start) -> None:
     pid = start("one")
     write(tmp_path, "one", {"pid": pid})
