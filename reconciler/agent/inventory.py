@@ -130,6 +130,8 @@ def _traces(
     left: Iterable[Trace] | None,
 ) -> tuple[Trace, ...]:
     """What git's launchers leave, and of what others have left, that which is there, or may come as they still run."""
+    if before.traces == desired.traces:
+        return desired.traces
     keepers = {("", one.launcher) for one in managers} | {(name, one.launcher) for name, one in services.items()}
     there = before.traces if left is None else left
     return union(desired.traces, there, (one for one in before.traces if (one.service, one.launcher) in keepers))

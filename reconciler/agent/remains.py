@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from stat import S_ISREG
-from typing import NamedTuple
 
 from reconciler.core import remains as rules
 from reconciler.core.desired import Deployment, Leaves, Trace
@@ -34,21 +33,13 @@ _OVER = {
 _YOUNG = 60.0  # seconds in which what is half-written may become whole
 
 Seen = Mapping[str, os.stat_result]  # by path
+_Names = tuple[frozenset[str], Mapping[str, rules.Numbered]]  # all of a folder, and those that end in a number
+_Listed = dict[str, _Names]  # by folder
 
 
-class Ended(NamedTuple):
-    """How a step ended."""
-
-    status: Status
-    message: str = ""
-    hint: str = ""
-    waits: bool = False
-
-
-class _Going(NamedTuple):
-    trace: Trace
-    files: Seen
-    ends: bool = False  # its process is there still, and this very plan ends it
+# As plain tuples: a pass with nothing to do pays for each named one.
+Ended = tuple[Status, str, str, bool]  # how a step ended: message, hint, and whether it waits
+_Going = tuple[Trace, Seen, bool]  # True: its process is there still, and this very plan ends it
 
 
 class Remains:
@@ -74,59 +65,54 @@ class Remains:
             return plan
         try:
             ending = {step.service for step in plan.steps if step.action is Action.RESTART and step.service}
-            self._going = {f"clean:{one.trace.leaves.value}:{path}": one for path, one in self._over(ending)}
+            self._going = {f"clean:{one[0].leaves.value}:{path}": one for path, one in self._over(ending)}
         except OSError as error:
             self._clear = False
-            told = f"what is left of what is over: {error.filename}: {error.strerror or error}; none of it is removed"
-            gap = Gap("remains", "", told)
+            what = f"{error.filename or self.desired.root}: {error.strerror or error}"
+            gap = Gap("remains", "", f"what is left of what is over: {what}; none of it is removed")
             return plan._replace(diff=plan.diff._replace(gaps=(*plan.diff.gaps, gap)))
         steps = (Step(name, Action.CLEAN, "", self._told(one), Phase.REMAINS) for name, one in self._going.items())
         return plan._replace(steps=(*plan.steps, *steps))
 
     def _over(self, ending: set[str]) -> Iterator[tuple[str, _Going]]:
         """`ending`: services whose processes the plan ends to begin others. Raises `OSError`."""
-        listed: dict[str, list[str]] = {}
+        listed: _Listed = {}
         for trace in (*self.desired.traces, *self._former):
             found = self._gone(trace, listed)
             if not found and trace.leaves is Leaves.PID and trace.service in ending and trace in self._former:
-                found = _own_files(*_split(trace.path)) if _is_local(os.path.dirname(trace.path)) else {}
-                yield from ((path, _Going(trace, {path: info}, ends=True)) for path, info in found.items())
+                yield from ((path, (trace, {path: info}, True)) for path, info in _there(trace).items())
             elif trace.leaves is Leaves.LOG and found:
-                yield trace.path, _Going(trace, found)
+                yield trace.path, (trace, found, False)
             elif trace.leaves is not Leaves.LOG:
-                yield from ((path, _Going(trace, {path: info})) for path, info in found.items())
+                yield from ((path, (trace, {path: info}, False)) for path, info in found.items())
 
     def _told(self, going: _Going) -> str:
         trace, paths, ends = going
-        first, *more = sorted(paths, key=len) if len(paths) == 1 else sorted(paths, key=_number)
+        first, *more = sorted(paths, key=_number)
         if trace.leaves is not Leaves.LOG:
             return f"{first}: {'its process ends' if ends else _OVER[trace.leaves]}"
         until = f" to .{_number(more[-1])}" if more else ""
-        why = "its service is gone" if trace in self._former else f"git keeps {trace.keep}"
+        why = "nobody writes it any more" if trace in self._former else f"git keeps {trace.keep}"
         return f"{first}{until}: {why}"
 
     # ------------------------------------------------------------ what goes
 
-    def _gone(self, trace: Trace, listed: dict[str, list[str]]) -> Seen:
+    def _gone(self, trace: Trace, listed: _Listed) -> Seen:
         """What of a trace goes now. `listed`: folders that were listed before. Raises `OSError`."""
         if trace.leaves is Leaves.RECORD:
             return _record(trace) if trace in self._former else {}
-        folder, name = os.path.split(trace.path)
-        if folder not in listed:
-            listed[folder] = _names(folder)
-        names = listed[folder]
+        folder, _, name = trace.path.rpartition("/")
+        names, numbered = _names(folder, listed)
         if trace.leaves is Leaves.LOG:
-            return self._copies(trace, folder, names)
+            return self._copies(trace, folder, numbered[name]) if name in numbered else {}
         going = [name] if name in names and (trace in self._former or trace.leaves is Leaves.STOP) else []
         if going and not trace.service and self._may_speak(trace):
             going = []
-        going += rules.making(name, names) if trace.leaves is Leaves.SOCKET else []
+        going += numbered.get(name, {}).values() if trace.leaves is Leaves.SOCKET else ()
         return _dead(trace, going) if going else {}
 
-    def _copies(self, trace: Trace, folder: str, names: list[str]) -> Seen:
-        rotated = rules.copies(os.path.basename(trace.path), names)
-        if not rotated:
-            return {}
+    def _copies(self, trace: Trace, folder: str, numbered: rules.Numbered) -> Seen:
+        rotated = rules.copies(numbered)
         if trace not in self._former:
             going = rules.surplus(rotated, trace.keep)
         elif len(rotated) < 2 or self._may_speak(trace):
@@ -146,21 +132,22 @@ class Remains:
         from reconciler.host.dead import unlink
 
         del progress, asked_to_stop
-        going = self._going[step.id]
-        folder = os.path.dirname(next(iter(going.files)))
-        now = self._gone(going.trace, {})
-        others = [path for path in going.files if path not in now and os.path.lexists(path)]
+        trace, going, _ = self._going[step.id]
+        folder = os.path.dirname(next(iter(going)))
+        now = self._gone(trace, {})
+        others = [path for path in going if path not in now and os.path.lexists(path)]
         removed: list[str] = []
         with suppress(FileNotFoundError), files.held_folder(folder) as held:
-            for path in (path for path in going.files if path in now):
-                gone = unlink(held, os.path.basename(path), going.files[path])
+            for path in (path for path in going if path in now):
+                gone = unlink(held, os.path.basename(path), going[path])
                 (removed if gone else others).append(path)
-        if going.trace.leaves is Leaves.RECORD:
+        if trace.leaves is Leaves.RECORD:
             with suppress(OSError):  # somebody keeps more in it
                 os.rmdir(folder)
         if others:
-            return Ended(Status.SKIPPED, f"is used, or another one, since the plan was made: {', '.join(others)}")
-        return Ended(Status.DONE, _freed(going, removed))
+            told = f"is used, or another one, since the plan was made: {', '.join(others)}"
+            return Status.SKIPPED, told, "", False
+        return Status.DONE, _freed(going, removed) if trace.leaves is Leaves.LOG else "", "", False
 
     # ------------------------------------------------------------ what stays noted
 
@@ -169,29 +156,30 @@ class Remains:
         if not self._clear:
             return self._inventory.traces
         try:
-            listed: dict[str, list[str]] = {}
+            listed: _Listed = {}
             return tuple(trace for trace in self._former if _is_left(trace, listed))
         except OSError:
             return self._inventory.traces
 
 
-def _is_left(trace: Trace, listed: dict[str, list[str]]) -> bool:
+def _is_left(trace: Trace, listed: _Listed) -> bool:
     if trace.leaves is Leaves.RECORD:
         return os.path.lexists(_record_path(trace))
-    folder, name = os.path.split(trace.path)
-    if folder not in listed:
-        listed[folder] = _names(folder)
+    folder, _, name = trace.path.rpartition("/")
+    names, numbered = _names(folder, listed)
     if trace.leaves is Leaves.LOG:
-        return len(rules.copies(name, listed[folder])) > 1
-    return name in listed[folder]
+        return len(rules.copies(numbered.get(name, {}))) > 1
+    return name in names
 
 
-def _names(folder: str) -> list[str]:
-    """Nothing where there is no such folder. Raises `OSError`."""
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+def _names(folder: str, listed: _Listed) -> _Names:
+    """What is in a folder; nothing where there is none. Raises `OSError`."""
+    if folder not in listed:
+        names: list[str] = []
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = os.listdir(folder)
+        listed[folder] = (frozenset(names), rules.numbered(names))
+    return listed[folder]
 
 
 def _number(path: str) -> int:
@@ -199,13 +187,11 @@ def _number(path: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _freed(going: _Going, removed: list[str]) -> str:
+def _freed(going: Seen, removed: list[str]) -> str:
     """For the journal; of all else the step's own name says it."""
-    if going.trace.leaves is not Leaves.LOG:
-        return ""
     from reconciler.core.cleanup import bytes_in_words
 
-    size = bytes_in_words(sum(going.files[path].st_size for path in removed))
+    size = bytes_in_words(sum(going[path].st_size for path in removed))
     return f"{len(removed)} {'copy' if len(removed) == 1 else 'copies'}, {size}"
 
 
@@ -229,15 +215,12 @@ def _own_files(folder: str, names: Iterable[str]) -> Seen:
     return found
 
 
-def _split(path: str) -> tuple[str, tuple[str, ...]]:
-    folder, name = os.path.split(path)
-    return folder, (name,)
-
-
-def _is_local(folder: str) -> bool:
+def _there(trace: Trace) -> Seen:
+    """The file itself, where it can be told dead at all. Raises `OSError`."""
     from reconciler.host import dead
 
-    return dead.is_local(folder)
+    folder, name = os.path.split(trace.path)
+    return _own_files(folder, (name,)) if dead.is_local(folder) else {}
 
 
 def _dead(trace: Trace, names: Iterable[str]) -> Seen:

@@ -8,40 +8,42 @@ for good: they may be all that tells why the service went.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
-from reconciler.core.desired import Deployment, Leaves, Trace
+from reconciler.core.desired import Deployment, Trace
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
 
 DAYS = 30  # that the log of what is gone is left whole, counted from the last word in it
 _DAY = 86400.0  # seconds
-_COPY = re.compile(r"[1-9][0-9]{0,2}")  # longer numbers are dates, of somebody else's
-_MAKING = re.compile(r"[1-9][0-9]{0,9}")  # the pid of who makes a socket
+_DIGITS = 10  # of a pid at most
+_COPIES = 999  # larger numbers are dates, of somebody else's
+
+Numbered = Mapping[int, str]  # names by the number that they end with
 
 
-def copies(log: str, names: Iterable[str]) -> dict[int, str]:
-    """The rotated copies of a log among the names of its folder, by number; 1 is the newest."""
-    return {int(number): f"{log}.{number}" for number in _numbers(log, names, _COPY)}
+def numbered(names: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Names of a folder that end in a number, by what stands before it: rotated copies of a log, of which 1 is the
+    newest, and what a socket is called before it has its name."""
+    found: dict[str, dict[int, str]] = {}
+    for name in names:
+        base, _, number = name.rpartition(".")
+        if base and number.isdigit() and number.isascii() and number[0] != "0" and len(number) <= _DIGITS:
+            found.setdefault(base, {})[int(number)] = name
+    return found
 
 
-def making(socket: str, names: Iterable[str]) -> list[str]:
-    """What a socket is called before it has its name."""
-    return [f"{socket}.{number}" for number in _numbers(socket, names, _MAKING)]
+def copies(rotated: Numbered) -> dict[int, str]:
+    """Those of a log's names that a launcher has given it."""
+    return {number: name for number, name in rotated.items() if number <= _COPIES}
 
 
-def _numbers(name: str, names: Iterable[str], pattern: re.Pattern[str]) -> list[str]:
-    found = (one.removeprefix(f"{name}.") for one in names if one.startswith(f"{name}."))
-    return sorted(number for number in found if pattern.fullmatch(number))
-
-
-def surplus(rotated: Mapping[int, str], keep: int) -> list[str]:
+def surplus(rotated: Numbered, keep: int) -> list[str]:
     """Copies of a log that is written, beyond its limit; the oldest first."""
     return [rotated[number] for number in sorted(rotated, reverse=True) if number > keep]
 
 
-def old_copies(rotated: Mapping[int, str], spoke: float, now: float) -> list[str]:
+def old_copies(rotated: Numbered, spoke: float, now: float) -> list[str]:
     """Copies of a log that is not written any more, but for the newest, if its last word was long ago.
 
     `spoke`: when that was, in seconds since the epoch. One that is still to come tells nothing.
@@ -53,13 +55,19 @@ def old_copies(rotated: Mapping[int, str], spoke: float, now: float) -> list[str
 
 def former(desired: Deployment, inventory: Inventory, others: Iterable[Trace]) -> list[Trace]:
     """What was left by what git no longer has here. `others`: that other deployments leave in this account."""
+    if inventory.traces == desired.traces:
+        return []
     wanted = {trace.key for trace in (*desired.traces, *others)}
     rendered = {file.path for file in desired.files} | inventory.files.keys()
-    return [one for one in inventory.traces if one.key not in wanted and one.path not in rendered]
+    theirs = {one.name for one in desired.others}  # what was ours, and is run by others now, is theirs
+    left = (one for one in inventory.traces if one.key not in wanted and one.path not in rendered)
+    return [one for one in left if one.service not in theirs]
 
 
 def may_speak(trace: Trace, desired: Deployment, inventory: Inventory, observed: Observed) -> bool:
-    """Whether what leaves it may still run here, or is meant to run again."""
+    """Whether what leaves it may still run here, or is meant to run again, and then leaves it in this very place."""
+    if any(_is_moved(trace, one) for one in desired.traces):
+        return False
     daemon = observed.daemons.get(trace.launcher)
     if not trace.service:
         mains = (process.mark for process in observed.processes.values())
@@ -70,6 +78,12 @@ def may_speak(trace: Trace, desired: Deployment, inventory: Inventory, observed:
     return keeps or trace.service in desired.disabled or (trace.launcher, trace.name) in observed.units
 
 
+def _is_moved(trace: Trace, wanted: Trace) -> bool:
+    """It is left elsewhere by now."""
+    whose = (trace.leaves, trace.launcher, trace.service)
+    return whose == (wanted.leaves, wanted.launcher, wanted.service) and trace.key != wanted.key
+
+
 def union(*several: Iterable[Trace]) -> tuple[Trace, ...]:
     """In the order in which traces are kept; of those of one key the first counts."""
     found: dict[tuple[str, str, str], Trace] = {}
@@ -77,7 +91,3 @@ def union(*several: Iterable[Trace]) -> tuple[Trace, ...]:
         for trace in traces:
             found.setdefault(trace.key, trace)
     return tuple(found[key] for key in sorted(found))
-
-
-def is_log(trace: Trace) -> bool:
-    return trace.leaves is Leaves.LOG

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.desired import Deployment, Leaves, Policy, Trace
+from reconciler.core.desired import Deployment, Leaves, Policy, Trace, Unmanaged
 from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import DaemonState, Mark, Observed, Process
-from reconciler.core.remains import DAYS, copies, former, making, may_speak, old_copies, surplus, union
+from reconciler.core.remains import DAYS, copies, former, may_speak, numbered, old_copies, surplus, union
 
 _DAY = 86400.0
 _NUMBERS = st.sets(st.integers(1, 40), max_size=20)
@@ -26,8 +26,8 @@ def rotated(numbers: set[int]) -> dict[int, str]:
 def test_only_what_a_launcher_calls_its_copies_is_one() -> None:
     names = ["web.log", "web.log.1", "web.log.10", "web.log.999", "web.log.1000", "web.log.20260101", "web.log.01"]
     names += ["web.log.0", "web.log.1.gz", "web.log.", "web.log.-1", "web.log.\u0661", "other.log.2", "web.logs.3"]
-    assert copies("web.log", names) == {1: "web.log.1", 10: "web.log.10", 999: "web.log.999"}
-    assert making("a.sock", ["a.sock", "a.sock.12", "a.sock.old", "b.sock.3"]) == ["a.sock.12"]
+    assert copies(numbered(names)["web.log"]) == {1: "web.log.1", 10: "web.log.10", 999: "web.log.999"}
+    assert numbered(["a.sock", "a.sock.1234567", "a.sock.old", ".3"]) == {"a.sock": {1234567: "a.sock.1234567"}}
 
 
 @given(_NUMBERS, st.integers(0, 40))
@@ -54,19 +54,24 @@ def test_what_git_wants_or_another_leaves_is_not_left_behind() -> None:
     assert former(DESIRED._replace(traces=(LOG._replace(keep=9), PID)), inventory, ()) == [RECORD]
     assert former(DESIRED, inventory, [RECORD._replace(service="other", launcher="systemd"), PID]) == [LOG]
     assert former(DESIRED, inventory._replace(files={LOG.path: ""}), ()) == [RECORD, PID]
+    others = (Unmanaged("web", "", "systemd", "", "", "", (), ()),)
+    assert former(DESIRED._replace(unmanaged=others), inventory, ()) == [PID]
     other = RECORD._replace(name="other-dev")
     assert former(DESIRED._replace(traces=(other,)), inventory, ())[0] == RECORD
 
 
 def test_what_may_write_it_still() -> None:
-    def speaks(trace: Trace, inventory: Inventory = Inventory(), seen: Observed = SEEN) -> bool:  # noqa: B008
-        return may_speak(trace, DESIRED, inventory, seen)
+    def speaks(trace: Trace, inventory: Inventory = Inventory(), seen: Observed = SEEN, *wanted: Trace) -> bool:  # noqa: B008
+        return may_speak(trace, DESIRED._replace(traces=wanted), inventory, seen)
 
     owned = Owned("web", "supervisor", "", "", "")
     assert not speaks(LOG)
     assert speaks(LOG, Inventory({"web": owned}))
     assert not speaks(LOG, Inventory({"web": owned._replace(launcher="systemd")}))
     assert not speaks(LOG, Inventory({"web": owned._replace(unit="renamed")}))
+    here, elsewhere = Inventory({"web": owned}), LOG._replace(path="/other/web.log")
+    assert speaks(LOG, here, SEEN, elsewhere._replace(service="other"), PID)
+    assert not speaks(LOG, here, SEEN, elsewhere)  # it writes there by now
     assert not speaks(PID)
     assert speaks(PID, seen=SEEN._replace(daemons={"supervisor": DaemonState(running=True)}))
     assert speaks(PID, seen=SEEN._replace(daemons={"supervisor": DaemonState(running=False, waits="queued", pid=3)}))

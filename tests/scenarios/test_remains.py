@@ -41,11 +41,11 @@ def copies(site: Site, name: str) -> list[int]:
     return sorted(int(number.removeprefix(".") or 0) for number in found if not number or number[1:].isdecimal())
 
 
-def quiet(site: Site) -> None:
+def quiet(site: Site, logs: str = "logs") -> None:
     """Until all that the services print is in their logs."""
 
     def is_quiet(name: str) -> bool:
-        pid, log = site.pid(name), site.root / "logs" / f"{name}.log"
+        pid, log = site.pid(name), site.root / logs / f"{name}.log"
         with suppress(FileNotFoundError):  # it is just being rotated
             text = log.with_name(f"{log.name}.1").read_text() + log.read_text()
             begun = Path(f"/proc/{pid}").stat().st_mtime <= log.stat().st_mtime
@@ -115,13 +115,27 @@ def test_the_logs_of_what_is_gone_stay_for_a_month_and_the_newest_for_good(noisy
     grow_old(noisy, "loud", 31)
     grow_old(noisy, "other", 99)  # it runs, and says nothing
     passed = noisy.converge()
-    assert cleaned(passed) == {f"{noisy.root}/logs/loud.log.2 to .8": ("its service is gone", "done")}
+    assert cleaned(passed) == {f"{noisy.root}/logs/loud.log.2 to .8": ("nobody writes it any more", "done")}
     assert copies(noisy, "loud") == [0, 1]
     assert copies(noisy, "other") == whole
     noisy.services["loud"] = gone
     noisy.commit()
     noisy.converge(settled=False)
     assert 0 in copies(noisy, "loud")
+
+
+def test_logs_that_are_elsewhere_by_now_are_as_those_of_what_is_gone(noisy: Site) -> None:
+    whole = copies(noisy, "loud")
+    noisy.layer["paths"]["logs"] = str(noisy.root / "other/logs")
+    noisy.commit()
+    noisy.converge(settled=False)
+    quiet(noisy, "other/logs")
+    assert copies(noisy, "loud") == whole
+    grow_old(noisy, "loud", 31)
+    told = noisy.converge(settled=False)
+    assert list(cleaned(told)) == [f"{noisy.root}/logs/loud.log.2 to .8"]
+    assert copies(noisy, "loud") == [0, 1]
+    assert (noisy.root / "other/logs/loud.log").exists()
 
 
 @pytest.mark.parametrize("how", ["disabled", "kept"])
@@ -243,6 +257,32 @@ def test_what_was_begun_under_another_name_goes_and_the_running_one_is_not_touch
         assert left(site) == ["supervisor.sock", "supervisor.sock.1234568", "supervisord.pid"]
     site.converge()
     assert site.state_of("one") == "RUNNING"
+
+
+def test_what_was_left_in_another_folder_goes_beside_a_running_supervisord(site: Site) -> None:
+    site.layer["files"], site.layer["vars"] = {}, {}
+    site.layer["services"] = {"one": service("site")}
+    site.commit()
+    site.converge()
+    kill_all(site)
+    site.layer["paths"]["run"] = str(site.root / "other")
+    site.commit()
+    steps = site.once()["deployments"][0]["steps"]
+    ends = [step["target"].rpartition("/")[2] for step in steps if step["id"].startswith(("clean:pid", "clean:socket"))]
+    assert ends == ["supervisor.sock: nobody listens", "supervisord.pid: its process has ended"]
+    assert left(site) == []
+    assert sorted(path.name for path in (site.root / "other").iterdir()) == ["supervisor.sock", "supervisord.pid"]
+    assert site.once()["deployments"][0]["steps"] == []
+
+
+def test_what_an_environment_leaves_that_leaves_the_site_goes_with_it(cut: Site) -> None:
+    cut.layers["environments/prod"] = {"paths": {"root": str(cut.folder / "root-prod")}}
+    cut.layers["sites/here"] = {"environments": ["prod"]}
+    cut.commit()
+    cut.run("--once")
+    assert left(cut) == []
+    last = cut.run("--once")
+    assert (last.code, last.out) == (0, ""), last
 
 
 def test_nothing_goes_while_a_pause_holds(cut: Site) -> None:
