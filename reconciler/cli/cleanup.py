@@ -79,10 +79,12 @@ def _print(now: Now) -> None:
     print(f"{paint(f'{now.environment} cleanup.{now.rule.name}', 'bold')} below {now.rule.root}")
     if now.error:
         print(f"  {paint('error', 'red')}: {now.error}; nothing is removed")
-    elif now.held:
+    elif now.held and done is None:
         print(f"  {now.held}")
     elif done is not None:
         print(f"  removed: {in_words(done)}" + ("; it was stopped before it was through" if done.stopped else ""))
+        if now.held:
+            print(f"  {now.held}")
         for trouble in done.troubles:
             print(f"  {paint('failed', 'red')}: {shown(trouble)}")
         if done.failed > len(done.troubles):

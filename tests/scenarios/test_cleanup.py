@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from reconciler.agent.store import Store
-from tests.scenarios.world import World, a_world
+from tests.scenarios.world import World, a_world, until
 
 __all__ = ["a_world"]
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor]
@@ -138,6 +139,48 @@ def test_what_is_not_through_goes_on_in_the_next_pass(world: World) -> None:
     assert not list(root.rglob("file"))
     assert runs(root) == ["run-3", "run-4"]
     world.idle()
+
+
+def test_a_clean_up_by_hand_keeps_no_pass_from_deploying_and_ends_with_a_pause(world: World) -> None:
+    """It waits here for what says what is in use, as long as it takes."""
+    root, pipe = scratch(world), world.folder / "pipe"
+    os.mkfifo(pipe)
+    command = f"if mkdir {world.folder}/first 2>/dev/null; then cat {pipe}; fi; echo run-4"
+    keys = f'root: "{root}", min_depth: 2, older_than: 14'
+    world.commit(world.services("web") | rules(world, inputs=f'{keys}, in_use: {{command: "{command}"}}'))
+    world.once()
+    make_due(world)
+    argv = world.argv("cleanup", "inputs")
+    with subprocess.Popen(argv, env=world.env, stdout=subprocess.PIPE, text=True) as by_hand:
+        pen = until(lambda: opened(pipe))
+        try:
+            world.commit(world.services("web", "job"))
+            world.once()
+            assert {"job", "web"} <= world.pids().keys()
+            world.idle()  # its own clean-up waits without a word
+            other = world.run("cleanup", "inputs")
+            assert (other.code, "cleanup.lock" in other.said) == (75, True), other.said
+            assert world.run("pause", "--for", "1h", "--reason", "wait").code == 0
+        finally:
+            os.close(pen)
+        assert by_hand.stdout is not None
+        said = by_hand.stdout.read()
+    assert by_hand.returncode == 2, said
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    assert "paused" in said
+
+    assert world.run("resume").code == 0
+    world.once()
+    assert runs(root) == ["run-3", "run-4"]
+    world.idle()
+
+
+def opened(pipe: Path) -> int | None:
+    """To write to it, once somebody reads."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
