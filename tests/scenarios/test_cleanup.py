@@ -94,6 +94,24 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     world.idle()
 
 
+def test_each_value_of_a_rule_is_explained_with_its_place(world: World) -> None:
+    layer = f"desired/sites/{world.site}.dev.yaml"
+    common = 'cleanup: {inputs: {root: "{{ scratch }}/in", older_than: 14}}\nvars: {scratch: /scratch/x}\n'
+    own = "cleanup:\n  inputs:\n    older_than: 7\n    in_use: {command: ids}\n"
+    world.commit({"desired/environments/dev.yaml": common, layer: own})
+    told = world.run("explain", "cleanup.inputs", "--environment", "dev", "--json").json()
+    assert {key: (one["value"], one["file"], one["line"]) for key, one in told.items()} == {
+        "root": ("/scratch/x/in", "desired/environments/dev.yaml", 1),
+        "older_than": (7, layer, 3),
+        "in_use.command": ("ids", layer, 4),
+    }
+    assert [one["value"] for one in told["older_than"]["layers"]] == ["14", "7"]
+    shown = world.run("explain", "cleanup.inputs", "older_than", "--environment", "dev")
+    assert (shown.code, f"{layer}:3" in shown.out) == (0, True), shown.said
+    wrong = world.run("explain", "cleanup.input", "--environment", "dev")
+    assert (wrong.code, "did you mean `cleanup.inputs`" in wrong.err) == (3, True), wrong.said
+
+
 def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: World) -> None:
     root = scratch(world)
     world.commit(world.services("web") | inputs(world))
