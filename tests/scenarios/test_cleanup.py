@@ -66,6 +66,9 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     listed = world.run("cleanup", "inputs", "--dry-run")
     assert (listed.code, "ann/run-1" in listed.out, "ann/run-4" in listed.out) == (2, True, False), listed.said
     assert "comes by itself at" in listed.out
+    data = world.run("cleanup", "--dry-run", "--json").json()
+    assert sorted((one["rule"], one["path"]) for one in data["entries"]) == [("inputs", f"ann/run-{n}") for n in (1, 2)]
+    assert [rule["would"]["entries"] for rule in data["rules"]] == [4]
 
     make_due(world)
     pids = world.pids()
