@@ -11,10 +11,12 @@ from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches, entry, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
+from reconciler.agent.windows import Windows
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Scratch
 
+_SELDOM = 5.0  # seconds between two looks at windows and pauses
 _FOREVER = 7 * 24 * 60  # minutes: whoever waits for it may end it
 
 
@@ -78,9 +80,12 @@ class ByHand:
             yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles))
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
-        """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`."""
+        """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.
+
+        Passes go on meanwhile, but for what they would clean up.
+        """
         self._pass.store.prepare()
-        with alone(self._pass.store.lock_path()):
+        with alone(self._pass.store.cleanup_lock_path()):
             self._pass.windows.ask(self._deployments)
             try:
                 for desired, rule in self._rules():
@@ -96,17 +101,40 @@ class ByHand:
         from reconciler.host.scratch.clean import clean
 
         now = Now(desired.environment, rule, Scratch(rule.name, rule.root))
-        shut = self._pass.windows.holding(desired, time.time()).shut.get("")
-        if shut is not None:
-            return now._replace(held=shut.why)
+        held = _Held(self._pass.windows, desired)
+        if held.why:
+            return now._replace(held=held.why)
+
+        def must_stop() -> bool:
+            return asked_to_stop() or held.now()
+
         try:
-            done = clean(task(rule, time.time(), self._pass.store.scratch_key(make=True)), progress, asked_to_stop)
+            done = clean(task(rule, time.time(), self._pass.store.scratch_key(make=True)), progress, must_stop)
         except refused() as error:
             return now._replace(error=said(error))
-        now = now._replace(scratch=now.scratch._replace(cleaned=done))
+        now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         host = self._pass.host
         line = {"run": self._pass.id, "at": at, "commit": desired.commit, "by": f"{host.account} on {host.name}"}
         removed = {"exit": int(bool(done.failed)), **entry((now.scratch,))}
         journal.append(self._pass.store.journal_path(desired.environment), line | removed)
         return now
+
+
+class _Held:
+    """Whether a window or a pause holds a deployment, asked again now and then: its clean-up may take hours."""
+
+    def __init__(self, windows: Windows, desired: Deployment) -> None:
+        self._windows, self._desired = windows, desired
+        self.why = self._ask()
+        self._next = 0.0  # to ask what is in use may have taken a while
+
+    def now(self) -> bool:
+        if not self.why and time.monotonic() >= self._next:
+            self.why = self._ask()
+            self._next = time.monotonic() + _SELDOM
+        return bool(self.why)
+
+    def _ask(self) -> str:
+        shut = self._windows.holding(self._desired, time.time()).shut.get("")
+        return shut.why if shut is not None else ""

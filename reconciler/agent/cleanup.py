@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from reconciler.agent.alone import Busy, alone
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words, in_words
@@ -18,6 +19,7 @@ from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.core.problem import Gap
 from reconciler.core.report import Scratch
+from reconciler.host.lock import Lock
 
 if TYPE_CHECKING:
     from reconciler.host.scratch.walk import Task
@@ -40,12 +42,16 @@ class Ended(NamedTuple):
 class Scratches:
     """The rules of one deployment, in one pass."""
 
-    def __init__(self, desired: Deployment, store: Store, host: str) -> None:
+    def __init__(
+        self, desired: Deployment, store: Store, host: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self.desired, self._store, self._host = desired, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
         self._why: dict[str, Why] = {}
         self._cleaned: dict[str, Cleaned] = {}
+        self._end = 0.0  # by the monotonic clock: when this pass has cleaned up for long enough; 0: it has not begun
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
         try:
             self._before = store.scratch(desired.environment)
@@ -64,6 +70,8 @@ class Scratches:
             why = self._due(rule)
             if why is None:
                 continue
+            if not self._why and self._is_taken():
+                return plan
             self._why[rule.name] = why
             try:
                 found = self._anything(rule)
@@ -79,6 +87,16 @@ class Scratches:
         diff = plan.diff
         diff = diff._replace(gaps=(*diff.gaps, *gaps), warnings=(*diff.warnings, *warnings))
         return plan._replace(steps=(*plan.steps, *steps), diff=diff)
+
+    def _is_taken(self) -> bool:
+        """Somebody cleans up by hand: what is due waits for that, without a word in each pass."""
+        lock = Lock(self._store.cleanup_lock_path())
+        try:
+            taken = lock.acquire() is not None
+        except OSError:
+            return False
+        lock.release()
+        return taken
 
     def comes(self, rule: Cleanup) -> float:
         """When a rule comes by itself; 0: not known yet."""
@@ -118,14 +136,26 @@ class Scratches:
     # ------------------------------------------------------------ carrying it out
 
     def carry_out(self, step: Step, progress: Told, asked_to_stop: Callable[[], bool]) -> Ended:
-        """Remove what the rule of a step says. What is in use is asked for once more."""
+        """Remove what the rule of a step says. What is in use is asked for once more.
+
+        All rules together have the time of that which may have the most, so long may a commit have to wait.
+        """
         from reconciler.host.scratch.clean import clean
 
         rule = self._rules[_rule_of(step)]
         why = self._why.get(rule.name, Why.SCHEDULE)
+        longest = max(self._rules[name].minutes for name in {*self._why, rule.name})
+        self._end = self._end or self._clock() + longest * 60
+
+        def must_stop() -> bool:
+            return asked_to_stop() or self._clock() > self._end
+
         try:
-            key = self._store.scratch_key(make=True)
-            done = clean(task(rule, time.time(), key, self._begin(rule), why), _seldom(progress), asked_to_stop)
+            with alone(self._store.cleanup_lock_path()):
+                key = self._store.scratch_key(make=True)
+                done = clean(task(rule, time.time(), key, self._begin(rule), why), _seldom(progress), must_stop)
+        except Busy as busy:
+            return Ended(Status.SKIPPED, f"another clean-up is at work: {busy.holder}", waits=True)
         except (refused(), OSError) as error:
             return Ended(Status.FAILED, said(error))
         self._cleaned[rule.name] = done

@@ -12,6 +12,7 @@ from reconciler.core.observed import FileState
 from reconciler.core.plan import Action, Plan
 from reconciler.core.planner import make_plan
 from reconciler.core.problem import Problem
+from reconciler.core.removals import rule_changes
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.review import Cause, Intent, Texts, Why
 from reconciler.core.simulated import all_up, as_applied, nothing
@@ -96,7 +97,8 @@ class _Comparing:
             (old.compiled.get(one) if old else None, new.compiled.get(one) if new else None) for one in environments
         ]
         found = [(pair, announced(pair)) for pair in pairs]
-        differing = [(pair, report) for pair, report in found if _differs(report) or _other_watch(pair)]
+        found = [(pair, report._replace(rules=rule_changes(*map(_deployment, pair)))) for pair, report in found]
+        differing = [(pair, one) for pair, one in found if _differs(one) or one.rules or _other_watch(pair)]
         return tuple(report._replace(why=self._why(pair, report)) for pair, report in differing)
 
     # ------------------------------------------------------------ why
@@ -163,6 +165,10 @@ def _none_left(old: Compiled | None) -> Deployment:
     assert old is not None  # noqa: S101 - a pair has one of the two
     gone = old.deployment
     return without_services(gone.site, gone.environment, "", gone.root, gone.policy)
+
+
+def _deployment(compiled: Compiled | None) -> Deployment | None:
+    return compiled.deployment if compiled else None
 
 
 def _differs(report: DeploymentReport) -> bool:

@@ -195,6 +195,10 @@ class Store:
         """Raises `OSError`; then all is as it was."""
         self._write(self._path(environment, "cleanup.json"), {"rules": memories})
 
+    def cleanup_lock_path(self) -> str:
+        """Of its own: who cleans up by hand, for hours maybe, keeps no pass from deploying."""
+        return os.path.join(self.folder, "cleanup.lock")
+
     def scratch_key(self, *, make: bool = False) -> str:
         """What marks the folders that a clean-up is removing; empty where there is none yet.
 

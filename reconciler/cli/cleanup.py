@@ -12,7 +12,7 @@ from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.passes import interrupts
-from reconciler.cli.terminal import likes_colour, print_json, style
+from reconciler.cli.terminal import json_line, likes_colour, print_json, style
 from reconciler.core.cleanup import bytes_in_words, in_words
 from reconciler.core.problem import Origin, Problem
 from reconciler.report.cleanup import figure_lines, scratch_data, shown
@@ -35,12 +35,16 @@ def cleanup(options: Namespace) -> int:
 
 
 def _look(hand: ByHand, options: Namespace) -> int:
-    listed: list[dict[str, object]] = []
     as_json = hasattr(options, "json")
+    if as_json:
+        print('{\n  "entries": [', end="")
+    before = "\n"
 
     def told(one: Listed) -> None:
-        if as_json:
-            listed.append({**one._asdict(), "path": shown(one.path)})
+        nonlocal before
+        if as_json:  # one by one: there may be millions
+            print(f"{before}    {json_line({**one._asdict(), 'path': shown(one.path)})}", end="")
+            before = ",\n"
         else:
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.date)) if one.date else "being removed"
             print(f"{date:<16}  {bytes_in_words(one.size):>8}  {shown(one.path)}")
@@ -51,7 +55,8 @@ def _look(hand: ByHand, options: Namespace) -> int:
         if not as_json:
             _print(now)
     if as_json:
-        print_json({"rules": [_data(now) for now in found], "entries": listed})
+        rules = ",\n".join(f"    {json_line(_data(now))}" for now in found)
+        print(f'\n  ],\n  "rules": [\n{rules}\n  ]\n}}')
     elif not found:
         print("git has no rules for clean-up here")
     if any(now.error or now.scratch.troubles for now in found):
@@ -78,11 +83,13 @@ def _print(now: Now) -> None:
     print(f"{paint(f'{now.environment} cleanup.{now.rule.name}', 'bold')} below {now.rule.root}")
     if now.error:
         print(f"  {paint('error', 'red')}: {now.error}; nothing is removed")
-    elif now.held:
+    elif now.held and done is None:
         print(f"  {now.held}")
     elif done is not None:
         stopped = "; it was stopped before it was through" if done.stopped else ""
         print(f"  removed: {in_words(done.entries, done.size)}{stopped}")
+        if now.held:
+            print(f"  {now.held}")
         for trouble in done.troubles:
             print(f"  {paint('failed', 'red')}: {shown(trouble)}")
         if done.failed > len(done.troubles):

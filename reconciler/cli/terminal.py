@@ -25,6 +25,13 @@ def likes_colour() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def json_line(data: Any) -> str:
+    """On one line, for what is printed part by part."""
+    from json import dumps
+
+    return dumps(data, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
+
+
 def print_json(data: Any) -> None:
     from json import dumps
 

@@ -11,10 +11,12 @@ from reconciler.cli.authoring import blame as blame_of
 from reconciler.cli.authoring import facts, tree
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
-from reconciler.core.desired import Field
+from reconciler.core.desired import Compiled, Field
 from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Tree, compile_site, environments
+from reconciler.desired.cleanup import fields_of
 from reconciler.desired.layers import Layers
+from reconciler.desired.nodes import Entries
 from reconciler.desired.problems import Problems, suggest
 from reconciler.desired.written import Said, component_of, said
 
@@ -69,15 +71,25 @@ def _asked(options: Namespace) -> _Asked:
     result = compile_site(found, agent.site, [environment], facts(), commit)
     if environment not in result.compiled:
         raise InvalidInput(result.problems)
-    fields = _chosen(result.compiled[environment].fields, options.service, options.key)
+    compiled = result.compiled[environment]
+    known = {**_rules(compiled, Layers(found, Problems()).merged(agent.site, environment)), **compiled.fields}
+    fields = _chosen(known, options.service, options.key)
     return _Asked(agent, found, commit, environment, fields)
+
+
+def _rules(compiled: Compiled, merged: Entries) -> dict[str, Mapping[str, Field]]:
+    """The rules of `cleanup`, as `cleanup.NAME`."""
+    return {f"cleanup.{rule.name}": fields_of(rule, merged) for rule in compiled.deployment.cleanups}
 
 
 def _layers(asked: _Asked, service: str) -> dict[str, list[Said]]:
     layers = Layers(asked.tree, Problems())
     component = component_of(layers.merged(asked.agent.site, asked.environment), service)
     every = layers.of(asked.agent.site, asked.environment)
-    return {key: said(every, service, component, key) for key in asked.fields}
+    found = {key: said(every, service, component, key) for key in asked.fields}
+    if service.startswith("cleanup."):
+        return {key: told or said(every, "", "", f"{service}.{key}") for key, told in found.items()}
+    return found
 
 
 def _one_environment(agent: Agent, found: Tree) -> str:
@@ -92,7 +104,8 @@ def _one_environment(agent: Agent, found: Tree) -> str:
 
 def _chosen(services: Mapping[str, Mapping[str, Field]], service: str, key: str | None) -> Mapping[str, Field]:
     if service not in services:
-        raise InvalidInput([Problem(Origin("SERVICE", 0, 0), f"no service {service} here", suggest(service, services))])
+        what = f"no {'rule' if service.startswith('cleanup.') else 'service'} {service} here"
+        raise InvalidInput([Problem(Origin("SERVICE", 0, 0), what, suggest(service, services))])
     fields = services[service]
     if key is None:
         return fields

@@ -15,6 +15,7 @@ from reconciler.core.problem import Problem
 if TYPE_CHECKING:  # a pass that finds nothing to do has no need of them
     from reconciler.core.approval import Gate
     from reconciler.core.cleanup import Cleaned, Figures
+    from reconciler.core.removals import RuleChange
     from reconciler.core.review import Why
     from reconciler.core.rollback import Rollout
 
@@ -50,6 +51,7 @@ class DeploymentReport(NamedTuple):
     rollback: DeploymentReport | None = None  # what was done in the same pass for what failed in it
     gate: Gate | None = None  # what waits for a person, or has
     scratches: tuple[Scratch, ...] = ()  # of the rules of `cleanup` that have a step
+    rules: tuple[RuleChange, ...] = ()  # for what is removed, that differ between the commits that are compared
     why: Why | None = None  # who asked for it and what changes in files; None: that was not looked up
 
     @property

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from reconciler.core.cron import parse
-from reconciler.core.desired import Age, Cleanup, Compiled, RootIs, Sort
+from reconciler.core.desired import Age, Cleanup, Compiled, Field, RootIs, Sort
 from reconciler.desired.ground import Ground, not_a_path
 from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.part import part_of
@@ -19,6 +19,7 @@ from reconciler.desired.problems import Failed
 from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER, PERCENT, SIZE, Key
 from reconciler.desired.windows import check, check_zone
+from reconciler.desired.written import leaves
 
 _PIECE = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_]\w*(?:\.\w+)*)\s*")
@@ -142,6 +143,31 @@ def _in_use(rule: Cleanup, reader: Reader) -> Cleanup:
         inner.tell(file.origin, f"`file` of {inner.label} is no absolute path", "write it in full")
     reader.sound = reader.sound and inner.sound
     return rule._replace(in_use_command=command.text.strip(), in_use_file=file.text)
+
+
+def fields_of(rule: Cleanup, merged: Entries) -> dict[str, Field]:
+    """What git says of a rule, as it is in effect, and where it stands. What it leaves out has no place."""
+    node = merged.section("cleanup").get(rule.name)
+    free = f"{rule.free_percent}%" if rule.free_percent else rule.free_bytes
+    values: dict[str, object] = {
+        "root": rule.root,
+        "older_than": rule.days,
+        "min_depth": rule.min_depth,
+        "max_depth": rule.max_depth,
+        "type": rule.sort.value,
+        "age": rule.age.value,
+        "exclude": list(rule.exclude),
+        "schedule": rule.cron,
+        "zone": rule.zone,
+        "free_below": free,
+        "in_use.command": rule.in_use_command,
+        "in_use.file": rule.in_use_file,
+        "root_is": rule.root_is.value,
+        "minutes": rule.minutes,
+        "entries": rule.entries,
+    }
+    said = {path: leaf.origin for path, leaf in leaves(node)} if node is not None else {}
+    return {key: Field(value, said[key]) for key, value in values.items() if key in said}
 
 
 # ---------------------------------------------------------------- the root

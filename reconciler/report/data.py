@@ -14,6 +14,7 @@ from reconciler.core.report import DeploymentReport, PassReport
 
 if TYPE_CHECKING:
     from reconciler.core.approval import Gate
+    from reconciler.core.removals import RuleChange
 
 
 def pass_data(report: PassReport) -> dict[str, Any]:
@@ -58,9 +59,17 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         **({"rollback": _back(report.rollback)} if report.rollback is not None else {}),
         **({"approval": gate_data(report.gate)} if report.gate else {}),
         **({"cleanup": _scratches(report)} if report.scratches else {}),
+        **({"rules": [_rule(rule) for rule in report.rules]} if report.rules else {}),
         **({"error": report.error} if report.error else {}),
         **_why_all(report),
     }
+
+
+def _rule(rule: RuleChange) -> dict[str, Any]:
+    """A rule for what is removed, in two commits."""
+    keys = {key: {"before": before or None, "after": after or None} for key, before, after in rule.keys}
+    told = {"rule": rule.name, "about": rule.about, "change": rule.word, "risky": rule.is_risky}
+    return {**told, "keys": keys}
 
 
 def _back(report: DeploymentReport) -> dict[str, Any]:

@@ -300,6 +300,7 @@ def _remarks(one: DeploymentReport) -> Iterator[Remark]:
     for name, told in sorted(ill.items()):
         message = f": {told.message}" if told.message else ""
         yield Remark("error" if told.word.is_failure else "warning", f"{name} is {told.word.value}{message}")
+    yield from (Remark("warning" if rule.is_risky else "info", str(rule)) for rule in one.rules)
     yield from (Remark("warning", waiting) for waiting in one.plan.diff.waiting)
     yield from (Remark("warning", warning) for warning in one.plan.diff.warnings)
     yield from (

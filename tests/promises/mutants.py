@@ -1,6 +1,6 @@
 """scripts/mutants: each promise of the design's section 4 has a test that fails when the code guarding it is taken out.
 
-    scripts/mutants [NUMBER...]   of the promises (default: all)
+    scripts/mutants [NUMBER...]   of the promises (default: all); 0: the clean-up of scratch folders
       --jobs N      copies side by side (default 1)
 
 For each guard the checkout is copied, the guard taken out of the copy, and the promise's test run there, which has to
@@ -23,9 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.promises.scratch import GUARDS
+
 HERE = Path(__file__).resolve().parents[2]
 _COPIED = ("reconciler", "tests", "pyproject.toml")
 _SECONDS = 600
+SCRATCH = 0  # no promise of the design
 
 
 class Mutant(NamedTuple):
@@ -36,6 +39,8 @@ class Mutant(NamedTuple):
     file: str  # below `reconciler/`
     code: str  # the guard, as it stands there once
     instead: str
+    test: str = ""  # a file; empty: those of the promise
+    named: str = ""  # the tests in it, as for `pytest -k`
 
     def __str__(self) -> str:
         return f"{self.what} ({self.file})"
@@ -176,6 +181,7 @@ MUTANTS = (
         "            *self._ready(change.service),\n            *self._daemon_needs(service.launcher),\n",
         "            *self._daemon_needs(service.launcher),\n",
     ),
+    *(Mutant(SCRATCH, *guard) for guard in GUARDS),
 )
 
 
@@ -194,10 +200,12 @@ def _copy() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tests(folder: Path, promise: int) -> tuple[int, str]:
+def _tests(folder: Path, promise: int, test: str = "", named: str = "") -> tuple[int, str]:
     """pytest's exit status, and what it printed."""
     found = sorted(str(path) for path in (folder / "tests/promises").glob(f"test_{promise:02}_*.py"))
-    argv = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", *found]
+    if promise == SCRATCH:
+        found = [str(folder / path) for path in ([test] if test else sorted({guard.test for guard in GUARDS}))]
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-k", named, *found]
     env = os.environ | {"PYTHONPATH": str(folder), "RECONCILE_TEST_INDEX": "not asked"}
     done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=_SECONDS, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -218,7 +226,7 @@ def _judged(mutant: Mutant) -> str:
         if text.count(mutant.code) != 1:
             return f"stands {text.count(mutant.code)} times in {mutant.file}: mend tests/promises/mutants.py"
         path.write_text(text.replace(mutant.code, mutant.instead), encoding="utf-8")
-        code, said = _tests(folder, mutant.promise)
+        code, said = _tests(folder, mutant.promise, mutant.test, mutant.named)
     if code == 1:
         return ""
     return "went well without it" if code == 0 else f"pytest ended with {code}\n{said[-2000:]}"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 from reconciler.core.report import DeploymentReport
-from reconciler.report.compare import compare_text
+from reconciler.report.compare import compare_data, compare_text
+from reconciler.report.html.page import html
+from reconciler.report.markdown import markdown
+from reconciler.report.review import of_comparison
 from reconciler.report.style import Style
 from tests.report.repos import DEFAULTS, Repo, compared, repo
 
@@ -64,6 +68,49 @@ def test_what_goes_is_told_file_by_file() -> None:
     gone = {delta.name: delta.lines for delta in told.why.deltas if delta.word == "removed"}
     assert {"ROOT/bin/web", "ROOT/config/supervisor/web.conf"} <= gone.keys()
     assert all(line[:1] in "@-" for lines in gone.values() for line in lines)
+
+
+CLEAN = 'cleanup: {old: {root: "/scratch/{{ site }}", min_depth: 2, older_than: %s, exclude: %s}}\n'
+
+
+def test_a_rule_that_removes_more_is_told_in_each_form_though_no_step_comes_of_it() -> None:
+    """Who merges it reads it before anything is gone. Words of others are only text in all of them."""
+    before = {"desired/sites/aws.yaml": CLEAN % (14, '["*.keep", "<img src=x>"]')}
+    after = {"desired/sites/aws.yaml": CLEAN % (1, '["<img src=x>"]')}
+    assert only(repo("aws", changes=before), repo("aws", changes=after)).plan.steps == ()
+    found = compared(repo("aws", "dori", changes=before), repo("aws", "dori", changes=after))
+    assert (found.exit_code, [report.site for report in found.reports]) == (2, ["aws"])
+    text = compare_text(found, PLAIN._replace(width=0))
+    assert "~ cleanup.old below /scratch/aws: older_than 14 -> 1, exclude *.keep, " in text
+    assert text.count("cleanup.old below") == 1  # of both environments
+    (rule,) = compare_data(found)["sites"][0]["deployments"][0]["rules"]
+    assert (rule["rule"], rule["change"], rule["risky"]) == ("cleanup.old", "changed", True)
+    assert rule["keys"]["older_than"] == {"before": "14", "after": "1"}
+    review = of_comparison(found)
+    assert [remark.level for place in review.places for remark in place.remarks] == ["warning", "warning"]
+    for form in (markdown(review), html(review)):
+        told = unescape(form)
+        assert "older_than 14 -> 1" in told
+        assert "<img" not in form
+
+
+def test_what_stays_of_old_versions_is_a_rule_too() -> None:
+    venv = 'components: {app: {install: venv, requirement: "app=={{ version }}"%s}}\n'
+    states = [repo("aws", changes={"desired/sites/aws.yaml": venv % keep}) for keep in ("", ", keep: 3", ", keep: 1")]
+    for before, after, told, level in (
+        (0, 1, "components.app is new among its old versions: keep 3", True),
+        (1, 2, "components.app among its old versions: keep 3 -> 1", True),
+        (2, 0, "components.app removes nothing any more among its old versions", False),
+    ):
+        (rule,) = only(states[before], states[after]).rules
+        assert (str(rule), rule.is_risky) == (told, level)
+
+
+def test_when_a_rule_comes_is_told_and_no_warning() -> None:
+    words = [(CLEAN % (14, "[]")).replace("exclude: []", f'schedule: "0 {hour} * * *"') for hour in (2, 3)]
+    states = [repo("aws", changes={"desired/sites/aws.yaml": text}) for text in words]
+    (rule,) = only(*states).rules
+    assert (str(rule), rule.is_risky) == ("cleanup.old below /scratch/aws: schedule 0 2 * * * -> 0 3 * * *", False)
 
 
 def test_a_deployment_that_moves_is_compared_with_what_it_was() -> None:

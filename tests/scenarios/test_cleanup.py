@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from reconciler.agent.store import Store
-from tests.scenarios.world import World, a_world
+from tests.scenarios.world import World, a_world, until
 
 __all__ = ["a_world"]
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor]
@@ -65,6 +66,9 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     listed = world.run("cleanup", "inputs", "--dry-run")
     assert (listed.code, "ann/run-1" in listed.out, "ann/run-4" in listed.out) == (2, True, False), listed.said
     assert "comes by itself at" in listed.out
+    data = world.run("cleanup", "--dry-run", "--json").json()
+    assert sorted((one["rule"], one["path"]) for one in data["entries"]) == [("inputs", f"ann/run-{n}") for n in (1, 2)]
+    assert [rule["would"]["entries"] for rule in data["rules"]] == [4]
 
     make_due(world)
     pids = world.pids()
@@ -97,6 +101,24 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     done = world.once()
     assert (done.out, done.err) == ("", ""), done.said
     world.idle()
+
+
+def test_each_value_of_a_rule_is_explained_with_its_place(world: World) -> None:
+    layer = f"desired/sites/{world.site}.dev.yaml"
+    common = 'cleanup: {inputs: {root: "{{ scratch }}/in", older_than: 14}}\nvars: {scratch: /scratch/x}\n'
+    own = "cleanup:\n  inputs:\n    older_than: 7\n    in_use: {command: ids}\n"
+    world.commit({"desired/environments/dev.yaml": common, layer: own})
+    told = world.run("explain", "cleanup.inputs", "--environment", "dev", "--json").json()
+    assert {key: (one["value"], one["file"], one["line"]) for key, one in told.items()} == {
+        "root": ("/scratch/x/in", "desired/environments/dev.yaml", 1),
+        "older_than": (7, layer, 3),
+        "in_use.command": ("ids", layer, 4),
+    }
+    assert [one["value"] for one in told["older_than"]["layers"]] == ["14", "7"]
+    shown = world.run("explain", "cleanup.inputs", "older_than", "--environment", "dev")
+    assert (shown.code, f"{layer}:3" in shown.out) == (0, True), shown.said
+    wrong = world.run("explain", "cleanup.input", "--environment", "dev")
+    assert (wrong.code, "did you mean `cleanup.inputs`" in wrong.err) == (3, True), wrong.said
 
 
 def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: World) -> None:
@@ -144,6 +166,48 @@ def test_what_is_not_through_goes_on_in_the_next_pass(world: World) -> None:
     assert not list(root.rglob("file"))
     assert runs(root) == ["run-3", "run-4"]
     world.idle()
+
+
+def test_a_clean_up_by_hand_keeps_no_pass_from_deploying_and_ends_with_a_pause(world: World) -> None:
+    """It waits here for what says what is in use, as long as it takes."""
+    root, pipe = scratch(world), world.folder / "pipe"
+    os.mkfifo(pipe)
+    command = f"if mkdir {world.folder}/first 2>/dev/null; then cat {pipe}; fi; echo run-4"
+    keys = f'root: "{root}", min_depth: 2, older_than: 14'
+    world.commit(world.services("web") | rules(world, inputs=f'{keys}, in_use: {{command: "{command}"}}'))
+    world.once()
+    make_due(world)
+    argv = world.argv("cleanup", "inputs")
+    with subprocess.Popen(argv, env=world.env, stdout=subprocess.PIPE, text=True) as by_hand:
+        pen = until(lambda: opened(pipe))
+        try:
+            world.commit(world.services("web", "job"))
+            world.once()
+            assert {"job", "web"} <= world.pids().keys()
+            world.idle()  # its own clean-up waits without a word
+            other = world.run("cleanup", "inputs")
+            assert (other.code, "cleanup.lock" in other.said) == (75, True), other.said
+            assert world.run("pause", "--for", "1h", "--reason", "wait").code == 0
+        finally:
+            os.close(pen)
+        assert by_hand.stdout is not None
+        said = by_hand.stdout.read()
+    assert by_hand.returncode == 2, said
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    assert "paused" in said
+
+    assert world.run("resume").code == 0
+    world.once()
+    assert runs(root) == ["run-3", "run-4"]
+    world.idle()
+
+
+def opened(pipe: Path) -> int | None:
+    """To write to it, once somebody reads."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:

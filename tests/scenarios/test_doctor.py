@@ -195,3 +195,55 @@ def test_tools_of_a_launcher_that_are_missing(world: World, tmp_path: Path) -> N
     done: Done = world.run("doctor", "--json", env={"PATH": str(tmp_path)})
     missing = [one["message"] for one in done.json()["checks"] if one["check"] == "tools"]
     assert "launcher slurm needs sbatch, which is not found" in missing
+
+
+def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> None:
+    """Their roots, the folders in them, and what says what is in use. Nothing is walked through or changed."""
+    scratch = world.folder / "scratch"
+    for user in ("ann", "bob"):
+        (scratch / user).mkdir(parents=True)
+    (scratch / "ann" / "run").write_text("x")
+    rules = {
+        "a": f"root: {scratch}, min_depth: 2, in_use: {{command: echo run-1; echo run-2}}",
+        "b": f"root: {scratch}/missing",
+        "c": f"root: {scratch}, in_use: {{file: {scratch}/list}}",
+        "d": "root: /dev/shm",
+        "e": f"root: {scratch}/ann/run",
+    }
+    lines = "".join(f"  {name}: {{{keys}, older_than: 14}}\n" for name, keys in rules.items())
+    layers = {f"desired/sites/{world.site}.dev.yaml": f"cleanup:\n{lines}"}
+    world.commit(world.services("web") | layers)
+    before = everything(scratch)
+    found = look(world)
+    told = {verdict: [one["message"] for one in found[verdict, "cleanup"]] for verdict in ("ok", "warning")}
+    told["ok"].remove("a: 2 lines of what is in use")
+    assert told == {
+        "ok": [f"{name}: {scratch} can be removed from" for name in "ac"],
+        "warning": [f"b: {scratch}/missing is not there"],
+    }
+    wrong = {one["message"]: one["mend"] for one in found["error", "cleanup"]}
+    assert f"c: what is in use cannot be told: {scratch}/list: No such file or directory" in wrong
+    assert any(message.startswith(f"e: {scratch}/ann/run") for message in wrong)
+    if os.path.ismount("/dev/shm"):
+        assert "root_is: mount" in wrong["d: /dev/shm is a mount point"]
+    assert everything(scratch) == before
+
+
+def test_folders_that_cannot_be_removed_from_are_told(world: World) -> None:
+    """Two of three at first, then all; a folder that cannot be changed is shut for everybody."""
+    scratch = world.folder / "scratch"
+    users = [scratch / name for name in ("ann", "bob", "cid")]
+    for user in users:
+        user.mkdir(parents=True)
+    rule = f"cleanup: {{x: {{root: {scratch}, min_depth: 2, older_than: 14}}}}"
+    layers = {f"desired/sites/{world.site}.dev.yaml": rule}
+    world.commit(world.services("web") | layers)
+    if os.geteuid() or subprocess.run(["chattr", "+i", *users[:2]], capture_output=True, check=False).returncode:
+        pytest.skip("only root can shut a folder for itself, and not on each file system")
+    try:
+        (one,) = look(world)["warning", "cleanup"]
+        assert f"x: this account cannot remove from 2 of 3 folders below {scratch}: " in one["message"]
+        subprocess.run(["chattr", "+i", *users], check=True)
+        assert "from 3 of 3 folders" in error(world, "cleanup")
+    finally:
+        subprocess.run(["chattr", "-i", *users], check=True)

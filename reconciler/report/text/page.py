@@ -30,6 +30,7 @@ from reconciler.report.text.remarks import (
     notices,
     paused,
     problems_block,
+    rule_lines,
     unclear,
 )
 from reconciler.report.text.rollouts import rollout_lines
@@ -90,6 +91,7 @@ def entries(deployment: DeploymentReport, width: Widths, style: Style) -> Iterat
     yield Entry("", tuple(elsewhere(deployment, style)))
     others = [step for step in shared if step not in broken]
     yield from (Entry("", (line,)) for line in shared_lines(others, results, root, style))
+    yield from (Entry("", tuple(rule_lines(rule, style))) for rule in deployment.rules)
     yield Entry("git", tuple(cause_lines(deployment, style)))
     if len(shared) < len(steps.get("", ())):
         from reconciler.report.cleanup import scratch_lines

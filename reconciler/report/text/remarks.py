@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from reconciler.core.approval import SHORT
 from reconciler.core.change import Kind
@@ -12,7 +13,11 @@ from reconciler.core.observed import Pause, Verdict
 from reconciler.core.plan import Plan
 from reconciler.core.problem import Problem
 from reconciler.core.report import DeploymentReport, PassReport
+from reconciler.report.clean import one_line
 from reconciler.report.style import Style
+
+if TYPE_CHECKING:
+    from reconciler.core.removals import RuleChange
 
 
 def notices(report: PassReport, style: Style) -> Iterator[str]:
@@ -101,6 +106,12 @@ def word_of(told: Verdict, style: Style) -> str:
 
 def _why(told: Verdict) -> str:
     return f": {told.message}" if told.message else ""
+
+
+def rule_lines(rule: RuleChange, style: Style) -> Iterator[str]:
+    """A rule for what is removed that a commit changes."""
+    sign = style.paint(rule.sign, "red" if rule.is_risky else "dim")
+    yield from style.fold(f"  {sign} {one_line(str(rule))}", indent="      ")
 
 
 def unclear(plan: Plan, style: Style) -> Iterator[str]:

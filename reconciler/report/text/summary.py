@@ -45,6 +45,9 @@ def _prospect(deployment: DeploymentReport, style: Style) -> str:
     )
     if not held and not steps and not deployment.plan.diff.waiting:
         stuck = deployment.plan.blocked or deployment.plan.diff.gaps
+        rules = len(deployment.rules)
+        if rules and not stuck:
+            return f"{told or 'no services'}. {rules} rule{'s' * (rules != 1)} for what is removed."
         more = " Nothing can be done now." if stuck else " Nothing to do."
     return f"{told or 'no services'}.{more}"
 

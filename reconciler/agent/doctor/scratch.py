@@ -1,0 +1,89 @@
+"""What the rules of `cleanup` need of this host. Nothing is changed, and no tree is walked through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+
+from reconciler.core.checked import Checked, error, ok, warning
+from reconciler.core.desired import Cleanup, Deployment
+from reconciler.host.detached import environment
+from reconciler.host.scratch.clean import in_use
+from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root
+
+_ABOUT = "cleanup"
+_SAMPLE = 50  # folders that are looked at
+_LISTED = 1000  # entries of one
+_DEEPEST = 20
+
+
+def examine_rules(desired: Deployment) -> Iterator[Checked]:
+    """Each root can be opened and removed from, and what is in use can be told."""
+    where = desired.environment
+    for rule in desired.cleanups:
+        try:
+            ground = open_root(rule)
+        except RootError as failed:
+            yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
+            continue
+        if ground is None:
+            yield warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
+        else:
+            try:
+                yield _removable(where, rule, ground)
+            finally:
+                os.close(ground.descriptor)
+        yield from _used(where, rule)
+
+
+def _removable(where: str, rule: Cleanup, ground: Ground) -> Checked:
+    """By the first of the folders that hold what may go: there may be millions."""
+    shut, seen = [], 0
+    for path, is_open in _holders(ground.descriptor, "", min(rule.min_depth - 1, _DEEPEST), [_SAMPLE]):
+        seen += 1
+        shut += [] if is_open else [path or "."]
+    if not shut:
+        return ok(where, _ABOUT, f"{rule.name}: {rule.root} can be removed from")
+    first = ", ".join(shut[:3]) + (", …" if len(shut) > 3 else "")
+    told = f"{rule.name}: this account cannot remove from {len(shut)} of {seen} folders below {rule.root}: {first}"
+    verdict = error if len(shut) == seen else warning
+    return verdict(where, _ABOUT, told, "what is in them stays, and is told each time")
+
+
+def _holders(folder: int, path: str, levels: int, left: list[int]) -> Iterator[tuple[str, bool]]:
+    """Folders so many levels down, and whether this account may list them and remove from them; some of them only."""
+    wanted = os.R_OK | os.X_OK | (0 if levels else os.W_OK)
+    may = os.access(".", wanted, dir_fd=folder, effective_ids=True)
+    if not levels or not may:
+        left[0] -= 1
+        yield path, may
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in islice(entries, _LISTED):
+            if left[0] <= 0:
+                return
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            try:
+                inner = os.open(entry.name, FOLDER, dir_fd=folder)
+            except OSError:
+                left[0] -= 1
+                yield f"{path}/{entry.name}".lstrip("/"), False
+                continue
+            try:
+                yield from _holders(inner, f"{path}/{entry.name}".lstrip("/"), levels - 1, left)
+            finally:
+                os.close(inner)
+
+
+def _used(where: str, rule: Cleanup) -> Iterator[Checked]:
+    if not (rule.in_use_command or rule.in_use_file):
+        return
+    try:
+        lines = in_use(rule, environment())
+    except RootError as failed:
+        yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
+    else:
+        yield ok(where, _ABOUT, f"{rule.name}: {len(lines)} lines of what is in use")

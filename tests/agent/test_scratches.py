@@ -1,0 +1,70 @@
+"""The rules of `cleanup` in one pass: how long it may clean up, and who else does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reconciler.agent.alone import alone
+from reconciler.agent.cleanup import Scratches
+from reconciler.agent.store import Store
+from reconciler.core.change import Diff
+from reconciler.core.cleanup import Memory, key_of
+from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
+from reconciler.core.outcome import Status
+from reconciler.core.plan import Plan
+
+
+@pytest.fixture
+def desired(tmp_path: Path) -> Deployment:
+    """Two rules that are due, each with a file that goes."""
+    rules = []
+    for name in ("a", "b"):
+        file = tmp_path / name / "user" / "file"
+        file.parent.mkdir(parents=True)
+        file.write_text("x")
+        os.utime(file, (0, 0))
+        rules.append(Cleanup(name, str(tmp_path / name), 14, min_depth=2, minutes=2))
+    store(tmp_path).save_scratch("dev", {rule.name: Memory(key_of(rule, "h"), 0.0, 1.0) for rule in rules})
+    return without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=tuple(rules))
+
+
+def store(folder: Path) -> Store:
+    found = Store(str(folder / "s"), "x")
+    found.prepare()
+    return found
+
+
+EMPTY = Plan("x", "dev", "", Diff((), (), (), (), (), (), (), ()), ())
+
+
+def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deployment) -> None:
+    """So long a commit has to wait, however many there are. The next pass goes on with what is left."""
+    now = 1000.0
+    one = Scratches(desired, store(tmp_path), "h", lambda: now)
+    first, second = one.into(EMPTY, {}).steps
+    assert one.carry_out(first, print, lambda: False).status is Status.DONE
+    now += 121
+    ended = one.carry_out(second, print, lambda: False)
+    assert (ended.status, ended.waits) == (Status.SKIPPED, True)
+    assert ((tmp_path / "a/user/file").exists(), (tmp_path / "b/user/file").exists()) == (False, True)
+    one.remember()
+
+    again = Scratches(desired, store(tmp_path), "h", lambda: now)
+    (left,) = again.into(EMPTY, {}).steps
+    assert again.carry_out(left, print, lambda: False).status is Status.DONE
+    assert not (tmp_path / "b/user/file").exists()
+
+
+def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desired: Deployment) -> None:
+    one = Scratches(desired, store(tmp_path), "h")
+    with alone(store(tmp_path).cleanup_lock_path()):
+        assert one.into(EMPTY, {}) == EMPTY
+    first, _ = one.into(EMPTY, {}).steps
+    with alone(store(tmp_path).cleanup_lock_path()):
+        ended = one.carry_out(first, print, lambda: False)
+        assert (ended.status, ended.waits) == (Status.SKIPPED, True)
+        assert f"pid {os.getpid()}" in ended.message
+    assert (tmp_path / "a/user/file").exists()
