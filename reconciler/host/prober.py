@@ -147,13 +147,12 @@ def _printed(question: Question, found: Found, text: str) -> Found:
 
 
 def _logged(question: Question, found: Found, text: str) -> Found:
-    lines = _since_start(question["mark"], text)
-    if question["lacks"] and (bad := re.search(question["lacks"], lines, re.MULTILINE)):
-        line = lines[lines.rfind("\n", 0, bad.start()) + 1 :].partition("\n")[0]
+    if question["lacks"] and (bad := re.search(question["lacks"], text, re.MULTILINE)):
+        line = text[text.rfind("\n", 0, bad.start()) + 1 :].partition("\n")[0]
         raise _Bad(f"says `{question['lacks']}`", line)
     if not question["holds"] or question["holds"] in question["seen"]:
         return found
-    if _searched(question["holds"], lines):
+    if _searched(question["holds"], text):
         return {**found, "seen": question["holds"]}
     raise _Bad(f"does not say `{question['holds']}`")
 
@@ -273,17 +272,19 @@ def _last_line(text: str) -> str:
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _run(argv: list[str], env: Mapping[str, str], seconds: float) -> tuple[int, str, bool]:
-    """Exit status, the first of what it printed, and whether it was ended because it took too long."""
+def _run(argv: list[str], env: Mapping[str, str], seconds: float, *, of_end: int = 0) -> tuple[int, str, bool]:
+    """Exit status, the first of what it printed, or so many bytes of the end, and whether it was ended because it took
+    too long."""
     deadline = monotonic() + seconds
     running = child.start(argv, env)
     kept = b""
     try:
         while (piece := running.exactly(_TEXT, deadline)) is not None:
-            kept = kept or piece
+            kept = (kept + piece)[-of_end:] if of_end else kept or piece
     finally:
         ended = running.finish(deadline)
-    return ended.code, (kept or ended.out)[:_TEXT].decode(errors="replace"), ended.late
+    text = (kept + ended.out)[-of_end:] if of_end else (kept or ended.out)[:_TEXT]
+    return ended.code, text.decode(errors="replace"), ended.late
 
 
 def _heartbeat(question: Question) -> Found:
@@ -302,10 +303,10 @@ def _log(question: Question) -> Found:
     """The end of a log, with files that it was before, as far as the last start."""
     if question["command"]:
         argv = [*question["command"], "--no-pager", "--quiet", "--output=cat", "--lines=20000"]
-        _, text, late = _run(argv, os.environ, question["seconds"])
+        _, text, late = _run(argv, os.environ, question["seconds"], of_end=_LOG)
         if late:
             raise TimeoutError
-        return {"good": True, "message": "", "text": text}
+        return {"good": True, "message": "", "text": _since_start(question["mark"], text)}
     texts = []
     for path in question["files"]:
         text = ""
@@ -313,7 +314,7 @@ def _log(question: Question) -> Found:
             text = part + text
             if question["mark"] in text:
                 break
-        texts.append(text)
+        texts.append(_since_start(question["mark"], text))
     return {"good": True, "message": "", "text": "\n".join(texts)}
 
 
