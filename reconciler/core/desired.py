@@ -126,6 +126,7 @@ class Probe(NamedTuple):
     header: str = ""  # http: the header that does
     within: float = 0.0  # heartbeat: seconds that the file may be old
     equals: str | None = None  # exec: what it must print; None: anything
+    ca: str = ""  # http: a file with the certificates of who may vouch for the server; empty: whom this host trusts
 
 
 class Watch(NamedTuple):

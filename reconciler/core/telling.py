@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.core.approval import SHORT
 from reconciler.core.change import Change, Kind
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Action
@@ -173,6 +172,8 @@ def _waits(report: DeploymentReport | None) -> Iterator[str]:
     gate = report.gate if report is not None else None
     if gate is None or gate.approval is not None:
         return
+    from reconciler.core.approval import SHORT
+
     yield f"reconcile approve {gate.id[:SHORT]}"
     yield from gate.waiting.lines
 

@@ -115,7 +115,20 @@ def _http(reader: Reader) -> Probe:
         holds=_pattern(reader, "body"),
         json=reader.text("version_json").text,
         header=header.text,
+        ca=_ca(reader),
     )
+
+
+def _ca(reader: Reader) -> str:
+    got = reader.text("ca")
+    if "ca" not in reader.node.entries or not reader.sound:
+        return ""
+    if not got.text.startswith("/"):
+        reader.tell(got.origin, f"`ca` of {reader.label} is no absolute path", "a file of certificates, in PEM")
+    elif not reader.text("url").text.startswith("https:"):
+        hint = "say `url: https://...` beside it, or take it out"
+        reader.tell(got.origin, f"`ca` of {reader.label} means nothing where it does not ask by https", hint)
+    return got.text
 
 
 def _url(reader: Reader) -> str:

@@ -140,6 +140,7 @@ _HEALTH = _closed(
         body=_text("A regular expression that the answer must hold"),
         version_json=_text("The field of the answer, a JSON object, that must be the version: build.version"),
         version_header=_text("The header that must be the version"),
+        ca=_text("A file with the certificates that count for https, instead of those that the host trusts"),
         timeout=_TIMEOUT,
     ),
     tcp=_closed(

@@ -5,8 +5,8 @@ order. It is no part of the pass, so that nothing that it meets can hold a pass:
 system that hangs, a pattern that would match for hours. Whoever starts it ends it when its time is over; what has been
 answered by then counts.
 
-Keys of a question: `id`; `ask`, `seconds`, `target`, `status`, `holds`, `lacks`, `json`, `header`, `within`, `equals`
-as in `core.desired.Probe`; `version` that is to be told; `env_file`, `programs` as in `host.prepared`; of a log
+Keys of a question: `id`; `ask`, `seconds`, `target`, `status`, `holds`, `lacks`, `json`, `header`, `within`, `equals`,
+`ca` as in `core.desired.Probe`; `version` that is to be told; `env_file`, `programs` as in `host.prepared`; of a log
 `files`, `command`, `mark` (how the line begins that a start leaves) and `seen` (patterns that need not be looked for).
 Of an answer: `id`; `good`, `message`, `printed` as in `core.health.Answer`; `seen`; `text`, which a command printed.
 """
@@ -23,9 +23,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.host import child, prepared
+
+if TYPE_CHECKING:
+    import ssl
 
 GRACE = 5.0  # seconds that a command may take to end when it was told to
 _TEXT = 1 << 20  # bytes of an answer that are looked at
@@ -144,13 +147,12 @@ def _printed(question: Question, found: Found, text: str) -> Found:
 
 
 def _logged(question: Question, found: Found, text: str) -> Found:
-    lines = _since_start(question["mark"], text)
-    if question["lacks"] and (bad := re.search(question["lacks"], lines, re.MULTILINE)):
-        line = lines[lines.rfind("\n", 0, bad.start()) + 1 :].partition("\n")[0]
+    if question["lacks"] and (bad := re.search(question["lacks"], text, re.MULTILINE)):
+        line = text[text.rfind("\n", 0, bad.start()) + 1 :].partition("\n")[0]
         raise _Bad(f"says `{question['lacks']}`", line)
     if not question["holds"] or question["holds"] in question["seen"]:
         return found
-    if _searched(question["holds"], lines):
+    if _searched(question["holds"], text):
         return {**found, "seen": question["holds"]}
     raise _Bad(f"does not say `{question['holds']}`")
 
@@ -173,8 +175,12 @@ def _http(question: Question) -> Found:
     from urllib.parse import urlsplit
 
     url = urlsplit(question["target"])
-    kind = client.HTTPSConnection if url.scheme == "https" else client.HTTPConnection
-    connection = kind(url.hostname or "localhost", url.port, timeout=question["seconds"])
+    host, seconds = url.hostname or "localhost", question["seconds"]
+    connection = (
+        client.HTTPSConnection(host, url.port, timeout=seconds, context=_trusting(question["ca"]))
+        if url.scheme == "https"
+        else client.HTTPConnection(host, url.port, timeout=seconds)
+    )
     try:
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         connection.request("GET", path, headers={"User-Agent": "reconcile", "Connection": "close"})
@@ -184,9 +190,26 @@ def _http(question: Question) -> Found:
         _check_version(question, response.getheader(question["header"] or "-"), text)
     except client.HTTPException as error:
         raise _Bad("no answer in HTTP", f"{type(error).__name__} {error}") from error
+    except OSError as error:
+        if why := getattr(error, "verify_message", ""):  # of ssl's own error, which a Python may come without
+            raise _Bad(f"its certificate is not good: {why}") from error
+        raise
     finally:
         connection.close()
     return {"good": True, "message": "", "text": text}
+
+
+def _trusting(ca: str) -> ssl.SSLContext | None:
+    """Who may vouch for a server; None: whom this host trusts."""
+    if not ca:
+        return None
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        why = error.strerror if isinstance(error, (FileNotFoundError, PermissionError)) else "it has no certificates"
+        raise _Bad(f"the certificates of {ca} cannot be used: {why}") from error
 
 
 def _check_status(wanted: int, status: int, text: str) -> None:
@@ -249,17 +272,19 @@ def _last_line(text: str) -> str:
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _run(argv: list[str], env: Mapping[str, str], seconds: float) -> tuple[int, str, bool]:
-    """Exit status, the first of what it printed, and whether it was ended because it took too long."""
+def _run(argv: list[str], env: Mapping[str, str], seconds: float, *, of_end: int = 0) -> tuple[int, str, bool]:
+    """Exit status, the first of what it printed, or so many bytes of the end, and whether it was ended because it took
+    too long."""
     deadline = monotonic() + seconds
     running = child.start(argv, env)
     kept = b""
     try:
         while (piece := running.exactly(_TEXT, deadline)) is not None:
-            kept = kept or piece
+            kept = (kept + piece)[-of_end:] if of_end else kept or piece
     finally:
         ended = running.finish(deadline)
-    return ended.code, (kept or ended.out)[:_TEXT].decode(errors="replace"), ended.late
+    text = (kept + ended.out)[-of_end:] if of_end else (kept or ended.out)[:_TEXT]
+    return ended.code, text.decode(errors="replace"), ended.late
 
 
 def _heartbeat(question: Question) -> Found:
@@ -278,10 +303,10 @@ def _log(question: Question) -> Found:
     """The end of a log, with files that it was before, as far as the last start."""
     if question["command"]:
         argv = [*question["command"], "--no-pager", "--quiet", "--output=cat", "--lines=20000"]
-        _, text, late = _run(argv, os.environ, question["seconds"])
+        _, text, late = _run(argv, os.environ, question["seconds"], of_end=_LOG)
         if late:
             raise TimeoutError
-        return {"good": True, "message": "", "text": text}
+        return {"good": True, "message": "", "text": _since_start(question["mark"], text)}
     texts = []
     for path in question["files"]:
         text = ""
@@ -289,7 +314,7 @@ def _log(question: Question) -> Found:
             text = part + text
             if question["mark"] in text:
                 break
-        texts.append(text)
+        texts.append(_since_start(question["mark"], text))
     return {"good": True, "message": "", "text": "\n".join(texts)}
 
 

@@ -80,6 +80,23 @@ def says_start(service: str) -> str:
     return f"reconcile: {service} starts, pid "
 
 
+def _says_start(shim: Shim) -> str:
+    """Also in the two files that Apptainer adds an instance's output to, where there are any: of a first start all
+    that is in them counts."""
+    said = f"printf '%s\\n' {quote(says_start(shim.service))}$$"
+    if not _is_instance(shim) or shim.container is None:
+        return f"{said}\n"
+    folder = f'{quote(f"{shim.container.configdir}/instances/logs/")}"$(uname -n)/$(id -un)/"'
+    return (
+        f"{said}\n"
+        "for reconcile_ending in out err; do\n"
+        f'  reconcile_file={folder}{quote(shim.container.instance)}".$reconcile_ending"\n'
+        f'  [ ! -f "$reconcile_file" ] || {said} >>"$reconcile_file"\n'
+        "done\n"
+        "unset reconcile_ending reconcile_file\n"
+    )
+
+
 def header(deployment: str, unit: str, root: str, comment: str = "#") -> str:
     """The line that every generated file begins with, so that it is known as ours when nothing else remembers it."""
     return f"{comment} managed by reconcile: deployment={deployment} unit={unit} root={root}\n"
@@ -105,7 +122,7 @@ def render_shim(shim: Shim) -> str:
             f"cd {quote(shim.root)} || exit {CONFIG_EXIT}\n",
             shim.on_start,
             _inner_marks(shim),
-            f"printf '%s\\n' {quote(says_start(shim.service))}$$\n" if shim.says_start else "",
+            _says_start(shim) if shim.says_start else "",
             f"exec {_outer_command(shim)}\n",
         )
     )

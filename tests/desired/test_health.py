@@ -54,6 +54,8 @@ MISTAKES = {
     "no port": ("{http: {port: 70000}}", 27, "no port 70000", "65535"),
     "port as text": ('{http: {port: "80"}}', 27, "a whole number", "without quotes"),
     "no status": ("{http: {port: 80, status: 700}}", 39, "none of HTTP", "200"),
+    "no path of a ca": ('{http: {url: "https://x/", ca: ca.pem}}', 44, "`ca` of service web.health.http is no absolute path", "PEM"),
+    "a ca of http": ('{http: {url: "http://x/", ca: /ca.pem}}', 43, "means nothing where it does not ask by https", "take it out"),
     "no header": ('{http: {port: 80, version_header: "X Y"}}', 47, "no name of a header", "X-Version"),
     "no pattern": ('{http: {port: 80, body: "(a"}}', 37, "no usable pattern", "regular expression"),
     "tcp without port": ("{tcp: {host: a}}", 19, "has no `port`", "5672"),

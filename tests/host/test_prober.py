@@ -230,3 +230,23 @@ def test_many_questions_are_asked_side_by_side() -> None:
 def test_what_is_told_is_short_and_plain() -> None:
     assert shortened("a\x1b[31m\n b\r\n") == "a [31m b"
     assert len(shortened("word " * 100)) == 80
+
+
+def test_of_a_long_journal_the_end_counts(tmp_path: Path) -> None:
+    """And each of several files from the start that is noted in it."""
+    program = tmp_path / "journalctl"
+    script = f"#!/bin/sh\necho '{MARK.strip()}'\nyes '{'x' * 99}' | head -n 20000\necho 'FATAL: no space'\n"
+    program.write_text(script)
+    program.chmod(0o755)
+    probe = Probe(Ask.LOG, 20.0, lacks="^FATAL")
+    assert answer(probe, command=[str(program)]) == (False, "log: says `^FATAL`: FATAL: no space")
+
+
+def test_each_file_of_a_log_counts_from_its_own_start(tmp_path: Path) -> None:
+    out, err = tmp_path / "x.out", tmp_path / "x.err"
+    out.write_text(f"FATAL before\n{MARK}ready\n")
+    err.write_text(f"FATAL before\n{MARK}warming up\n")
+    files = {"files": [str(out), str(err)]}
+    assert answer(Probe(Ask.LOG, 3.0, holds="^ready$", lacks="FATAL"), **files) == (True, "")
+    out.write_text(f"{MARK}FATAL: no space\n")
+    assert answer(Probe(Ask.LOG, 3.0, lacks="^FATAL"), **files) == (False, "log: says `^FATAL`: FATAL: no space")

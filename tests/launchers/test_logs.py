@@ -37,6 +37,8 @@ components:
 class Speaker:
     """A service that prints what it is told to. Its name is its own: all managers of an account share one journal."""
 
+    more = ""  # further keys of it
+
     def __init__(self, world: World, launcher: str, *, instance: bool) -> None:
         self.world, self.launcher, self.instance = world, launcher, instance
         self.name = f"w{world.folder.name}"
@@ -52,14 +54,17 @@ class Speaker:
 
     def bring(self, version: str) -> None:
         """Apply a commit with this version, and wait until it says so."""
+        self.commit(version)
+        self.world.once()
+        until(lambda: f"version {version} begins" in self.read())
+
+    def commit(self, version: str) -> None:
         if self.instance:
             image(self.world.folder, version, "box", {"bin/speaker": _PROGRAM})
         keys = f"component: {'box' if self.instance else 'app'}, launcher: {self.launcher}, "
-        keys += f"{self.launcher}: {{start_seconds: 0}}, command: '{self.program} {self.words}'"
+        keys += f"{self.launcher}: {{start_seconds: 0}}, command: '{self.program} {self.words}'{self.more}"
         versions = f'versions: {{app: "{version}", box: "{version}"}}\n'
         self.world.commit({"desired/environments/dev.yaml": f"{versions}services: {{{self.name}: {{{keys}}}}}\n"})
-        self.world.once()
-        until(lambda: f"version {version} begins" in self.read())
 
     def say(self, text: str) -> None:
         """Returns when it has been printed."""
