@@ -121,6 +121,17 @@ def match(git: Compiled | None, source: Source, wishes: Wishes, known: Inventory
     return matched
 
 
+def versions_of(git: Compiled, matched: Sequence[Matched]) -> dict[str, str]:
+    """By component, the version that all of its services run, where git wants another one: a line says that."""
+    found = {one.service: one.version for one in matched if one.found.pid}
+    components: dict[str, set[str]] = {}
+    for service in git.deployment.services:
+        components.setdefault(service.component, set()).add(found.get(service.name, compare.VERSION))
+    wanted = {service.component: service.version for service in git.deployment.services}
+    alike = {name: min(versions) for name, versions in components.items() if len(versions) == 1}
+    return {name: one for name, one in alike.items() if one and one not in (compare.VERSION, wanted[name])}
+
+
 def _service_of(git: Compiled, one: Found) -> str:
     """By the name that a person gave, its own, or the one that git gives the unit; empty where git has none."""
     deployment = git.deployment

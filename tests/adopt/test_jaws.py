@@ -240,6 +240,32 @@ def test_git_is_made_to_say_what_runs(jaws: Jaws, set_up: SetUp) -> None:
     idle(jaws, by_hand)
 
 
+def test_git_is_made_to_want_the_version_that_runs(jaws: Jaws, set_up: SetUp) -> None:
+    """Where that is all that differs: one line for each component."""
+    by_hand = set_up(version="2.8.0", jar="86")
+    pids = by_hand.pids()
+    told = {one["service"]: one for one in jaws.adopt(by_hand.conf)["services"]}
+    assert told["cromwell"]["differs"] == ["runs version 86, and git wants 87"]
+    assert told["rpc-server"]["differs"] == ["runs version 2.8.0, and git wants 2.8.1"]
+    adopted = jaws.adopt(by_hand.conf, "--differing", "write")
+    assert adopted["versions"] == {"site": "2.8.0", "cromwell": "86"}
+    assert jaws.own_layer.read_text() == 'versions:\n  cromwell: "86"\n  site: "2.8.0"\n'
+    found = jaws.place.deployment("--once", code=2)
+    assert (found["steps"], changes(found, kind="blocked"), by_hand.pids()) == ([], SERVICES, pids)
+    jaws.place.commit()
+    idle(jaws, by_hand)
+    again = jaws.adopt(by_hand.conf, "--differing", "write")
+    assert ({one["fate"] for one in again["services"]}, again["files"]) == ({"adopted"}, [])
+    text = jaws.own_layer.read_text()
+    jaws.own_layer.write_text(text.replace('"86"', '"87"'))
+    jaws.place.commit()
+    assert changes(jaws.place.deployment("plan", code=2)) == {"cromwell"}
+    jaws.place.deployment("--once")
+    assert by_hand.pids() == {name: pid for name, pid in pids.items() if name != "cromwell"}
+    assert set(jaws.place.own_pids()) == {"", "cromwell"}
+    idle(jaws, by_hand)
+
+
 def test_no_secret_is_told(jaws: Jaws, set_up: SetUp) -> None:
     conf = jaws.root / "config/jaws-site.conf"
     jaws.set_up()
