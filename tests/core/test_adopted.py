@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from reconciler.core.change import Change, DaemonAct, Diff, Kind
+from reconciler.core.approval import Aside, closed, is_gated, undecided
+from reconciler.core.change import Change, DaemonAct, Diff, Hold, Kind
 from reconciler.core.desired import Compiled, Manager
 from reconciler.core.diff import diff
 from reconciler.core.inventory import Adopted, Inventory, Stage
@@ -123,3 +124,68 @@ def test_what_has_left_and_comes_back_goes_again() -> None:
     assert here.unit(UNIT._replace(state=State.STOPPED, pid=0)).diff().forgotten == frozenset()
     assert here.unit(None).diff().forgotten == {"web"}
     assert here.unit(None, Gap("launcher", BY_HAND, "no answer")).diff().forgotten == frozenset()
+
+
+# ---------------------------------------------------------------- what runs otherwise than git says
+
+
+def waiting(stage: Stage = Stage.TAKEN) -> Scene:
+    here = scene().at(stage)
+    differs = ("runs with another LANG",)
+    adopted = {name: one._replace(differs=differs, waits=True) for name, one in here.inventory.adopted.items()}
+    return here._replace(inventory=here.inventory._replace(adopted=adopted))
+
+
+def gated(here: Scene) -> Scene:
+    """As a pass has it while nobody has approved anything."""
+    aside = Aside(undecided=undecided(here.compiled.deployment, here.observed, here.inventory))
+    gates = closed(here.compiled.deployment, here.inventory, "waits", aside)
+    return here._replace(observed=here.observed._replace(gates=gates))
+
+
+def test_it_waits_for_a_person() -> None:
+    for stage in (Stage.OFFERED, Stage.TAKEN):
+        here = gated(waiting(stage))
+        assert is_gated(here.compiled.deployment, here.inventory)
+        web = here.web()
+        assert (web.kind, web.held, web.state, web.unit.launcher) == (
+            Kind.BLOCKED,
+            Hold.APPROVAL,
+            State.RUNNING,
+            BY_HAND,
+        )
+        assert web.reasons == ("runs with another LANG", "waits")
+        assert here.steps() == []
+        assert here.diff().files == ()
+        assert all(daemon.act is DaemonAct.NONE for daemon in here.diff().daemons)
+        assert here.diff().by_hand == {"web": 7}
+
+
+def test_what_was_approved_is_done() -> None:
+    here = waiting()
+    assert here.web().kind is Kind.UPDATE
+    assert here.web().reasons[0] == "runs with another LANG"
+    steps = here.steps()
+    assert steps.index(f"remove:{BY_HAND}/{UNIT.name}") < steps.index("start:web")
+
+
+def test_who_says_something_new_has_asked() -> None:
+    """Once git was seen to have what it was adopted for; before that it may just not be there yet."""
+    assert gated(waiting().wanting(Svc("web", command="other"))).web().kind is Kind.UPDATE
+    for here in (waiting(Stage.OFFERED), scene().at(Stage.OFFERED)):
+        held = gated(here.wanting(Svc("web", command="other")))
+        assert (held.web().kind, held.steps()) == (Kind.BLOCKED, [])
+
+
+def test_what_waits_and_has_ended_is_started() -> None:
+    here = waiting().unit(UNIT._replace(state=State.EXITED, pid=0))
+    assert undecided(here.compiled.deployment, here.observed, here.inventory) == frozenset()
+    assert "start:web" in gated(here).steps()
+    blind = waiting().unit(None, Gap("launcher", BY_HAND, "no answer"))
+    assert (gated(blind).web().kind, gated(blind).steps()) == (Kind.BLOCKED, [])
+
+
+def test_what_has_left_waits_for_nobody() -> None:
+    here = gated(waiting(Stage.LEFT))
+    assert f"remove:{BY_HAND}/{UNIT.name}" in here.steps()
+    assert not is_gated(here.compiled.deployment, here.inventory)
