@@ -240,7 +240,7 @@ def _variables(found: Found, now: Running, want: Wanted) -> Iterator[str]:
             shown = "" if key in secret else f": {_word(now.env[key])!r}, and git says {_word(value)!r}"
             yield f"runs with another {key}{shown}"
     private = frozenset[str]() if want.service.prologue.strip() == "" else secret
-    others = sorted(found.env.keys() - want.env.keys() - want.hidden - private - {"PATH"})
+    others = sorted((found.env.keys() & now.env.keys()) - want.env.keys() - want.hidden - private - {"PATH"})
     if others:
         yield f"runs with {', '.join(others)}, which git does not set"
 

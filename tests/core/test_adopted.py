@@ -189,3 +189,28 @@ def test_what_has_left_waits_for_nobody() -> None:
     here = gated(waiting(Stage.LEFT))
     assert f"remove:{BY_HAND}/{UNIT.name}" in here.steps()
     assert not is_gated(here.compiled.deployment, here.inventory)
+
+
+def test_a_file_of_both_stays_while_one_waits_and_one_is_kept() -> None:
+    """Whoever is started again by the old daemon reads it as it was."""
+    services = (Svc("web", files=("app.conf",)), Svc("job", files=("app.conf",)))
+    compiled = build(world(*services, files={"app.conf": "x"}))
+    here = waiting().wanting()._replace(compiled=compiled)
+    unit = UNIT._replace(name="grp:job", pid=8)
+    named = {service.name: service for service in compiled.deployment.services}
+    noted = here.inventory.adopted["web"]
+    web, job = (noted._replace(spec=named[name].spec, launch=named[name].launch) for name in ("web", "job"))
+    job = job._replace(unit=unit.name, pid=8, waits=False, differs=())
+    here = here._replace(
+        inventory=here.inventory._replace(adopted={"web": web, "job": job}),
+        observed=here.observed._replace(
+            units={(BY_HAND, one.name): one for one in (UNIT, unit)},
+            processes={pid: Process(pid, 1.0, FOREIGN) for pid in (7, 8)},
+            files={file.path: FileState("other", 0o644, 0.5) for file in compiled.deployment.files},
+            installs={install.id: False for install in compiled.deployment.installs},
+        ),
+    )
+    found = gated(here)
+    assert {change.service: change.kind for change in found.diff().changes} == {"web": Kind.BLOCKED, "job": Kind.KEEP}
+    assert (found.diff().files, found.steps()) == ((), [])
+    assert [step for step in here.steps() if step.endswith("app.conf")] == ["render:/r/config/app.conf"]
