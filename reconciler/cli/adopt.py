@@ -182,7 +182,7 @@ def _next(adoption: Adoption, folder: str, *, dry: bool) -> Iterator[str]:
         yield f"written for this account alone: {path}"
     first = "read and commit that; then `reconcile plan`" if written else "`reconcile plan`"
     waits = any(one.fate is Fate.WAITS for one in adoption.matched)
-    starts = any(one.fate is Fate.DOWN for one in adoption.matched) or not all(adoption.others.values())
+    starts = bool(adoption.others) or any(one.fate is Fate.DOWN for one in adoption.matched)
     tells = "tells what is to restart, and `reconcile approve` has it done" if waits else "is to find nothing to do"
     yield f"next: {first} {'tells what is to start' if starts and not waits else tells}"
 

@@ -140,6 +140,7 @@ class Jaws:
         locale: str = "C.UTF-8",
         jar: str = "87",
         configuration: bool = True,
+        more: str = "",
     ) -> ByHand:
         """supervisord with these programs, of the version and in the way that git wants unless it is said otherwise."""
         self.venv(version)
@@ -147,7 +148,9 @@ class Jaws:
             self.configuration()
         for service in services:
             self._wrapper(service, self.command(service, level, jar), locale)
-        return self.supervisord(self.root, names, services)
+        made = self.supervisord(self.root, names, services)
+        (made.conf.parent / "supervisord.more.conf").write_text(more.format(root=self.root))
+        return made
 
     def second(self, folder: Path) -> ByHand:
         """A supervisord of its own for the workflow engine."""
