@@ -160,7 +160,7 @@ def _unlike(git: Compiled, source: Source, pairs: Sequence[tuple[str, Found]]) -
     taken = {name for name, _ in pairs}
     units = {one.unit for _, one in pairs}
     free = [service for service in git.deployment.services if service.name not in taken]
-    commands = {one.name: twins.command(compare.wanted(git, one).command, git.deployment.root) for one in free}
+    commands = {one.name: twins.command(git.fields[one.name], git.deployment.root) for one in free}
     for one in source.found:
         if one.unit in units or one.given or not one.pid:
             continue

@@ -88,7 +88,8 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source, wishes: Wi
     adopted = _notes(source, [one for one in draft.described if one.name not in known], draft.compiled)
     adopted |= {one.service: one.note(source, services[one.service]) for one in matched if one.is_noted}
     new = tuple(one for one in draft.described if one.name not in known)
-    others = _others(draft.compiled, noted, {*known, *(one.name for one in new)})
+    pids = {one.found.pid for one in matched} | {one.found.pid for one in new}
+    others = _others(draft.compiled, noted, {*known, *(one.name for one in new)}, pids)
     versions = writer.versions
     return Adoption(environment, effective, source, new, matched, versions, draft.layers, secrets, adopted, others)
 
@@ -101,13 +102,14 @@ def _launcher(known: Inventory, source: Source) -> str:
     return mine or words.unlike(kind, taken)
 
 
-def _others(compiled: Compiled, known: Inventory, covered: set[str]) -> dict[str, int]:
+def _others(compiled: Compiled, known: Inventory, covered: set[str], pids: set[int]) -> dict[str, int]:
     """Services that a pass starts as soon as it comes, and what seems to do their work by now."""
     ours = known.adopted.keys() | {name for name, owned in known.services.items() if owned.spec}
     left = [one for one in compiled.deployment.services if one.name not in covered | ours]
     root = compiled.deployment.root
-    commands = {one.name: twins.command(str(compiled.fields[one.name]["command"].value), root) for one in left}
-    return dict.fromkeys(sorted(commands), 0) | twins.find(commands)
+    commands = {one.name: twins.command(compiled.fields[one.name], root) for one in left}
+    pids = pids | {one.pid for one in known.adopted.values()}
+    return dict.fromkeys(sorted(commands), 0) | twins.find(commands, pids)
 
 
 def _refuse_elsewhere(compiled: Compiled | None, path: str) -> None:

@@ -26,7 +26,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 _PROGRAM = """
 [program:{name}]
-command=/usr/bin/apptainer run --cleanenv --no-home --env T_MODE={mode} {image} sleep 86399
+command=/usr/bin/apptainer run --cleanenv --no-home --env T_MODE={mode} {mount} {image} sleep 86399
 environment=APPTAINER_CONFIGDIR="{configdir}"
 startsecs=0
 stopasgroup=true
@@ -38,7 +38,7 @@ components:
     install: apptainer-sif
     image: "app-{{{{ version }}}}.sif"
     source: "{images}/app-{{{{ version }}}}.sif"
-    container: {{mode: run, configdir: "{configdir}"}}
+    container: {{mode: run, configdir: "{configdir}", mounts: {{logs: "src={{{{ paths.logs }}}},dst=/var/tmp"}}}}
 versions: {{app: "1.0"}}
 services:
   same: &it {{component: app, command: "sleep 86399", env: {{T_MODE: fast}}, supervisor: {{startsecs: 0}}}}
@@ -55,9 +55,11 @@ def by_hand(users_world: World) -> Iterator[Path]:
     folder, configdir = world.account.folder(world.folder / "h"), world.folder / "a"
     for version in ("1.0", "0.9"):
         image(folder, version)
-    text = _CONF
+    text, mount = _CONF, f"--mount src={world.root}/logs,dst=/var/tmp"
     for name, (version, mode) in WAYS.items():
-        text += _PROGRAM.format(name=name, image=folder / f"app-{version}.sif", mode=mode, configdir=configdir)
+        path = folder / f"app-{version}.sif"
+        text += _PROGRAM.format(name=name, image=path, mode=mode, configdir=configdir, mount=mount)
+    world.account.folder(world.root / "logs")
     conf = folder / "hand.conf"
     conf.write_text(text)
     world.account.own(conf)
@@ -96,6 +98,14 @@ def test_the_process_inside_is_what_counts(by_hand: Path, users_world: World) ->
     text = _DESIRED.format(images=by_hand.parent, configdir=world.folder / "a")
     world.commit({"desired/defaults.yaml": text, "templates/app.conf.j2": None})
     before = inside(world.folder)
+    # A pass that comes too early starts no second one.
+    early = world.run("--once", "--json")
+    assert early.code == 1, early.said
+    checks = {step["id"]: step for step in early.json()["deployments"][0]["steps"] if step["action"] == "check"}
+    assert {checks[f"check:{name}"]["status"] for name in WAYS} == {"failed"}
+    assert "was started by hand" in checks["check:same"]["message"]
+    assert inside(world.folder) == before
+
     told = world.run("adopt", "supervisor", str(by_hand), "--environment", "dev", "--json")
     assert told.code == 0, told.said
     assert {one["service"]: one["differs"] for one in told.json()["services"]} == {

@@ -13,7 +13,7 @@ from reconciler.adopt.compare import Wanted, compare
 from reconciler.adopt.found import Found
 from reconciler.adopt.running import Running
 from reconciler.core.desired import Service
-from reconciler.host.twins import Command, is_alike, is_twin
+from reconciler.host.twins import Command, is_alike, is_part
 
 ROOT = "/srv/app"
 SERVICE = Service(
@@ -144,19 +144,25 @@ def test_what_was_written_from_the_section_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "alike", "twin"),
+    ("argv", "alike"),
     [
-        (("/x/app", "--conf", "/srv/app/c", "serve"), True, True),
-        (("python3", "/x/app", "--conf", "/srv/app/c", "serve"), True, True),
-        (("python3", "/x/app", "--conf", "/srv/other/c", "serve"), True, False),
-        (("python3", "/x/app", "--conf", "/srv/app/c", "work"), False, False),
-        (("less", "/srv/app/c", "serve"), False, False),
-        (("a", "b", "app", "/srv/app/c", "serve"), False, False),
-        (("app",), False, False),
-        ((), False, False),
+        (("/x/app", "--conf", "/srv/app/c", "serve"), True),
+        (("python3", "/x/app", "--conf", "/srv/app/c", "serve"), True),
+        (("python3", "/x/app", "--conf", "/srv/app/c", "work"), False),
+        (("less", "/srv/app/c", "serve"), False),
+        (("a", "b", "app", "/srv/app/c", "serve"), False),
+        (("app",), False),
+        ((), False),
     ],
 )
-def test_twins(argv: tuple[str, ...], alike: bool, twin: bool) -> None:
+def test_what_does_the_same(argv: tuple[str, ...], alike: bool) -> None:
     command = Command(("app", "--conf", "/srv/app/c", "serve"), ROOT)
-    assert (is_alike(argv, command), is_twin(argv, command)) == (alike, twin)
+    assert is_alike(argv, command) == alike
     assert not is_alike(argv, Command((), ROOT))
+
+
+def test_what_is_mounted_is_told_within_its_file_system() -> None:
+    for mounted in ("/srv/app/logs", "/app/logs", "/app"):
+        assert is_part(mounted, ROOT)
+    for mounted in ("/", "/srv", "/srv/app-2/logs", "/logs", "/x/srv/app/logs"):
+        assert not is_part(mounted, ROOT)
