@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
     command: str  # its own, also where it runs inside of a container
     env: Mapping[str, str]
     hidden: frozenset[str]  # variables whose values are secrets that stand elsewhere
-    files: Mapping[str, bytes]  # by path, what it reads
+    files: Mapping[str, bytes | None]  # by path, what it reads; None: a secret in it is not had here
     requirement: str  # of a venv
     image: str  # path of its container's
     program: str  # where its program is, if it is one of its own install
@@ -51,16 +51,16 @@ def wanted(compiled: Compiled, service: Service) -> Wanted:
     deployment = compiled.deployment
     install = next((one for one in deployment.installs if one.id == service.install), None)
     own = [file for file in deployment.files if service.name in file.services]
-    contents = {file.role: compiled.contents[file.path] for file in own}
+    variables = next((compiled.contents.get(file.path, b"") for file in own if file.role is Role.ENV), b"")
     boxed = any(key.startswith("container.") for key in fields)
     venv = install is not None and install.method == "venv"
     return Wanted(
         service=service,
         root=deployment.root,
         command=str(fields["command"].value).strip().removeprefix("exec "),
-        env=_exports(contents.get(Role.ENV, b"")),
-        hidden=frozenset(key.removeprefix("env.") for key, field in fields.items() if field.secret),
-        files={file.path: compiled.contents[file.path] for file in own if file.role is Role.CONFIG},
+        env=_exports(variables),
+        hidden=frozenset(key[4:] for key, field in fields.items() if field.secret and key.startswith("env.")),
+        files={file.path: compiled.contents.get(file.path) for file in own if file.role is Role.CONFIG},
         requirement=install.source if install is not None and venv else "",
         image=install.path if install is not None and boxed else "",
         program=f"{install.path}/bin" if install is not None and venv else "",
@@ -94,7 +94,9 @@ def _compared(found: Found, now: Running, want: Wanted, argv: Sequence[str], com
         return Compared(other, VERSION, len(other) > 1)
     version, told = _version(now, want, argv[0] if argv else "", command)
     mine, theirs = (_tail(argv, command), command) if want.image else (argv[1:], command[1:])
-    paths, differing = _arguments(mine, theirs, want)
+    paths, differing, named = _arguments(mine, theirs, want)
+    if named and version == want.service.version and not (want.requirement or want.image):
+        version, told = named, [*told, _other(named, want)]  # its command names it, as that of git does
     told += [*differing, *_variables(found, now, want), *_folder(found, now, want)]
     files = [*_files(now, want, paths)]
     known = version or (VERSION if told or files else want.service.version)
@@ -128,16 +130,18 @@ def _tail(argv: Sequence[str], command: Sequence[str]) -> Sequence[str]:
     return argv[len(argv) - len(command) :] if len(argv) > len(command) else argv
 
 
-def _arguments(mine: Sequence[str], theirs: Sequence[str], want: Wanted) -> tuple[dict[str, str], list[str]]:
-    """Where the files of git are for what runs, and which words differ."""
+def _arguments(mine: Sequence[str], theirs: Sequence[str], want: Wanted) -> tuple[dict[str, str], list[str], str]:
+    """Where the files of git are for what runs, which words differ, and the version that is all that some differ in."""
     if words.secret_word(("", *mine)) >= 0:
-        return {}, ["its command line seems to hold a secret, and is not compared"]
+        return {}, ["its command line seems to hold a secret, and is not compared"], ""
     if len(mine) != len(theirs):
-        return {}, [f"runs with `{_line(mine)}`, and git says `{_line(theirs)}`"]
+        return {}, [f"runs with `{_line(mine)}`, and git says `{_line(theirs)}`"], ""
     paths: dict[str, str] = {}
-    told = []
+    told: list[str] = []
+    named = {version for pair in zip(mine, theirs, strict=True) if (version := _named(*pair, want.service.version))}
+    version = named.pop() if len(named) == 1 else ""
     for here, there in zip(mine, theirs, strict=True):
-        if here == there:
+        if here == there or (version and _named(here, there, want.service.version) == version):
             continue
         path = next((path for path in want.files if path in there), "")
         before, _, after = there.partition(path) if path else ("", "", "")
@@ -146,7 +150,20 @@ def _arguments(mine: Sequence[str], theirs: Sequence[str], want: Wanted) -> tupl
             paths[path] = other
         else:
             told.append(f"runs with `{_word(here)}`, and git says `{_word(there)}`")
-    return paths, told
+    return paths, told, version
+
+
+def _named(here: str, there: str, version: str) -> str:
+    """The version in a word that is git's but for the version in it; empty where it is not."""
+    if here == there or not version or version not in there:
+        return ""
+    parts = re.split(rf"(?<![\w.]){re.escape(version)}(?![\w])", there)
+    found = re.fullmatch(r"([\w.+-]+)".join(map(re.escape, parts)), here) if len(parts) == 2 else None
+    return found[1] if found else ""
+
+
+def _other(version: str, want: Wanted) -> str:
+    return f"runs version {version}, and git wants {want.service.version}"
 
 
 def _line(argv: Sequence[str]) -> str:
@@ -177,14 +194,16 @@ def _version(now: Running, want: Wanted, program: str, command: Sequence[str]) -
 def _of_image(now: Running, want: Wanted) -> tuple[str, list[str]]:
     if not now.image:
         return "", ["whether it runs inside of an image, and which, cannot be told"]
-    if os.path.basename(now.image) == os.path.basename(want.image):
+    mine, theirs = os.path.basename(now.image), os.path.basename(want.image)
+    if mine == theirs:
         return want.service.version, []
-    return "", [f"runs {_word(os.path.basename(now.image))}, and git wants {_word(os.path.basename(want.image))}"]
+    version = _named(mine, theirs, want.service.version)
+    return version, [_other(version, want) if version else f"runs {_word(mine)}, and git wants {_word(theirs)}"]
 
 
 def _of_venv(now: Running, want: Wanted, program: str) -> tuple[str, list[str]]:
     path = _resolved(program, now.env.get("PATH", SERVICE_PATH), now.folder)
-    pinned = re.search(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?\s*==\s*([^\s;,]+)", want.requirement)
+    pinned = re.search(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?\s*==\s*([^\s;,'\"]+)", want.requirement)
     if pinned is None:
         return "", ["which version git requires is not written as NAME==VERSION, and cannot be compared"]
     version, put = running.installed(path, pinned[1])
@@ -192,7 +211,8 @@ def _of_venv(now: Running, want: Wanted, program: str) -> tuple[str, list[str]]:
         return "", [f"which version of {pinned[1]} runs cannot be told from {_word(path or program)}"]
     if put > now.started + _READ_MARGIN:
         return "", [f"{pinned[1]} was installed anew since it was started: {version} stands there"]
-    return version, [] if version == pinned[2] else [f"runs version {version}, and git wants {pinned[2]}"]
+    known = version if pinned[2] == want.service.version else ""
+    return known, [] if version == pinned[2] else [f"runs version {version}, and git wants {pinned[2]}"]
 
 
 def _resolved(program: str, search: str, folder: str) -> str:
@@ -212,16 +232,15 @@ def _variables(found: Found, now: Running, want: Wanted) -> Iterator[str]:
             yield "its variables cannot be seen"
         return
     secret = words.secret_variables({**want.env, **now.env}) | found.private
-    for key, value in sorted(want.env.items()):
-        if key in want.hidden:
-            yield f"whether {key} is the secret that git means is not compared"
-        elif key not in now.env:
+    yield from (f"whether {key} is the secret that git means is not compared" for key in sorted(want.hidden))
+    for key, value in sorted((key, value) for key, value in want.env.items() if key not in want.hidden):
+        if key not in now.env:
             yield f"runs without {key}, and git sets it" + ("" if key in secret else f" to {_word(value)!r}")
         elif now.env[key] != value:
             shown = "" if key in secret else f": {_word(now.env[key])!r}, and git says {_word(value)!r}"
             yield f"runs with another {key}{shown}"
     private = frozenset[str]() if want.service.prologue.strip() == "" else secret
-    others = sorted(found.env.keys() - want.env.keys() - want.hidden - private - {"PATH"})
+    others = sorted((found.env.keys() & now.env.keys()) - want.env.keys() - want.hidden - private - {"PATH"})
     if others:
         yield f"runs with {', '.join(others)}, which git does not set"
 
@@ -238,8 +257,11 @@ def _files(now: Running, want: Wanted, paths: Mapping[str, str]) -> Iterator[str
         yield from _file(paths.get(path, path), path, content, now.started)
 
 
-def _file(path: str, meant: str, content: bytes, started: float) -> Iterator[str]:
+def _file(path: str, meant: str, content: bytes | None, started: float) -> Iterator[str]:
     name = os.path.basename(meant)
+    if content is None:
+        yield f"{name}: git has a secret in it, and it is not compared"
+        return
     try:
         changed = os.stat(path).st_ctime
         with open(path, "rb") as file:

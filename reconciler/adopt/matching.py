@@ -83,11 +83,9 @@ class CannotMatch(Exception):  # noqa: N818 - it says what is so
 
 def named(source: Source, wishes: Wishes) -> Source:
     """With the names that a person has given. Raises `CannotMatch`."""
-    units = {one.unit: one.unit for one in source.found}
-    for one in source.found:
-        short = one.unit.rpartition(":")[2].removesuffix(".service")
-        alone = sum(other.unit.rpartition(":")[2].removesuffix(".service") == short for other in source.found) == 1
-        units |= {short: one.unit} if alone else {}
+    short = [short_name(one.unit) for one in source.found]
+    units = {name: one.unit for name, one in zip(short, source.found, strict=True) if short.count(name) == 1}
+    units |= {one.unit: one.unit for one in source.found}
     unknown = sorted(name for name in wishes.names if name not in units)
     if unknown:
         hint = f"known: {', '.join(sorted(one.unit for one in source.found))}"
@@ -95,6 +93,11 @@ def named(source: Source, wishes: Wishes) -> Source:
     given = {units[name]: service for name, service in wishes.names.items()}
     found = (one._replace(name=given[one.unit], given=True) if one.unit in given else one for one in source.found)
     return source._replace(found=tuple(found))
+
+
+def short_name(unit: str) -> str:
+    """Of a program, without its group; of a unit, without what kind it is."""
+    return unit.rpartition(":")[2].removesuffix(".service")
 
 
 def match(git: Compiled | None, source: Source, wishes: Wishes, known: Inventory) -> tuple[Matched, ...]:
@@ -121,6 +124,17 @@ def match(git: Compiled | None, source: Source, wishes: Wishes, known: Inventory
     return matched
 
 
+def versions_of(git: Compiled, matched: Sequence[Matched]) -> dict[str, str]:
+    """By component, the version that all of its services run, where git wants another one: a line says that."""
+    found = {one.service: one.version for one in matched if one.found.pid}
+    components: dict[str, set[str]] = {}
+    for service in git.deployment.services:
+        components.setdefault(service.component, set()).add(found.get(service.name, compare.VERSION))
+    wanted = {service.component: service.version for service in git.deployment.services}
+    alike = {name: min(versions) for name, versions in components.items() if len(versions) == 1}
+    return {name: one for name, one in alike.items() if one and one not in (compare.VERSION, wanted[name])}
+
+
 def _service_of(git: Compiled, one: Found) -> str:
     """By the name that a person gave, its own, or the one that git gives the unit; empty where git has none."""
     deployment = git.deployment
@@ -128,9 +142,8 @@ def _service_of(git: Compiled, one: Found) -> str:
     every |= {other.name for other in deployment.others}
     if one.given or one.name in every:
         return one.name if one.name in every else ""
-    own = one.unit.rpartition(":")[2]
+    own, bare = one.unit.rpartition(":")[2], short_name(one.unit).removesuffix(f"-{deployment.environment}")
     units = {str(fields["name"].value): service for service, fields in git.fields.items() if "name" in fields}
-    bare = own.removesuffix(".service").removesuffix(f"-{deployment.environment}")
     return units.get(own, "") or (bare if bare in every else "")
 
 
@@ -147,14 +160,14 @@ def _unlike(git: Compiled, source: Source, pairs: Sequence[tuple[str, Found]]) -
     taken = {name for name, _ in pairs}
     units = {one.unit for _, one in pairs}
     free = [service for service in git.deployment.services if service.name not in taken]
-    commands = {one.name: twins.command(compare.wanted(git, one).command, git.deployment.root) for one in free}
+    commands = {one.name: twins.command(git.fields[one.name], git.deployment.root) for one in free}
     for one in source.found:
         if one.unit in units or one.given or not one.pid:
             continue
         now = running.look(one.pid, one.started).argv
         like = next((name for name, command in commands.items() if twins.is_alike(now, command)), "")
         if like:
-            short = one.unit.rpartition(":")[2].removesuffix(".service")
+            short = short_name(one.unit)
             hint = f"say `--as {short}={like}`; or `--as {short}={one.name}` where it is another one"
             yield _problem(source.place, f"{one.unit} does what {like} of git is to do", hint)
 
@@ -163,7 +176,8 @@ def _against(source: Source, name: str, one: Found, known: Inventory) -> Problem
     """What keeps a program from being the service that git has."""
     noted, owned = known.adopted.get(name), known.services.get(name)
     if one.why_not:
-        hint = f"mend that first: a pass would start {name} of git beside it"
+        hint = f"mend that first: a pass would start {name} of git beside it; or, where it is another one, say "
+        hint += f"`--as {short_name(one.unit)}=OTHER-NAME`"
         return _problem(source.place, f"{one.unit} cannot become service {name}: {one.why_not}", hint)
     other = next((key for key, it in known.adopted.items() if _is(it, source, one) and key != name), "")
     if other:

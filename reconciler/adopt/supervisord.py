@@ -344,10 +344,12 @@ def _printable(text: str) -> str:
 
 
 def select(source: Source, names: Sequence[str]) -> Source:
-    """Only these units. Raises `UnreadableSource` for one that is not there."""
+    """Only these: units, programs by their own names, groups. Raises `UnreadableSource` for one that is not there."""
     known = {one.unit for one in source.found}
-    unknown = [name for name in names if name not in known]
+    called = {one.unit: {one.unit, *one.unit.partition(":")[::2]} for one in source.found}
+    unknown = [name for name in names if not any(name in every for every in called.values())]
     if unknown:
         hint = f"known: {', '.join(sorted(known))}"
         raise UnreadableSource(unknown[0], f"{source.place} has no program of this name", hint)
-    return source._replace(found=tuple(one for one in source.found if not names or one.unit in names))
+    chosen = tuple(one for one in source.found if not names or called[one.unit] & {*names})
+    return source._replace(found=chosen)

@@ -13,7 +13,7 @@ from reconciler.adopt import words
 from reconciler.adopt.describe import Described, Home, Over, describe, describe_over, parts, secret_path
 from reconciler.adopt.found import Source
 from reconciler.adopt.layer import CannotAdd, Entry, Parts, added, names, service_at
-from reconciler.adopt.matching import CannotMatch, Fate, Matched, Wishes, match, named
+from reconciler.adopt.matching import CannotMatch, Differing, Fate, Matched, Wishes, match, named, versions_of
 from reconciler.agent.alone import alone
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import Host
@@ -43,6 +43,7 @@ class Adoption(NamedTuple):
     source: Source
     described: tuple[Described, ...]  # programs that git had no service for
     matched: tuple[Matched, ...]  # programs that it has one for
+    versions: Mapping[str, str]  # by component: what git is made to want, as that is what runs
     layers: Mapping[str, str]  # path in the repo -> its new text
     secrets: Mapping[str, str]  # path on this host -> its content, which is never shown
     adopted: Mapping[str, Adopted]  # by service
@@ -73,6 +74,9 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source, wishes: Wi
     try:
         source = named(source, wishes)
         matched = match(git, source, wishes, noted)
+        if git is not None and wishes.differing is Differing.WRITE:
+            git = writer.say_versions(git, versions_of(git, matched))
+            matched = match(git, source, wishes, noted)
     except CannotMatch as cannot:
         raise InvalidInput(cannot.problems) from cannot
     draft = _Drafting(writer, source, matched, git, Home(effective, host.account)).draft(new_root)
@@ -84,8 +88,10 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source, wishes: Wi
     adopted = _notes(source, [one for one in draft.described if one.name not in known], draft.compiled)
     adopted |= {one.service: one.note(source, services[one.service]) for one in matched if one.is_noted}
     new = tuple(one for one in draft.described if one.name not in known)
-    others = _others(draft.compiled, noted, {*known, *(one.name for one in new)})
-    return Adoption(environment, effective, source, new, matched, draft.layers, secrets, adopted, others)
+    pids = {one.found.pid for one in matched} | {one.found.pid for one in new}
+    others = _others(draft.compiled, noted, {*known, *(one.name for one in new)}, pids)
+    versions = writer.versions
+    return Adoption(environment, effective, source, new, matched, versions, draft.layers, secrets, adopted, others)
 
 
 def _launcher(known: Inventory, source: Source) -> str:
@@ -96,13 +102,14 @@ def _launcher(known: Inventory, source: Source) -> str:
     return mine or words.unlike(kind, taken)
 
 
-def _others(compiled: Compiled, known: Inventory, covered: set[str]) -> dict[str, int]:
+def _others(compiled: Compiled, known: Inventory, covered: set[str], pids: set[int]) -> dict[str, int]:
     """Services that a pass starts as soon as it comes, and what seems to do their work by now."""
     ours = known.adopted.keys() | {name for name, owned in known.services.items() if owned.spec}
     left = [one for one in compiled.deployment.services if one.name not in covered | ours]
     root = compiled.deployment.root
-    commands = {one.name: twins.command(str(compiled.fields[one.name]["command"].value), root) for one in left}
-    return dict.fromkeys(sorted(commands), 0) | twins.find(commands)
+    commands = {one.name: twins.command(compiled.fields[one.name], root) for one in left}
+    pids = pids | {one.pid for one in known.adopted.values()}
+    return dict.fromkeys(sorted(commands), 0) | twins.find(commands, pids)
 
 
 def _refuse_elsewhere(compiled: Compiled | None, path: str) -> None:
@@ -269,7 +276,8 @@ class _Writer:
     def __init__(self, agent: Agent, host: Host, environment: str, tree: Tree) -> None:
         self.agent, self.host, self.environment, self.tree = agent, host, environment, tree
         self.path = f"desired/sites/{agent.site}.{environment}.yaml"
-        self._stubs = self._missing()
+        self._stubs = self._missing()  # what is written whatever else is
+        self.versions: Mapping[str, str] = {}
 
     def _missing(self) -> dict[str, str]:
         site, environment = f"desired/sites/{self.agent.site}.yaml", f"desired/environments/{self.environment}.yaml"
@@ -303,9 +311,27 @@ class _Writer:
         root = os.path.abspath(given)
         return root, root, self.compile(self.layers(Parts({}, {}, (), {"root": words.literal(root)})))[0]
 
+    def say_versions(self, git: Compiled, versions: Mapping[str, str]) -> Compiled:
+        """What git would want with these, which the layer has from now on; where it says others, or they are none that
+        it could have, it stays."""
+        try:
+            text = added(self._text(), Parts(versions, {}, ())) if versions else ""
+        except CannotAdd:
+            return git
+        compiled, _ = self.compile({**self._stubs, self.path: text}) if text else (None, ())
+        if compiled is None:
+            return git
+        self.tree = {**self.tree, self.path: text.encode()}
+        self._stubs = {**self._stubs, self.path: text}
+        self.versions = versions
+        return compiled
+
+    def _text(self) -> str:
+        return self.tree.get(self.path, b"").decode("utf-8", "replace")
+
     def layers(self, more: Parts) -> dict[str, str]:
         """Every file that is another one then. Raises `InvalidInput`."""
-        text = self.tree.get(self.path, b"").decode("utf-8", "replace")
+        text = self._text()
         try:
             new = added(text, more) if any(more) else text
         except CannotAdd as cannot:

@@ -68,17 +68,13 @@ class Needs:
         if self._twins is None:
             changes = self._plan.diff.changes
             down = [one.service for one in changes if one.act.starts and one.running is None and not one.strays]
-            known = _processes(self._plan)
-            self._twins = {name: pid for name, pid in twins.find(self._commands(down)).items() if pid not in known}
+            self._twins = twins.find(self._commands(down), _processes(self._plan))
         if service in self._twins:
             mend = "`reconcile adopt` takes it over as it runs; or end it"
             yield f"{service} was started by hand, and runs as pid {self._twins[service]}", mend
 
     def _commands(self, services: Iterable[str]) -> dict[str, twins.Command]:
-        """Of those that do not run inside of an image, where nothing can be told from their words."""
-        fields = {name: self._fields.get(name, {}) for name in services}
-        own = {name: every for name, every in fields.items() if "command" in every and "image" not in every}
-        return {name: twins.command(str(each["command"].value), self._desired.root) for name, each in own.items()}
+        return {name: twins.command(self._fields.get(name, {}), self._desired.root) for name in services}
 
     def _held_ports(self) -> dict[str, Missing]:
         """By service, a port of its own that somebody else holds."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from reconciler.core.checked import Checked, error, ok
 from reconciler.core.desired import Field, Service
+from reconciler.host import proc
 
 _LISTEN = "0A"
 _AWAY = frozenset({"slurm"})  # launchers whose services mostly run on another host
-_GENERATIONS = 20  # of parents that are looked at
 
 
 class Taken(NamedTuple):
@@ -58,23 +58,10 @@ def taken(deployment: str, ports: Mapping[int, str], ours: Collection[int] = ())
     foreign = {}
     for port, (uid, inode) in listening.items():
         pid = holders.get(inode, 0)
-        others = not (_is_of(pid, deployment) or _descends(pid, ours)) if pid else uid != os.getuid()
+        others = not (_is_of(pid, deployment) or proc.descends(pid, ours)) if pid else uid != os.getuid()
         if others:
             foreign[port] = f"port {port} of {ports[port]} is held by {_named(pid)}"
     return Taken(len(listening), foreign)
-
-
-def _descends(pid: int, ours: Collection[int]) -> bool:
-    """It is one of these processes, or one of them has started it."""
-    for _ in range(_GENERATIONS):
-        if pid in ours or pid <= 1:
-            return pid in ours
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
-                pid = int(status.read().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            return False
-    return False
 
 
 def _listening() -> Iterator[tuple[int, int, str]]:

@@ -105,6 +105,8 @@ def _text(agent: Agent, adoption: Adoption, folder: str, *, dry: bool) -> Iterat
         sign = paint("=", "green") if match.fate in (Fate.SAME, Fate.ADOPTED) else paint("!", "yellow")
         yield f"  {sign} {match.service:<{width}}  {_told(match)}"
         yield from (line for why in match.differs for line in style().fold(f"      {why}", indent="        "))
+    for component, version in adoption.versions.items():
+        yield f"  {paint('!', 'yellow')} {component}: git is made to want {version}, which runs"
     for one in adoption.described:
         sign = paint("+", "green") if one.runs else paint(".", "yellow")
         yield f"  {sign} {one.name:<{width}}  {_fate(one)}"
@@ -123,7 +125,7 @@ _SAID = {
     Fate.ADOPTED: "was adopted before",
     Fate.WAITS: "waits: goes on as it runs, and restarts as git says only once that is approved",
     Fate.KEPT: "kept: goes on as it runs, until git says something new of it; then it is as git says in all",
-    Fate.WRITTEN: "written: git says what runs",
+    Fate.WRITTEN: "written: git says what runs, and a bump of the component it was of does not move it",
 }
 
 
@@ -180,7 +182,7 @@ def _next(adoption: Adoption, folder: str, *, dry: bool) -> Iterator[str]:
         yield f"written for this account alone: {path}"
     first = "read and commit that; then `reconcile plan`" if written else "`reconcile plan`"
     waits = any(one.fate is Fate.WAITS for one in adoption.matched)
-    starts = any(one.fate is Fate.DOWN for one in adoption.matched) or not all(adoption.others.values())
+    starts = bool(adoption.others) or any(one.fate is Fate.DOWN for one in adoption.matched)
     tells = "tells what is to restart, and `reconcile approve` has it done" if waits else "is to find nothing to do"
     yield f"next: {first} {'tells what is to start' if starts and not waits else tells}"
 
@@ -191,6 +193,7 @@ def _data(adoption: Adoption, *, dry: bool) -> dict[str, object]:
         "root": adoption.root,
         "written": not dry,
         "files": list(adoption.layers),
+        "versions": dict(adoption.versions),
         "private_files": list(adoption.secrets),
         "others": list(adoption.others),
         "second_ones": {name: pid for name, pid in adoption.others.items() if pid},

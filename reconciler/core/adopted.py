@@ -59,7 +59,7 @@ def _otherwise(view: View, service: Service) -> tuple[str, ...]:
     one = view.by_hand.adopted[service.name]
     if one.is_of(service):
         return one.differs
-    return (*one.differs, "git has it in another form than it was adopted in")
+    return (*one.differs, "what `reconcile adopt` has written of it is not in git, or was changed there")
 
 
 def leaving(view: View, service: Service) -> str:

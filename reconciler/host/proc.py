@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 
 from reconciler.core.observed import Process
@@ -20,6 +20,7 @@ SAME_START = 0.5  # seconds; a pid is not used again so quickly, and a clock may
 _YOUNG = 5.0  # seconds in which a start script should have come to its marks
 _RETRIES, _RETRY = 5, 0.003
 _POLL = 0.01
+_GENERATIONS = 20  # of parents that are looked at
 
 
 # ---------------------------------------------------------------- reading
@@ -127,6 +128,18 @@ def alive(pid: int, started: float) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.runs and abs(stat.started(procfs.boot()) - started) < SAME_START
+
+
+def descends(pid: int, ours: Container[int]) -> bool:
+    """It is one of these processes, or one of them has started it."""
+    for _ in range(_GENERATIONS):
+        if pid in ours or pid <= 1:
+            return pid in ours
+        try:
+            pid = procfs.read_stat(pid).parent
+        except (OSError, ValueError, IndexError):
+            return False
+    return False
 
 
 def instance(pid: int) -> marks.Instance | None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.adopt.byhand import ByHand, Place
+from tests.backends.beds import a_users_world
+
+__all__ = ["a_users_world"]
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ class Jaws:
         (self.base / "private/here-dev.env").write_text(f"JAWS_DB_PASSWORD={PASSWORD}\n")
         (self.base / "private/here-dev.env").chmod(0o600)
         _program(self.base / "java/bin/java", "import signal\nsignal.pause()\n")
-        for number in ("87", "88"):
+        for number in ("86", "87", "88"):
             (self.base / f"cromwell/cromwell-{number}.jar").write_text("")
         for number in ("2.8.0", VERSION, "2.8.2"):
             wheel(self.base / "wheels", number)
@@ -138,24 +138,27 @@ class Jaws:
         version: str = VERSION,
         level: str = "DEBUG",
         locale: str = "C.UTF-8",
+        jar: str = "87",
         configuration: bool = True,
+        more: str = "",
     ) -> ByHand:
         """supervisord with these programs, of the version and in the way that git wants unless it is said otherwise."""
         self.venv(version)
         if configuration:
             self.configuration()
         for service in services:
-            self._wrapper(service, level, locale)
-        return self.supervisord(self.root, names, services)
+            self._wrapper(service, self.command(service, level, jar), locale)
+        made = self.supervisord(self.root, names, services)
+        (made.conf.parent / "supervisord.more.conf").write_text(more.format(root=self.root))
+        return made
 
     def second(self, folder: Path) -> ByHand:
         """A supervisord of its own for the workflow engine."""
-        self._wrapper("cromwell")
+        self._wrapper("cromwell", self.command("cromwell"))
         return self.supervisord(folder, {}, ("cromwell",))
 
-    def _wrapper(self, service: str, level: str = "DEBUG", locale: str = "C.UTF-8") -> None:
+    def _wrapper(self, service: str, command: str, locale: str = "C.UTF-8") -> None:
         path = self.root / "wrappers" / service
-        command = self.command(service, level)
         path.write_text(_WRAPPER.format(base=self.base, root=self.root, locale=locale, command=command))
         path.chmod(0o755)
 
@@ -182,10 +185,10 @@ class Jaws:
     def _section(self, unit: str, service: str, stop: int) -> str:
         return _PROGRAM.format(root=self.root, unit=unit, service=service, stop=stop)
 
-    def command(self, service: str, level: str = "DEBUG") -> str:
+    def command(self, service: str, level: str = "DEBUG", jar: str = "87") -> str:
         if service == "cromwell":
-            conf, jar = self.root / "config/cromwell.conf", self.base / "cromwell/cromwell-87.jar"
-            return f"{self.base}/java/bin/java -Xmx5g -Dconfig.file={conf} -jar {jar} server"
+            conf, archive = self.root / "config/cromwell.conf", self.base / f"cromwell/cromwell-{jar}.jar"
+            return f"{self.base}/java/bin/java -Xmx5g -Dconfig.file={conf} -jar {archive} server"
         log, conf = self.root / f"logs/jaws-{service}.log", self.root / "config/jaws-site.conf"
         return f"{self.root}/site/bin/jaws-site --log {log} --config {conf} --log-level {level} {service}"
 

@@ -157,6 +157,21 @@ def test_it_waits_until_somebody_approves(jaws: Jaws, set_up: SetUp) -> None:
     idle(jaws, by_hand)
 
 
+def test_a_pass_that_is_killed_on_the_way_is_finished(jaws: Jaws, set_up: SetUp) -> None:
+    """Ended when the old process was, and the new one was not begun: nobody is asked again."""
+    by_hand = otherwise(set_up)
+    jaws.adopt(by_hand.conf)
+    jaws.place.deployment("--once", code=2)
+    (waiting,) = jaws.place.run("approve", "--json").json["waiting"]
+    assert jaws.place.run("approve", waiting["plan"][:8]).code == 0
+    jaws.place.run_until_ended("remove:")
+    assert len(by_hand.pids()) < len(SERVICES)
+    jaws.place.deployment("--once")
+    assert set(jaws.place.own_pids()) == {"", *SERVICES}
+    assert by_hand.pids() == {}
+    idle(jaws, by_hand)
+
+
 def test_what_waits_and_is_bumped_moves_alone(jaws: Jaws, set_up: SetUp) -> None:
     """Who says something new of it in git has asked for it."""
     by_hand = otherwise(set_up)
@@ -240,6 +255,32 @@ def test_git_is_made_to_say_what_runs(jaws: Jaws, set_up: SetUp) -> None:
     idle(jaws, by_hand)
 
 
+def test_git_is_made_to_want_the_version_that_runs(jaws: Jaws, set_up: SetUp) -> None:
+    """Where that is all that differs: one line for each component."""
+    by_hand = set_up(version="2.8.0", jar="86")
+    pids = by_hand.pids()
+    told = {one["service"]: one for one in jaws.adopt(by_hand.conf)["services"]}
+    assert told["cromwell"]["differs"] == ["runs version 86, and git wants 87"]
+    assert told["rpc-server"]["differs"] == ["runs version 2.8.0, and git wants 2.8.1"]
+    adopted = jaws.adopt(by_hand.conf, "--differing", "write")
+    assert adopted["versions"] == {"site": "2.8.0", "cromwell": "86"}
+    assert jaws.own_layer.read_text() == 'versions:\n  cromwell: "86"\n  site: "2.8.0"\n'
+    found = jaws.place.deployment("--once", code=2)
+    assert (found["steps"], changes(found, kind="blocked"), by_hand.pids()) == ([], SERVICES, pids)
+    jaws.place.commit()
+    idle(jaws, by_hand)
+    again = jaws.adopt(by_hand.conf, "--differing", "write")
+    assert ({one["fate"] for one in again["services"]}, again["files"]) == ({"adopted"}, [])
+    text = jaws.own_layer.read_text()
+    jaws.own_layer.write_text(text.replace('"86"', '"87"'))
+    jaws.place.commit()
+    assert changes(jaws.place.deployment("plan", code=2)) == {"cromwell"}
+    jaws.place.deployment("--once")
+    assert by_hand.pids() == {name: pid for name, pid in pids.items() if name != "cromwell"}
+    assert set(jaws.place.own_pids()) == {"", "cromwell"}
+    idle(jaws, by_hand)
+
+
 def test_no_secret_is_told(jaws: Jaws, set_up: SetUp) -> None:
     conf = jaws.root / "config/jaws-site.conf"
     jaws.set_up()
@@ -288,12 +329,43 @@ def test_says_what_is_wrong_with_names(jaws: Jaws, set_up: SetUp) -> None:
         (("--as", "rpc-server=a b"), "is no PROGRAM=SERVICE"),
         (("--as", "task-log=rpc-server"), "jaws-site:task-log would both be service rpc-server"),
         (("--as", "task-log=a", "--as", "task-log=b"), "names that program once more"),
+        (("nothing",), "known: jaws-site:rpc-server, jaws-site:task-log"),
     ):
         told = jaws.adopt(by_hand.conf, *words, code=3)
         assert said in told.err, told.err
     assert not jaws.place.state.exists()
     told = jaws.adopt(by_hand.conf)
     assert told["others"] == sorted(SERVICES - {"rpc-server", "task-log"})
+
+
+def test_what_cannot_be_one_service_is_refused(jaws: Jaws, set_up: SetUp) -> None:
+    """Several processes of one section, one name in two groups, a program that only its own supervisord can run."""
+    more = """
+[program:worker]
+command={root}/wrappers/task-log
+numprocs=2
+process_name=task-log_%(process_num)d
+[program:other]
+command=/bin/sleep 86391
+process_name=runs
+[eventlistener:transfer-daemon]
+command=/bin/cat
+events=TICK_3600
+"""
+    by_hand = set_up(services=("run-daemon", "task-log"), more=more)
+    for words, said in (
+        ((), "jaws-site:runs and other:runs would both be service run-daemon"),
+        (("worker",), "worker:task-log_0 does what task-log of git is to do say `--as task-log_0=task-log`"),
+        (("worker", "--as", "task-log_0=task-log", "--as", "task-log_1=task-log"), "would both be service task-log"),
+        (("transfer-daemon",), "transfer-daemon cannot become service transfer-daemon: it is an event listener"),
+    ):
+        told = jaws.adopt(by_hand.conf, *words, code=3)
+        assert said in " ".join(told.err.split()), told.err
+    assert not jaws.place.state.exists()
+    told = jaws.adopt(by_hand.conf, "runs", "--as", "other:runs=sleeper", "--as", "jaws-site:runs=run-daemon")
+    assert {one["service"]: one["fate"] for one in told["services"]} == {"run-daemon": "same", "sleeper": "new"}
+    told = jaws.adopt(by_hand.conf, "transfer-daemon", "--as", "transfer-daemon=listener")
+    assert [(one["service"], one["managed"]) for one in told["services"]] == [("listener", False)]
 
 
 def test_two_supervisords_in_turn(jaws: Jaws, set_up: SetUp, short_folder: Path) -> None:

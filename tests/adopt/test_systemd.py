@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adopt.byhand import PROGRAM, SECRET, Place
+from tests.adopt.byhand import ENVIRONMENT, PROGRAM, SECRET, Place
 from tests.backends.manager import Manager
 from tests.scenarios.site import until
 
@@ -90,3 +90,72 @@ def test_comes_in_without_a_restart(systemd: Manager, place: Place, short_folder
     assert {name for name in units if systemd.show(name, "MainPID")["MainPID"] != "0"} == {"walled.service"}
     for path in (place.repo / "desired").rglob("*.yaml"):
         assert SECRET not in path.read_text()
+
+
+_DESIRED = """\
+paths: {{root: "{root}"}}
+components: {{app: {{install: none}}}}
+versions: {{app: "1"}}
+services:
+  plain: {{component: app, launcher: systemd, command: "{prog} plain", systemd: {{start_seconds: 0}}}}
+  walled: {{component: app, launcher: systemd, command: "{prog} walled --now", systemd: {{start_seconds: 0}}}}
+"""
+_UNITS = {
+    "plain-dev.service": "[Service]\nWorkingDirectory={root}\nExecStart={prog} plain\n",  # as git calls it
+    # what a service cannot say does not matter where git says it already
+    "old-walled.service": """[Service]
+WorkingDirectory={root}
+ExecStart={prog} walled
+RestrictAddressFamilies=AF_UNIX
+""",
+}
+
+
+@pytest.mark.systemd
+def test_what_git_has_by_that_name(systemd: Manager, place: Place, short_folder: Path) -> None:
+    """Under the very name that git gives the unit, and under another one; one is the same, and one is not."""
+    folder = short_folder / "u"
+    (folder / "said").mkdir(parents=True)
+    place.root.mkdir()
+    (folder / "prog").write_text(PROGRAM)
+    (folder / "prog").chmod(0o755)
+    desired = place.repo / "desired"
+    for name in ("environments", "sites"):
+        (desired / name).mkdir(parents=True)
+    (desired / "defaults.yaml").write_text(_DESIRED.format(root=place.root, prog=folder / "prog"))
+    (desired / f"environments/{ENVIRONMENT}.yaml").write_text("")
+    (desired / f"sites/{place.site}.yaml").write_text("")
+    place.commit()
+    for name, text in _UNITS.items():
+        systemd.write(name, text.format(prog=folder / "prog", root=place.root))
+    systemd.boot()
+    systemd.systemctl("start", *_UNITS)
+    until(lambda: len({p.name for p in (folder / "said").iterdir() if p.suffix != ".tmp"}) == 2)
+    before = {name: systemd.show(name, "MainPID")["MainPID"] for name in _UNITS}
+    env = {key: systemd.env[key] for key in ("HOME", "XDG_RUNTIME_DIR")}
+
+    told = place.adopt("systemd", *_UNITS, "--as", "old-walled=walled", env=env).json
+    assert {one["service"]: one["fate"] for one in told["services"]} == {"plain": "same", "walled": "waits"}
+    assert place.layer.read_text() == "services:\n  plain:\n    name: plain-dev-reconcile\n"
+    # Not in git yet: its own name is somebody else's until then, and nothing happens.
+    for _ in range(2):
+        found = place.deployment("--once", env=env, code=1)
+        assert found["steps"] == []
+    place.commit()
+    for _ in range(2):
+        found = place.deployment("--once", env=env, code=2)
+        assert {c["service"]: c["kind"] for c in found["changes"]} == {"plain": "keep", "walled": "blocked"}
+        assert found["steps"] == []
+    again = place.adopt("systemd", *_UNITS, "--as", "old-walled=walled", env=env).json
+    assert {one["service"]: one["fate"] for one in again["services"]} == {"plain": "adopted", "walled": "waits"}
+    assert again["files"] == []
+    assert {name: systemd.show(name, "MainPID")["MainPID"] for name in _UNITS} == before
+
+    layer = place.layer.read_text()
+    place.layer.write_text(f'versions: {{app: "2"}}\n{layer}')
+    place.commit()
+    place.deployment("--once", env=env)
+    assert {systemd.show(name, "MainPID")["MainPID"] for name in _UNITS} == {"0"}
+    own = ("plain-dev-reconcile.service", "walled-dev.service")
+    assert {systemd.show(name, "ActiveState")["ActiveState"] for name in own} == {"active"}
+    assert place.deployment("--once", env=env)["steps"] == []
