@@ -44,8 +44,9 @@ class Approving:
         Windows and pauses count for nothing here: what they hold can be approved meanwhile.
         """
         desired, back = held.deployment, held.names
+        daemons = frozenset[str]().union(*(unit.daemons for unit in held.overlays))
         free = observed._replace(shut={})
-        shut = approval.closed(desired, inventory, approval.CLOSED, back)
+        shut = approval.closed(desired, inventory, approval.CLOSED, back, daemons)
         opened = make_plan(desired, diff(desired, free, inventory, fields))
         gated = make_plan(desired, diff(desired, free._replace(gates=shut), inventory, fields))
         records = self.plans.all()
@@ -56,7 +57,7 @@ class Approving:
         if gate.approval is not None:
             return observed, gate
         why = f"{approval.CLOSED}: reconcile approve {waiting.id[:SHORT]}"
-        return observed._replace(gates=approval.closed(desired, inventory, why, back)), gate
+        return observed._replace(gates=approval.closed(desired, inventory, why, back, daemons)), gate
 
     def _gate(self, desired: Deployment, waiting: Waiting, records: list[Record]) -> Gate:
         known = next((record for record in records if record.id == waiting.id), None)

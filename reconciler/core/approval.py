@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from reconciler.core.change import Change, Hold
-from reconciler.core.desired import Approval, Deployment, Prune, Role
+from reconciler.core.desired import Approval, Deployment, Manager, Prune, Role
 from reconciler.core.digest import digest_of
 from reconciler.core.inventory import Inventory
-from reconciler.core.observed import Shut
+from reconciler.core.observed import Shut, daemon_key
 from reconciler.core.plan import Action, Plan, Step
 
 SHORT = 8  # letters of an id that people are shown, as of a commit
@@ -68,17 +68,27 @@ def is_gated(desired: Deployment, inventory: Inventory) -> bool:
 
 
 def closed(
-    desired: Deployment, inventory: Inventory, why: str, back: frozenset[str] = frozenset()
+    desired: Deployment,
+    inventory: Inventory,
+    why: str,
+    back: frozenset[str] = frozenset(),
+    daemons: frozenset[str] = frozenset(),
 ) -> dict[str, Shut | None]:
     """What holds, by service that says so itself, and "" for all others. `back`: services that are wanted as they were
-    before something failed. Whoever approved that has approved this: nobody is asked for the way back."""
+    before something failed, and launchers whose daemon is. Whoever approved that has approved this: nobody is asked for
+    the way back."""
     kept = {service.name for service in desired.services} | desired.disabled.keys()
     manual = {name: True for name, owned in inventory.services.items() if owned.manual and name not in kept}
     manual |= desired.syncs
     heals = desired.policy.self_heal
     gates = {name: _gate(desired, why, manual=said, heals=heals) for name, said in sorted(manual.items())}
+    going = (manager for manager in desired.managers if manager.launcher in daemons)
+    tried = {manager.launcher for manager in going if _is_tried_anew(manager, desired, inventory)}
+    launchers = {service.name: service.launcher for service in desired.services}
     for name in sorted(back):
-        gates[name] = _gate(desired, why, manual=False, heals=heals or _is_tried(desired, inventory, name))
+        mends = heals or launchers.get(name) in tried or _is_tried(desired, inventory, name)
+        gates[name] = _gate(desired, why, manual=False, heals=mends)
+    gates |= {daemon_key(name): _gate(desired, why, manual=False, heals=heals or name in tried) for name in daemons}
     return {"": _gate(desired, why, manual=desired.policy.manual, heals=heals), **gates}
 
 
@@ -92,6 +102,13 @@ def _is_tried(desired: Deployment, inventory: Inventory, service: str) -> bool:
     """What it starts from was written anew since it was applied last, and it did not start: that is no drift."""
     shims = (file for file in desired.files if file.role is Role.SHIM and service in file.services)
     return any(inventory.files.get(file.path, file.digest) != file.digest for file in shims)
+
+
+def _is_tried_anew(manager: Manager, desired: Deployment, inventory: Inventory) -> bool:
+    """What the daemon starts from is to be written anew: that it is down is no drift."""
+    named = {value for _, value in manager.address}
+    starts = (file for file in desired.files if file.role is Role.DAEMON and file.path in named)
+    return any(inventory.files.get(file.path, file.digest) != file.digest for file in starts)
 
 
 # ---------------------------------------------------------------- the plan that waits

@@ -144,8 +144,9 @@ class Bed:
         return self.pids(), self.world.files()
 
     def _remembered(self) -> dict[str, tuple[int, int]]:
-        """All that is, but for the locks and when the remote last answered."""
-        found = {path: path.stat() for path in self.world.state.rglob("*") if path.is_file()}
+        """All that is, but for the locks, and when the remote and the services last answered."""
+        every = (path for path in self.world.state.rglob("*") if path.is_file() and path.parent.name != "health")
+        found = {path: path.stat() for path in every}
         return {str(p): (i.st_size, i.st_mtime_ns) for p, i in found.items() if p.name not in ("source.json", "lock")}
 
     # ------------------------------------------------------------ the host

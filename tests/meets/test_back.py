@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.adopt.byhand import ByHand, Place
-from tests.meets.bed import TIMES, Apptainer, Bed, on
+from tests.meets.bed import TIMES, Apptainer, Bed, Slurm, on
 from tests.scenarios.test_replicas import grown
 
 pytestmark = [pytest.mark.scenario]
@@ -51,6 +51,44 @@ def test_what_does_not_start_goes_back(bed: Bed) -> None:
     assert "rolled-back: web: 2.0" in said
     assert bed.running() == {"web": "1.0", "other": "1.0"}
     assert log.read_text() == "2.0\n"  # what was rendered by then: git's word of now counts
+    bed.still()
+
+
+# ---------------------------------------------------------------- the job itself
+
+
+@on("slurm")
+def test_a_job_that_comes_to_nothing_goes_back(bed: Slurm) -> None:
+    """With all that it carries; another job is tried at once. Also where it begins, and what it carries does not do."""
+    bed.good("1.0")
+    bed.settings = "prologue: export TURN=1"
+    plain = bed.keys("tool")
+    turn = "sh -c 'test $TURN != 3 && exec sleep 86399'"
+    picky = bed.keys(command=turn, strategy="{rollback: true}", **bed.quickly)
+    bed.commit({"web": bed.watched(), "other": plain, "picky": picky})
+    bed.once()
+    bed.world.idle()
+    bed.settings, bed.policy = "prologue: 'echo no such module >&2; exit 3'", "policy: {sync: manual}"
+    bed.commit()
+    plan = bed.waits()  # meanwhile it is no proof of the new job that all is well in the old one
+    bed.approve(plan)
+    said = bed.once(code=1)
+    assert "no such module" in said
+    assert "did not start: the job ended as soon as it began; 1.0 is kept until a commit changes it" in said
+    assert bed.running() == {"web": "1.0", "other": "1.0", "picky": "1.0"}
+    bed.still()
+    bed.settings, bed.policy = "prologue: export TURN=2", ""
+    bed.commit()
+    bed.once()
+    bed.world.idle()
+    script = bed.world.root / "config/slurm/job.sh"
+    before = script.read_text()
+    bed.settings = "prologue: export TURN=3"
+    bed.commit(app="1.0")
+    said = bed.once(code=1)
+    assert "rolled-back: picky: 1.0" in said
+    assert bed.running() == {"web": "1.0", "other": "1.0", "picky": "1.0"}
+    assert script.read_text() == before
     bed.still()
 
 

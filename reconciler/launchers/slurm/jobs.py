@@ -146,7 +146,8 @@ class JobControl:
                 self._drive()
                 return
             if standing.job is None and standing.next is None and standing.ending is None:
-                raise BackendError(f"the job ended as soon as it began:\n{words.last_words(self._address['output'])}")
+                said = words.last_words(self._address["output"])
+                raise BackendError(f"did not start: the job ended as soon as it began:\n{said}")
             if time.monotonic() > until:
                 waits = words.waiting(standing.next) if standing.next else f"job {self._address['job']} begins"
                 raise NotYet(waits)
