@@ -1,9 +1,9 @@
 """A specification that failed is held back: its service is wanted as it last was when it was healthy. Pure.
 
 Nothing else knows of rollbacks: the former specification is laid over what git wants, the diff finds what differs
-from it, and the next pass finds nothing. What cannot be had apart goes back together: services that read a file, or
-run an install, that is not the same in both commits. As long as git wants the specification that failed, it is held
-back; another one is tried at once, whatever made it another.
+from it, and the next pass finds nothing. What cannot be had apart goes back together: services that read a file, run
+an install or are run by a daemon that is not the same in both commits. As long as git wants the specification that
+failed, it is held back; another one is tried at once, whatever made it another.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def test_a_guard_refuses_the_way_back(bed: Bed) -> None:
     bed.still()
 
 
-@on("supervisor", "apptainer")
+@on("apptainer")
 def test_a_drain_that_hangs_does_not_keep_what_failed(bed: Bed) -> None:
     bed.good("1.0")
     drain = "{command: 'test $V = 1.0 || sleep 86397', timeout: 1s}"
