@@ -44,7 +44,8 @@ class Approving:
         Windows and pauses count for nothing here: what they hold can be approved meanwhile.
         """
         desired = held.deployment
-        aside = Aside(held.names, approval.undecided(desired, observed, inventory))
+        daemons = frozenset[str]().union(*(unit.daemons for unit in held.overlays))
+        aside = Aside(held.names, daemons, approval.undecided(desired, observed, inventory))
         free = observed._replace(shut={})
         shut = approval.closed(desired, inventory, approval.CLOSED, aside)
         opened = make_plan(desired, diff(desired, free, inventory, fields))

@@ -52,7 +52,7 @@ class Rollouts:
         """What git wants with its contents, with that laid over it which is held back."""
         for unit in self.held.overlays:
             before = self.workspace.reveal(unit.commit).compiled[self.wanted.environment]
-            compiled = overlay_compiled(compiled, before, unit.names)
+            compiled = overlay_compiled(compiled, before, unit.names, unit.daemons)
         return compiled
 
     def told(self, report: DeploymentReport) -> DeploymentReport:
@@ -129,6 +129,8 @@ class Rollouts:
             change = changes.get(name)
             if change is None or change.kind is Kind.BLOCKED or change.held or _is_paused(name, report):
                 continue
+            if _runs_in_another(self.specs[name].daemon, change.unit.launcher, report):
+                continue
             verdict = _verdict(change, report, results, observation)
             if verdict is not None:
                 yield name, verdict
@@ -173,6 +175,8 @@ def _verdict(
     if not change.act.starts:
         return told or of_state(unit_of(change, report)) if change.act in (Act.NONE, Act.LOAD) else None
     result = results.get(f"start:{change.service}") or results.get(f"restart:{change.service}")
+    if result is not None and result.status is Status.BLOCKED:
+        return _of_daemon(results, change.unit.launcher)
     if result is None or not (result.is_so or result.status is Status.FAILED):
         return None
     if result.is_so:
@@ -182,6 +186,24 @@ def _verdict(
     if result.message.startswith(_DID_NOT_START) and not result.message.startswith(_STILL_STARTING):
         return Verdict(Word.DEGRADED, result.message.partition("\n")[0])
     return None
+
+
+def _of_daemon(results: Mapping[str, StepResult], launcher: str) -> Verdict | None:
+    """A service that was not come to, as its launcher's daemon came to nothing."""
+    for verb in ("start", "restart"):
+        result = results.get(f"{verb}:daemon:{launcher}")
+        if result is not None and result.status is Status.FAILED and result.message.startswith(_DID_NOT_START):
+            return Verdict(Word.DEGRADED, result.message.partition("\n")[0].rstrip(":"))
+    return None
+
+
+def _runs_in_another(wanted: str, launcher: str, report: DeploymentReport) -> bool:
+    """The daemon that git wants by now has not begun: how its services do is no proof of it, nor against it."""
+    daemon = report.observed.daemons.get(launcher)
+    begins = any(change.launcher == launcher and change.act.begins for change in report.plan.diff.daemons)
+    if not wanted or daemon is None or not daemon.running or begins:
+        return False
+    return daemon.spec not in ("", wanted)
 
 
 def _is_paused(service: str, report: DeploymentReport) -> bool:

@@ -235,9 +235,26 @@ class Executor:
         return Ending(Status.DONE, "\n".join(notes))
 
     def _leaves_nothing(self, steps: Sequence[Step]) -> set[str]:
-        mains = {step.running.pid for step in steps if step.running is not None and step.running.pid < ELSEWHERE}
-        gone = self.leftovers.gone(mains) if mains else set()
-        return {step.id for step in steps if step.running is None or step.running.pid not in mains - gone}
+        mains = {step.running.pid for step in steps if step.running is not None}
+        here = {pid for pid in mains if pid < ELSEWHERE}
+        gone = self.leftovers.gone(here) if here else set()
+        if here != mains:
+            gone |= self._gone_elsewhere([step for step in steps if step.running and step.running.pid >= ELSEWHERE])
+        return {step.id for step in steps if step.running is None or step.running.pid in gone}
+
+    def _gone_elsewhere(self, steps: Sequence[Step]) -> set[int]:
+        """What cannot be asked there cannot be ended from here."""
+        mains: dict[str, set[int]] = {}
+        for step in steps:
+            mains.setdefault(step.launcher, set()).add(step.running.pid if step.running else 0)
+        gone: set[int] = set()
+        for launcher, pids in mains.items():
+            daemon = self.backends[launcher].daemon
+            try:
+                gone |= set(daemon.leaves_nothing(pids)) if daemon is not None else pids
+            except BackendError:
+                gone |= pids
+        return gone
 
     def _programs(self, service: str, pid: int) -> str:
         """Where the programs are of what runs, or was applied last, of a service."""

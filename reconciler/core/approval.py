@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from reconciler.core.byhand import is_asked_for
 from reconciler.core.change import Change, Hold
-from reconciler.core.desired import Approval, Deployment, Prune, Role
+from reconciler.core.desired import Approval, Deployment, Manager, Prune, Role
 from reconciler.core.digest import digest_of
 from reconciler.core.inventory import Adopted, Inventory
-from reconciler.core.observed import Observed, Shut
+from reconciler.core.observed import Observed, Shut, daemon_key
 from reconciler.core.plan import Action, Plan, Step
 
 SHORT = 8  # letters of an id that people are shown, as of a commit
@@ -84,9 +84,10 @@ def undecided(desired: Deployment, observed: Observed, inventory: Inventory) -> 
 
 
 class Aside(NamedTuple):
-    """Services that have gates of their own, whatever git says of them."""
+    """What has gates of its own, whatever git says of it."""
 
     back: frozenset[str] = frozenset()  # wanted as they were before something failed
+    daemons: frozenset[str] = frozenset()  # launchers whose daemon is wanted so
     undecided: frozenset[str] = frozenset()  # they run by hand as something else than git says
 
 
@@ -103,8 +104,14 @@ def closed(
     manual |= desired.syncs
     heals = desired.policy.self_heal
     gates = {name: _gate(desired, why, manual=said, heals=heals) for name, said in sorted(manual.items())}
+    going = (manager for manager in desired.managers if manager.launcher in aside.daemons)
+    tried = {manager.launcher for manager in going if _is_tried_anew(manager, desired, inventory)}
+    launchers = {service.name: service.launcher for service in desired.services}
     for name in sorted(aside.back):
-        gates[name] = _gate(desired, why, manual=False, heals=heals or _is_tried(desired, inventory, name))
+        mends = heals or launchers.get(name) in tried or _is_tried(desired, inventory, name)
+        gates[name] = _gate(desired, why, manual=False, heals=mends)
+    for name in sorted(aside.daemons):
+        gates[daemon_key(name)] = _gate(desired, why, manual=False, heals=heals or name in tried)
     gates |= dict.fromkeys(sorted(aside.undecided), Shut(why, holds_all=True, gate=True))
     return {"": _gate(desired, why, manual=desired.policy.manual, heals=heals), **gates}
 
@@ -119,6 +126,13 @@ def _is_tried(desired: Deployment, inventory: Inventory, service: str) -> bool:
     """What it starts from was written anew since it was applied last, and it did not start: that is no drift."""
     shims = (file for file in desired.files if file.role is Role.SHIM and service in file.services)
     return any(inventory.files.get(file.path, file.digest) != file.digest for file in shims)
+
+
+def _is_tried_anew(manager: Manager, desired: Deployment, inventory: Inventory) -> bool:
+    """What the daemon starts from is to be written anew: that it is down is no drift."""
+    named = {value for _, value in manager.address}
+    starts = (file for file in desired.files if file.role is Role.DAEMON and file.path in named)
+    return any(inventory.files.get(file.path, file.digest) != file.digest for file in starts)
 
 
 # ---------------------------------------------------------------- the plan that waits

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Kind
-from reconciler.core.desired import Manager, Prune
+from reconciler.core.desired import Manager, Prune, Role
 from reconciler.core.inventory import Stage
-from reconciler.core.observed import Shut, State
+from reconciler.core.observed import Shut, State, daemon_key
 from reconciler.core.view import View
 
 
@@ -119,8 +119,15 @@ def hold_files(view: View, files: Sequence[FileChange]) -> tuple[FileChange, ...
 def _file_waits(view: View, change: FileChange) -> bool:
     if not change.file.services:
         drift = change.by_hand and view.inventory.files.get(change.file.path) in ("", change.file.digest)
-        return view.shut("", drift=drift) is not None
+        return view.shut(_of_daemon(view, change), drift=drift) is not None
     return all(_holds_all(view, name) is not None for name in change.file.services)
+
+
+def _of_daemon(view: View, change: FileChange) -> str:
+    """The daemon that is started from a file of no service's, if any is."""
+    named = (one for one in view.desired.managers if change.file.path in dict(one.address).values())
+    manager = next(named, None) if change.file.role is Role.DAEMON else None
+    return daemon_key(manager.launcher) if manager else ""
 
 
 def _holds_all(view: View, service: str) -> Shut | None:
@@ -138,7 +145,7 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
     change = _as_it_was(view, daemon, change)
     state = view.observed.daemons.get(daemon.launcher)
     drift = change.act is DaemonAct.START or (state is not None and state.spec == daemon.spec)
-    shuts = view.shuts("", drift=drift)
+    shuts = view.shuts(daemon_key(daemon.launcher), drift=drift)
     if change.act is DaemonAct.RENEW or (change.act is DaemonAct.START and not _has_run(view, daemon.launcher)):
         shuts = tuple(shut for shut in shuts if not shut.gate)  # it is no drift, and comes with what it is needed for
     if shuts:
@@ -153,7 +160,8 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
 def _as_it_was(view: View, daemon: Manager, change: DaemonChange) -> DaemonChange:
     """One that waits for its turn as it was applied last, such as a job in a queue, is not another one's surplus."""
     noted = next((one for one in view.inventory.managers if one.launcher == daemon.launcher), daemon)
-    if noted.spec == daemon.spec or view.shut("") is None or not _has_run(view, daemon.launcher):
+    shut = view.shut(daemon_key(daemon.launcher))
+    if noted.spec == daemon.spec or shut is None or not _has_run(view, daemon.launcher):
         return change
     if change.act is DaemonAct.START and change.surplus:
         waits = f"{change.launcher} {change.surplus[0].pid} waits, as it was applied last"

@@ -47,6 +47,11 @@ class Mark(NamedTuple):
     daemon: str = ""  # of which launcher it is the daemon
 
 
+def daemon_key(launcher: str) -> str:
+    """By which a launcher's daemon is named among services: no service is called so."""
+    return f"daemon:{launcher}"
+
+
 ELSEWHERE = 1 << 32  # added to pids of another host: they mean nothing here, and no call takes such a number
 
 

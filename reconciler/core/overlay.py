@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.core.desired import Compiled, Deployment, File, Install
+from reconciler.core.desired import Compiled, Deployment, File, Install, Manager, Role
 from reconciler.core.problem import Gap
 
 
-def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> Deployment:
+def overlay(
+    wanted: Deployment, before: Deployment, names: frozenset[str], daemons: frozenset[str] = frozenset()
+) -> Deployment:
     """`wanted`, with some services and all that is theirs as they were `before`. Their order stays that of `wanted`:
-    only there is it known to have no circle. Replicas that were not there before are not there again."""
+    only there is it known to have no circle. Replicas that were not there before are not there again.
+
+    `daemons`: launchers whose daemon is as it was too, all of whose services are among these."""
     was = {service.name: service for service in before.services}
     services = tuple(
         was[one.name]._replace(after=one.after) if one.name in names else one
@@ -22,7 +26,8 @@ def overlay(wanted: Deployment, before: Deployment, names: frozenset[str]) -> De
     return wanted._replace(
         folders=tuple(sorted({**dict(before.folders), **dict(wanted.folders)}.items())),
         services=services,
-        files=_files(wanted, before, names),
+        files=_files(wanted, before, names, daemons),
+        managers=_managers(wanted, before, daemons),
         installs=_installs(wanted.installs, kept, before.installs, old),
         notes=tuple(
             sorted(
@@ -68,14 +73,29 @@ def _gaps(wanted: Deployment, before: Deployment, names: frozenset[str]) -> tupl
     return tuple(dict.fromkeys((*now, *(gap for gap in before.gaps if gap.subject in theirs))))
 
 
-def _files(wanted: Deployment, before: Deployment, names: frozenset[str]) -> tuple[File, ...]:
-    """Those of the other services, and those of these as they were. What nobody reads is git's as it is now."""
+def _managers(wanted: Deployment, before: Deployment, daemons: frozenset[str]) -> tuple[Manager, ...]:
+    was = {manager.launcher: manager for manager in before.managers if manager.launcher in daemons}
+    return tuple(was.get(manager.launcher, manager) for manager in wanted.managers)
+
+
+def _of_daemons(before: Deployment, daemons: frozenset[str]) -> dict[str, File]:
+    """By path, what these are started from: their address names it."""
+    managers = (one for one in before.managers if one.launcher in daemons)
+    named = {value for one in managers for _, value in one.address}
+    return {file.path: file for file in before.files if file.role is Role.DAEMON and file.path in named}
+
+
+def _files(
+    wanted: Deployment, before: Deployment, names: frozenset[str], daemons: frozenset[str]
+) -> tuple[File, ...]:
+    """Those of the other services, and those of these as they were. What else nobody reads is git's as it is now."""
     found = {file.path: kept for file in wanted.files if (kept := _without(file, names)) is not None}
     for file in before.files:
         users = names.intersection(file.services)
         if users:
             others = found[file.path].services if file.path in found else ()
             found[file.path] = file._replace(services=tuple(sorted({*others, *users})))
+    found |= _of_daemons(before, daemons)
     return tuple(found[path] for path in sorted(found))
 
 
@@ -93,10 +113,13 @@ def _installs(
     return tuple(sorted(found.values()))
 
 
-def overlay_compiled(wanted: Compiled, before: Compiled, names: frozenset[str]) -> Compiled:
+def overlay_compiled(
+    wanted: Compiled, before: Compiled, names: frozenset[str], daemons: frozenset[str] = frozenset()
+) -> Compiled:
     """The same, with the contents of files and the effective values."""
-    deployment = overlay(wanted.deployment, before.deployment, names)
+    deployment = overlay(wanted.deployment, before.deployment, names, daemons)
     theirs = {file.path for file in before.deployment.files if names.intersection(file.services)}
+    theirs |= _of_daemons(before.deployment, daemons).keys()
     sources = {file.path: (before if file.path in theirs else wanted).contents for file in deployment.files}
     contents = {path: found[path] for path, found in sources.items() if path in found}  # without what is a gap
     fields = {name: (before if name in names else wanted).fields.get(name, {}) for name in wanted.fields}
@@ -106,12 +129,23 @@ def overlay_compiled(wanted: Compiled, before: Compiled, names: frozenset[str]) 
 # ---------------------------------------------------------------- what cannot be had apart
 
 
-def together(wanted: Deployment, before: Deployment, names: frozenset[str]) -> frozenset[str]:
+def changed_daemons(wanted: Deployment, before: Deployment, names: frozenset[str]) -> frozenset[str]:
+    """Launchers of some services whose daemon is not the same in both commits."""
+    was = {manager.launcher: manager.spec for manager in before.managers}
+    now = {manager.launcher: manager.spec for manager in wanted.managers if manager.is_daemon}
+    mine = {service.launcher for service in wanted.services if service.name in names}
+    return frozenset(name for name in mine & was.keys() & now.keys() if was[name] != now[name])
+
+
+def together(
+    wanted: Deployment, before: Deployment, names: frozenset[str], daemons: frozenset[str] = frozenset()
+) -> frozenset[str]:
     """Some services, the other replicas of each, and all that read a file or run an install of theirs that is not
-    the same in both commits."""
+    the same in both commits; and all that run under these daemons."""
     here = {service.name for service in wanted.services}
     bonds = [users & here for users in (*_changed_files(wanted, before), *_changed_installs(wanted, before))]
     bonds += [frozenset(one.services) for one in wanted.sets]
+    bonds += [frozenset(one.name for one in wanted.services if one.launcher == daemon) for daemon in sorted(daemons)]
     group = set(names)
     while more := [users for users in bonds if users & group and not users <= group]:
         group.update(*more)

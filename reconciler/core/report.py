@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.change import Act, Change, Hold, Kind
@@ -78,6 +78,13 @@ class DeploymentReport(NamedTuple):
         """Services that do not run what git wants, because that failed; and those that failed and do run it."""
         return {name: told for name, told in sorted(self.rollouts.items()) if told.stage.is_failure}
 
+    @property
+    def to_go_back(self) -> frozenset[str]:
+        """Services whose former specification does not run yet: its step failed, or waits, or is still to be done."""
+        report = self.rollback or self
+        so = {result.id for result in report.results if result.is_so}
+        return frozenset(change.service for change in report.plan.diff.changes if _is_to_start(change, so))
+
     def _judged(self) -> Iterator[tuple[str, Verdict]]:
         """What ails a service that a plan is about to change is what the plan may mend."""
         awaited = {c.service for c in self.plan.diff.changes if c.acts and not self.applied} if self.health else ()
@@ -106,6 +113,12 @@ class DeploymentReport(NamedTuple):
     def exit_code(self) -> int:
         """What a pass through this deployment alone would exit with."""
         return 1 if _is_failure(self) else 75 if self.busy else 2 if _differs(self) else 0
+
+
+def _is_to_start(change: Change, so: Collection[str]) -> bool:
+    steps = (f"start:{change.service}", f"restart:{change.service}")
+    put_off = change.kind is Kind.BLOCKED or bool(change.held)
+    return put_off or (change.act.starts and not any(step in so for step in steps))
 
 
 def _unhealthy(change: Change) -> bool:

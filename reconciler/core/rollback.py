@@ -1,9 +1,9 @@
 """A specification that failed is held back: its service is wanted as it last was when it was healthy. Pure.
 
 Nothing else knows of rollbacks: the former specification is laid over what git wants, the diff finds what differs
-from it, and the next pass finds nothing. What cannot be had apart goes back together: services that read a file, or
-run an install, that is not the same in both commits. As long as git wants the specification that failed, it is held
-back; another one is tried at once, whatever made it another.
+from it, and the next pass finds nothing. What cannot be had apart goes back together: services that read a file, run
+an install or are run by a daemon that is not the same in both commits. As long as git wants the specification that
+failed, it is held back; another one is tried at once, whatever made it another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from reconciler.core.desired import Deployment, Service
 from reconciler.core.digest import digest_of
 from reconciler.core.observed import Verdict, Word
-from reconciler.core.overlay import overlay, together
+from reconciler.core.overlay import changed_daemons, overlay, together
 
 
 class Spec(NamedTuple):
@@ -29,6 +29,7 @@ class Spec(NamedTuple):
     since: float  # seconds since the epoch
     why: str = ""  # it failed
     install: str = ""  # id of what it runs from: while it may be gone back to, that is better kept
+    daemon: str = ""  # the specification of its launcher's daemon, where it has one
 
 
 class Record(NamedTuple):
@@ -74,6 +75,7 @@ class Overlay(NamedTuple):
 
     commit: str
     names: frozenset[str]
+    daemons: frozenset[str] = frozenset()  # launchers whose daemon is wanted as it was then, too
 
 
 class Held(NamedTuple):
@@ -104,16 +106,23 @@ def specs(desired: Deployment, now: float) -> dict[str, Spec]:
     """The specification that git wants of each service that is to prove healthy, where that can be told."""
     guarded = desired.guarded - unknown(desired)
     watches = {watch.service: watch for watch in desired.watches}
+    daemons = {manager.launcher: manager.spec for manager in desired.managers}
+    tried = Spec("", "", "", "", desired.commit, now)
     return {
-        service.name: _spec(service, str(watches.get(service.name, "")), desired.commit, now)
+        service.name: _spec(
+            tried._replace(daemon=daemons.get(service.launcher, "")), service, str(watches.get(service.name, ""))
+        )
         for service in desired.services
         if service.name in guarded
     }
 
 
-def _spec(service: Service, watch: str, commit: str, now: float) -> Spec:
-    identity = digest_of([service.spec, service.launch, service.launcher, service.unit, watch])
-    return Spec(identity, service.spec, service.launch, service.version, commit, now, install=service.install)
+def _spec(tried: Spec, service: Service, watch: str) -> Spec:
+    """Another daemon is another specification: with it, all that it runs begins anew."""
+    daemon = [tried.daemon] if tried.daemon else []
+    identity = digest_of([service.spec, service.launch, service.launcher, service.unit, watch, *daemon])
+    spec, launch, version = service.spec, service.launch, service.version
+    return tried._replace(identity=identity, spec=spec, launch=launch, version=version, install=service.install)
 
 
 def begun(state: State, wanted: Mapping[str, Spec], names: Iterable[str]) -> State:
@@ -203,7 +212,7 @@ def hold_back(wanted: Deployment, tried: Mapping[str, Spec], state: State, forme
     for unit in units:
         before = former(unit.commit)
         assert before is not None  # noqa: S101 - a unit was made from it
-        deployment = overlay(deployment, before, unit.names)
+        deployment = overlay(deployment, before, unit.names, unit.daemons)
     return Held(deployment, tuple(units), stuck)
 
 
@@ -236,11 +245,13 @@ def _unit(wanted: Deployment, names: frozenset[str], state: State, former: Forme
         if before is None:
             why = why or f"what git wanted at {commit[:8]} cannot be had any more"
             continue
-        group = together(wanted, before, names)
-        problem = _against(wanted, before, group, state)
-        if not problem:
-            return Overlay(commit, group)
-        why = why or problem
+        # With its launcher's daemon as it was then, or else under the one that git wants now.
+        for daemons in dict.fromkeys((changed_daemons(wanted, before, names), frozenset[str]())):
+            group = together(wanted, before, names, daemons)
+            problem = _against(wanted, before, group, state) or _of_daemon(wanted, group, state, daemons)
+            if not problem:
+                return Overlay(commit, group, daemons)
+            why = why or problem
     return why
 
 
@@ -279,6 +290,19 @@ def _against(wanted: Deployment, before: Deployment, names: frozenset[str], stat
                 f"{name} is not what was healthy at {before.commit[:8]} any more: a secret, this host or reconcile "
                 "itself is another one since"
             )
+    return ""
+
+
+def _of_daemon(wanted: Deployment, names: frozenset[str], state: State, daemons: frozenset[str]) -> str:
+    """Where only the daemon is another one than when a service was healthy, without that one nothing would go back."""
+    now = {manager.launcher: manager.spec for manager in wanted.managers if manager.launcher not in daemons}
+    for service in wanted.services:
+        record = state.get(service.name, Record())
+        proved, daemon = record.proved, now.get(service.launcher, "")
+        if service.name not in names or record.failed is None or proved is None or not (proved.daemon and daemon):
+            continue
+        if proved.daemon != daemon and (proved.spec, proved.launch) == (record.failed.spec, record.failed.launch):
+            return f"{service.launcher} cannot be what it was when {service.name} was healthy"
     return ""
 
 

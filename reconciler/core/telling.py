@@ -104,7 +104,7 @@ def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
         yield f"down {change.service}", f"{change.service}: {change.state.value} {change.detail}".rstrip()
     for name, verdict in report.ailing.items():
         yield f"health {name}", f"{name}: {verdict.word.value}: {_line(verdict.message)}"
-    for name, told in report.rolled_back.items():
+    for name, told in _rollouts(report).items():
         runs = f"; {told.runs} is kept" if told.runs else ""
         yield _rollout(name, told), f"{name}: {told.stage.value}: {told.wanted} failed: {_line(told.why)}{runs}"
     for gap in report.plan.diff.gaps:
@@ -115,6 +115,12 @@ def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:
     for change in without_gaps(report.plan) if blocked else ():
         if change.service in blocked:
             yield f"blocked {change.service}", f"{change.service}: blocked: {'; '.join(change.reasons)}"
+
+
+def _rollouts(report: DeploymentReport) -> dict[str, Rollout]:
+    """What has not gone back yet runs nothing else."""
+    waiting = report.to_go_back if report.rolled_back else frozenset()
+    return {name: told._replace(runs="") if name in waiting else told for name, told in report.rolled_back.items()}
 
 
 def _rollout(service: str, told: Rollout) -> str:
@@ -144,7 +150,7 @@ def _happenings(
     before: tuple[str, ...], now: tuple[str, ...], report: DeploymentReport | None
 ) -> Iterator[Happening]:
     new = {subject for subject in set(now) - set(before) if not subject.startswith(_PLAN)}
-    back = {_rollout(name, told) for name, told in report.rolled_back.items() if told.runs} if report else set()
+    back = {_rollout(name, told) for name, told in _rollouts(report).items() if told.runs} if report else set()
     if new - back:
         yield Happening.FAILURE
     if new & back:

@@ -75,6 +75,11 @@ class Leftovers:
             return False
         return not left or monotonic() >= until
 
+    def forget(self, mains: Collection[int]) -> None:
+        """Their pids may be others' by now."""
+        for pid in mains:
+            self._left.pop(pid, None)
+
     def wait(self, mains: Collection[int]) -> None:
         """Until nothing is left of any of them."""
         while self.gone(mains) != set(mains):

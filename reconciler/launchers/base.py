@@ -6,7 +6,7 @@ half (`Backend`) is made by `Launcher.backend` for one deployment on this host a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar, cast
 
@@ -149,6 +149,10 @@ class DaemonControl(Protocol):
 
     def reached_at(self) -> str:
         """By what name the place of what it runs is reached from here; empty: it is here, or is not known."""
+
+    def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
+        """Of main processes that ran on another host, those of which nothing is left there; what is left is being
+        ended. To be asked until it says so. Raises `BackendError`."""
 
 
 class Closing(Protocol):

@@ -8,7 +8,7 @@ so that a pass can be ended at each of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import groupby
 
@@ -434,6 +434,9 @@ class SimBackend:
 
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         self._note("renew_daemon", ())
+
+    def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
+        return mains
 
     def reached_at(self) -> str:
         return ""

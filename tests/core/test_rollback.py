@@ -68,6 +68,13 @@ def situations(draw: st.DrawFn) -> Situation:
     return Situation(before, wanted, with_failed(proved(before.deployment), wanted.deployment, failed))
 
 
+def daemons_of(deployment: Deployment, launcher: str) -> tuple[object, ...]:
+    """The daemon, and what it is started from."""
+    (manager,) = (one for one in deployment.managers if one.launcher == launcher)
+    conf = dict(manager.address).get("conf")
+    return manager, *(file for file in deployment.files if file.path == conf)
+
+
 def files_of(deployment: Deployment, service: str) -> set[File]:
     return {file._replace(services=()) for file in deployment.files if service in file.services}
 
@@ -92,9 +99,15 @@ def test_what_is_held_back_is_wholly_what_it_was_and_all_else_is_what_git_wants(
     paths = [file.path for file in held.deployment.files]
     assert len(paths) == len(set(paths))
     assert all(now.keys() >= set(file.services) for file in held.deployment.files)
+    back = frozenset[str]().union(*(unit.daemons for unit in held.overlays))
+    for launcher in {service.launcher for service in wanted.services}:
+        source = before if launcher in back else wanted
+        assert daemons_of(held.deployment, launcher) == daemons_of(source, launcher)
+        mine = {service.name for service in wanted.services if service.launcher == launcher}
+        assert launcher not in back or mine <= held.names
     full = situation.wanted
     for unit in held.overlays:
-        full = overlay_compiled(full, situation.before, unit.names)
+        full = overlay_compiled(full, situation.before, unit.names, unit.daemons)
     assert full.deployment == held.deployment
     assert set(full.contents) == set(paths)
 
@@ -107,7 +120,7 @@ def test_a_pass_goes_back_and_the_next_one_does_nothing(situation: Situation) ->
     agent.run(situation.wanted)
     full, held = situation.wanted, situation.held
     for unit in held.overlays:
-        full = overlay_compiled(full, situation.before, unit.names)
+        full = overlay_compiled(full, situation.before, unit.names, unit.daemons)
     left = waiting(agent.run(full))
     assert sorted(wrong(agent.host, full, left)) == []
     if not left:
@@ -169,6 +182,22 @@ def test_those_that_go_back_beside_it_go_to_the_last_commit_at_which_both_were_h
     assert {service.name: service.version for service in held.deployment.services} == {"a": "1", "b": "2"}
     told = stages(wanted, held, with_failed(state, wanted, ["a"]))
     assert (told["b"].stage, told["b"].beside, told["a"].beside) == (Stage.ROLLED_BACK, "a", "")
+
+
+def test_a_daemon_goes_back_with_all_that_it_runs() -> None:
+    """Where that cannot be, what is another one itself goes back without it, and nothing else does."""
+    before = compiled(world("a", "b", Svc("c", launcher="systemd"), daemon="1"), OLD).deployment
+    wanted = compiled(world("a", "b", Svc("c", launcher="systemd"), daemon="2"), NEW).deployment
+    state = with_failed(proved(before), wanted, ["a"])
+    held = hold_back(wanted, state, {OLD: before}.get)
+    assert held.overlays == (rollback.Overlay(OLD, frozenset("ab"), frozenset({"supervisor"})),)
+    assert rollback.failing(state, rollback.specs(wanted, 5.0)).keys() == {"a"}
+    more = compiled(world("a", "b", "new", daemon="2"), NEW).deployment
+    held = hold_back(more, with_failed(proved(before), more, ["a"]), {OLD: before}.get)
+    assert "new, which shares what changed, was not there" in held.stuck["a"]
+    bumped = compiled(world("a", "b", Svc("new", component="plain"), daemon="2", versions={"app": "2"}), NEW).deployment
+    held = hold_back(bumped, with_failed(proved(before), bumped, ["a"]), {OLD: before}.get)
+    assert held.overlays == (rollback.Overlay(OLD, frozenset("a")),)
 
 
 def test_replicas_go_back_together_and_those_that_are_new_are_not_there_again() -> None:

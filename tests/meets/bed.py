@@ -25,15 +25,13 @@ from tests.scenarios.world import SLEEP, Done, World, until
 from tests.slurm.deck import Deck
 
 TIMES = "start_period: 0s, settle: 0s, interval: 0s, retries: 1"
-_IMAGES = """\
-components:
-"""
 _IMAGE = """\
   {name}:
     install: apptainer-sif
     image: "{name}-{{{{ version }}}}.sif"
     source: "{folder}/app-{{{{ version }}}}.sif"
     container: {{configdir: "{folder}/a"}}
+    {more}
 """
 _FAMILY = """\
 #!/bin/sh
@@ -146,8 +144,9 @@ class Bed:
         return self.pids(), self.world.files()
 
     def _remembered(self) -> dict[str, tuple[int, int]]:
-        """All that is, but for the locks and when the remote last answered."""
-        found = {path: path.stat() for path in self.world.state.rglob("*") if path.is_file()}
+        """All that is, but for the locks, and when the remote and the services last answered."""
+        every = (path for path in self.world.state.rglob("*") if path.is_file() and path.parent.name != "health")
+        found = {path: path.stat() for path in every}
         return {str(p): (i.st_size, i.st_mtime_ns) for p, i in found.items() if p.name not in ("source.json", "lock")}
 
     # ------------------------------------------------------------ the host
@@ -224,13 +223,15 @@ class Apptainer(Bed):
 
     def __init__(self, folder: Path, account: Account) -> None:
         super().__init__(World(folder, account=account))
-        text = _IMAGES + "".join(_IMAGE.format(name=name, folder=folder) for name in self.versions)
-        self.world.write({"desired/defaults.yaml": text})
+        self.component = ""  # a further key of both components
 
     def commit(self, services: Mapping[str, str] | None = None, **versions: str) -> str:
         for version in {*self.versions.values(), *versions.values()}:
             if not (self.world.folder / f"app-{version}.sif").exists():
                 image(self.world.folder, version)
+        given = {"folder": self.world.folder, "more": self.component}
+        text = "".join(_IMAGE.format(name=name, **given) for name in self.versions)
+        self.world.write({"desired/defaults.yaml": f"components:\n{text}"})
         return super().commit(services, **versions)
 
     def stop(self, service: str) -> None:
@@ -238,6 +239,10 @@ class Apptainer(Bed):
         os.kill(pid, signal.SIGKILL)
         records = self.world.folder / "a"
         until(lambda: not os.path.exists(f"/proc/{pid}") and not list(records.rglob(f"{service}-dev.json")))
+
+    def images(self) -> set[str]:
+        """Those that are installed."""
+        return {path.name for path in (self.world.root / "images").glob("*.sif")}
 
     def image(self, service: str) -> str:
         """The file that its instance was started from."""

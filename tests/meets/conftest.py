@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,11 +19,12 @@ pytest.register_assert_rewrite("tests.meets.bed")  # what it asserts says what w
 
 
 @pytest.fixture(name="make_bed")
-def a_maker(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Callable[[str], Bed]]:
+def a_maker(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Callable[..., Bed]]:
     made: list[Bed] = []
 
-    def make(launcher: str) -> Bed:
-        made.append(_bed(launcher, short_folder, request))
+    def make(launcher: str, **how: Any) -> Bed:
+        """`how`: of a cluster."""
+        made.append(_bed(launcher, short_folder, request, how))
         return made[-1]
 
     yield make
@@ -32,16 +33,16 @@ def a_maker(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Call
 
 
 @pytest.fixture(name="bed")
-def a_bed(request: pytest.FixtureRequest, make_bed: Callable[[str], Bed]) -> Bed:
+def a_bed(request: pytest.FixtureRequest, make_bed: Callable[..., Bed]) -> Bed:
     """Of the launcher that the test is for, see `on`."""
     return make_bed(request.param)
 
 
-def _bed(launcher: str, folder: Path, request: pytest.FixtureRequest) -> Bed:
+def _bed(launcher: str, folder: Path, request: pytest.FixtureRequest, how: Mapping[str, Any]) -> Bed:
     from tests.meets import bed
 
     if launcher == "slurm":
-        return bed.Slurm(folder / "w", request.getfixturevalue("clusters")(24))
+        return bed.Slurm(folder / "w", request.getfixturevalue("clusters")(24, **how))
     kinds: dict[str, Callable[..., Bed]] = {
         "supervisor": bed.Supervisor,
         "systemd": bed.Systemd,

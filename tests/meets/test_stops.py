@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -66,3 +67,24 @@ def test_services_are_drained_before_their_job_ends(bed: Slurm) -> None:
     assert bed.members("web") == {}
     assert bed.deck.jobs() == []
     bed.world.idle()
+
+
+@pytest.mark.slurm
+def test_no_child_is_left_behind_on_another_node(make_bed: Callable[..., Bed]) -> None:
+    away = make_bed("slurm", nodes=["n2"])
+    away.settings = "options: --nodelist=n2"
+    away.commit({"web": away.keys(command=away.family()), "other": away.keys("tool")})
+    away.once()
+    until(lambda: len(away.members("web")) == away.family_size)
+    members = set(away.members("web"))
+    away.commit(app="2.0")
+    away.once()
+    assert not members & set(away.members("web"))
+    until(lambda: len(away.members("web")) == away.family_size)
+    for settings in (", loglevel: debug", ', loglevel: debug, time: "2-00:00:00"'):  # within the job, and another job
+        members = set(away.members("web"))
+        away.settings = f"options: --nodelist=n2{settings}"
+        away.commit()
+        away.once()
+        until(lambda: len(away.members("web")) == away.family_size)
+        assert not members & set(away.members("web"))

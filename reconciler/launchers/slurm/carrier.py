@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.core.observed import ELSEWHERE, Mark, Process, Unit
@@ -68,6 +68,18 @@ class Carrier:
             raise BackendError(f"its supervisord answers in words of another release of reconcile ({error})") from error
         self._processes = inside.processes
         return inside
+
+    def clear(self, mains: Collection[int]) -> set[int]:
+        """Those main processes of which nothing is left on the node. All of them where an earlier release has begun the
+        job, whose supervisord ends nothing."""
+        pids = sorted(pid % ELSEWHERE for pid in mains)
+        try:
+            gone = set(json.loads(str(self.programs.call("reconcile.clear", json.dumps(pids)))))
+        except rpc.Fault as fault:
+            if fault.code == rpc.UNKNOWN_METHOD:
+                return set(mains)
+            raise BackendError(f"its supervisord refused reconcile.clear: {fault.text}") from fault
+        return {pid for pid in mains if pid % ELSEWHERE in gone}
 
     def call(self, method: str, *params: object) -> object:
         """Raises `Ending` too."""

@@ -21,6 +21,7 @@ from supervisor.states import RUNNING_STATES, ProcessStates, SupervisorStates
 from supervisor.xmlrpc import RPCError
 
 from reconciler.host import proc
+from reconciler.host.leftovers import Leftovers
 from reconciler.launchers.slurm import contact
 from reconciler.launchers.slurm.job import KEY, PORT, UNTIL
 
@@ -47,6 +48,7 @@ class Inside:
         self._driven = False  # a pass does it
         self._began = time.time()
         self._busy = False
+        self._leftovers = Leftovers(os.environ["RECONCILE_DEPLOYMENT"])
         events.subscribe(events.SupervisorRunningEvent, self._begin)
         events.subscribe(events.ProcessStateRunningEvent, self._is_up)
         events.subscribe(events.ProcessGroupRemovedEvent, self._is_gone)
@@ -80,6 +82,16 @@ class Inside:
         """
         self._driven = not self._is_booting() or self._left is None
         return self._driven
+
+    def clear(self, mains: str) -> str:
+        """End what services have left behind, without waiting: of these main processes, those of which nothing is left.
+
+        @param string mains
+        @return string result
+        """
+        gone = self._leftovers.gone(set(map(int, json.loads(mains))))
+        self._leftovers.forget(gone)
+        return json.dumps(sorted(gone))
 
     def restart(self, until: int) -> bool:
         """Begin anew with the configuration as it is now; up to this second a pass is expected to drive.

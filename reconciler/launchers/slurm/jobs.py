@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 from reconciler.core.desired import Manager
 from reconciler.launchers.base import BackendError, NotYet
@@ -16,6 +17,7 @@ from reconciler.launchers.slurm.standing import Standing
 
 _PATIENCE = 20.0  # seconds that a pass waits for a job that it has submitted: most begin at once
 _END = 60.0  # seconds that a cancelled job may take to end, its services being down
+_CLEAR = 15.0  # seconds that children may take which services have left, after SIGTERM and SIGKILL
 _POLL, _LONGEST_POLL = 0.1, 1.0
 
 
@@ -30,6 +32,9 @@ class JobControl:
 
     def reached_at(self) -> str:
         return self._carrier.reached_at()
+
+    def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
+        return self._carrier.clear(mains)
 
     def start_daemon(self, progress: Callable[[str], None]) -> None:
         standing = self._scheduler.standing()
@@ -58,6 +63,7 @@ class JobControl:
 
     def _begin_anew(self, seconds: float, progress: Callable[[str], None]) -> None:
         progress("supervisord begins anew")
+        mains = self._mains()
         until = time.monotonic() + seconds + _PATIENCE
         self._carrier.call("reconcile.restart", int(time.time() + seconds + _PATIENCE))
         while True:
@@ -70,7 +76,19 @@ class JobControl:
             if time.monotonic() > until:
                 raise BackendError(f"supervisord did not begin anew:\n{words.last_words(self._address['log'])}")
             time.sleep(_POLL)
+        self._clear(mains)
         self._drive()
+
+    def _mains(self) -> set[int]:
+        return {unit.pid for unit in self._carrier.look().units.values() if unit.pid}
+
+    def _clear(self, mains: set[int]) -> None:
+        """Wait until nothing is left of them on the node of the job."""
+        until = time.monotonic() + _CLEAR
+        with suppress(BackendError):  # what cannot be asked cannot end them
+            while mains and time.monotonic() < until:
+                mains -= self._carrier.clear(mains)
+                time.sleep(_POLL if mains else 0)
 
     def stop_daemon(self, pid: int, seconds: float) -> None:
         """Cancel a job of ours. Its services are stopped first, each with the time that it needs: Slurm would give
@@ -97,10 +115,12 @@ class JobControl:
         until = time.monotonic() + seconds
         try:
             running = {name for name, unit in self._carrier.meet(carrier).units.items() if not unit.state.down}
+            mains = self._mains()
             self._carrier.programs.stop(sorted(running))
             while time.monotonic() < until and running:
                 time.sleep(_POLL)
                 running &= {name for name, unit in self._carrier.look().units.items() if not unit.state.down}
+            self._clear(mains)
         except BackendError:
             return
 
@@ -126,7 +146,8 @@ class JobControl:
                 self._drive()
                 return
             if standing.job is None and standing.next is None and standing.ending is None:
-                raise BackendError(f"the job ended as soon as it began:\n{words.last_words(self._address['output'])}")
+                said = words.last_words(self._address["output"])
+                raise BackendError(f"did not start: the job ended as soon as it began:\n{said}")
             if time.monotonic() > until:
                 waits = words.waiting(standing.next) if standing.next else f"job {self._address['job']} begins"
                 raise NotYet(waits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from reconciler.core.desired import Manager
@@ -256,6 +256,10 @@ class SupervisorBackend:
 
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """It goes on until somebody ends it."""
+
+    def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
+        """It runs here, where its processes are seen to."""
+        return mains
 
     def reached_at(self) -> str:
         return ""

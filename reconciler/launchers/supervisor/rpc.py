@@ -17,6 +17,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
+UNKNOWN_METHOD = 1
 SHUTDOWN_STATE = 6
 BAD_NAME = 10
 SPAWN_ERROR = 50

@@ -26,8 +26,7 @@ def rollout_lines(deployment: DeploymentReport, style: Style) -> Iterator[str]:
 
 def rollouts_told(deployment: DeploymentReport) -> Iterator[tuple[str, str, str]]:
     """Of each service that failed: its name, what became of it in a word, and why."""
-    waiting = {change.service for change in (deployment.rollback or deployment).plan.blocked}
-    waiting |= {change.service for change in (deployment.rollback or deployment).plan.held}
+    waiting = deployment.to_go_back
     for name, told in deployment.rolled_back.items():
         kept = "waits to take its place" if name in waiting else "is kept"
         yield name, told.stage.value, _words(told, kept)

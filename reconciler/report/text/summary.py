@@ -72,5 +72,6 @@ def _outcome(deployment: DeploymentReport, style: Style) -> str:
     skipped = " What waits comes by itself." if waits else " Asked to stop, so not all was done."
     skipped = skipped if deployment.skipped else ""
     verdict = style.paint(f"{failed} step{'s' * (failed != 1)} failed. ", "red") if failed else ""
-    back = style.paint(f" {len(deployment.rolled_back)} rolled back.", "red") if deployment.rollback else ""
+    gone_back = len(deployment.rolled_back.keys() - deployment.to_go_back) if deployment.rollback else 0
+    back = style.paint(f" {gone_back} rolled back.", "red") if gone_back else ""
     return f"{verdict}{', '.join(told) or 'no services'} in {deployment.seconds:.1f} s.{back}{skipped}"
