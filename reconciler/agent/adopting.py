@@ -1,6 +1,7 @@
 """`reconcile adopt`: what runs by hand becomes a layer in a work tree, and a note of which process counts as what.
 
-The note is inert until git has the services: a pass that does not know them does nothing for it.
+The note is inert until git has the services: a pass that does not know them does nothing for it. Where git has them by
+another specification than was noted, they wait for a person.
 """
 
 from __future__ import annotations
@@ -90,8 +91,18 @@ def prepare(agent: Agent, host: Host, target: Target, source: Source, wishes: Wi
     new = tuple(one for one in draft.described if one.name not in known)
     pids = {one.found.pid for one in matched} | {one.found.pid for one in new}
     others = _others(draft.compiled, noted, {*known, *(one.name for one in new)}, pids)
-    versions = writer.versions
-    return Adoption(environment, effective, source, new, matched, versions, draft.layers, secrets, adopted, others)
+    return Adoption(
+        environment=environment,
+        root=effective,
+        source=source,
+        described=new,
+        matched=matched,
+        versions=writer.versions,
+        layers=draft.layers,
+        secrets=secrets,
+        adopted=adopted,
+        others=others,
+    )
 
 
 def _launcher(known: Inventory, source: Source) -> str:

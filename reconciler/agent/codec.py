@@ -240,7 +240,9 @@ def decode_inventory(data: Mapping[str, Any]) -> Inventory:
 
 
 def _plain_adopted(one: Adopted) -> dict[str, Any]:
-    return one._replace(stage=one.stage.value)._asdict()  # type: ignore[arg-type]
+    plain: dict[str, Any] = one._replace(stage=one.stage.value)._asdict()  # type: ignore[arg-type]
+    unsaid = () if one.differs or one.waits else ("differs", "waits")  # an earlier release knows neither
+    return {key: value for key, value in plain.items() if key not in unsaid}
 
 
 def _adopted(row: Mapping[str, Any]) -> Adopted:

@@ -1,4 +1,4 @@
-"""What ran by hand before git had it (`reconcile adopt`): it counts as the service until something of it changes.
+"""What was started by hand and is git's by now (`reconcile adopt`): it counts as the service until that changes.
 
 Such a process has no mark, and its launcher is not ours. While what git wants is what was adopted, it is kept, and
 nothing is written, started or installed for it. With the first change it leaves: the service starts under the
