@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from reconciler.host import proc
 from reconciler.launchers.apptainer import records
 from reconciler.launchers.apptainer.records import Record, Stand
+from tests.backends.account import ordinary, python_for
 
 Start = Callable[..., int]
 
@@ -71,6 +72,20 @@ def test_of_this_host_and_account_only(tmp_path: Path) -> None:
     (mine.parents[2] / "other/two").mkdir(parents=True)
     (mine.parents[3] / "elsewhere" / mine.parents[1].name / "three").mkdir(parents=True)
     assert records.names(str(tmp_path)) == ["one"]
+
+
+def test_one_that_has_ended_and_was_not_collected_is_none() -> None:
+    """It keeps its pid and its name until then, for ever in some containers; and is closed to all but root."""
+    account = ordinary()
+    python, how = python_for(account), {"stdout": subprocess.PIPE, "cwd": "/", **account.become}
+    with subprocess.Popen([python, "-c", _APPINIT], **how) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        code = f"from reconciler.host import proc; print(proc.instance({process.pid}))"
+        done = subprocess.run([python, "-c", code], check=True, **how)
+    assert done.stdout == b"None\n"
 
 
 def test_what_stands_behind_one(tmp_path: Path, start: Start) -> None:
