@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from reconciler.core.byhand import is_asked_for
 from reconciler.core.change import Change, Hold
-from reconciler.core.desired import Approval, Deployment, Manager, Prune, Role
+from reconciler.core.desired import Approval, Deployment, Manager, Probe, Prune, Role
 from reconciler.core.digest import digest_of
 from reconciler.core.inventory import Adopted, Inventory
 from reconciler.core.observed import Observed, Shut, daemon_key
@@ -162,13 +162,24 @@ def waiting(git: Deployment, gated: Plan, opened: Plan, after: str) -> Waiting |
 
 
 def wanted(desired: Deployment) -> str:
-    """Identity of what git wants of a deployment, whichever commit says it, and whatever it says of passes."""
+    """Identity of what git wants of a deployment, whichever commit says it, and whatever it says of passes.
+
+    What a release adds to a deployment is no part of it where git says nothing of that: else an upgrade would have
+    whoever has approved a plan approve it once more.
+    """
     data = desired._asdict() | {"commit": "", "policy": "", "approvals": "", "syncs": "", "guards": ""}
+    del data["traces"]  # that launchers leave: it follows from the rest
+    data["watches"] = [one._replace(probes=tuple(map(_said, one.probes))) for one in desired.watches]
+    data["verifies"] = [one._replace(probe=_said(one.probe)) for one in desired.verifies]
     data["disabled"] = sorted(desired.disabled)
     data["installs"] = [(install.id, install.digest) for install in desired.installs]  # whose sources may hold a login
     data["secrets"] = [(use.secret.reference, *use[1:]) for use in desired.secrets]  # on whatever line they are written
     data["gaps"] = [(gap.scope, gap.subject) for gap in desired.gaps]
     return digest_of(data)
+
+
+def _said(probe: Probe) -> Probe:
+    return probe if probe.ca else probe[: Probe._fields.index("ca")]  # type: ignore[return-value]
 
 
 def _lines(changes: Iterable[Change], steps: Iterable[Step]) -> Iterator[str]:

@@ -118,9 +118,8 @@ def specs(desired: Deployment, now: float) -> dict[str, Spec]:
 
 
 def _spec(tried: Spec, service: Service, watch: str) -> Spec:
-    """Another daemon is another specification: with it, all that it runs begins anew."""
-    daemon = [tried.daemon] if tried.daemon else []
-    identity = digest_of([service.spec, service.launch, service.launcher, service.unit, watch, *daemon])
+    watch = watch.replace(", ca=''", "")  # as a release said it that knew of none: what failed is not tried once more
+    identity = digest_of([service.spec, service.launch, service.launcher, service.unit, watch])
     spec, launch, version = service.spec, service.launch, service.version
     return tried._replace(identity=identity, spec=spec, launch=launch, version=version, install=service.install)
 
@@ -169,14 +168,20 @@ def judged(
 def _current(record: Record, wanted: Spec) -> Record:
     """Without what was tried, or failed, and is not wanted any more."""
     if _is(record.proved, wanted):
-        return Record(proved=record.proved)
-    tried = record.tried if _is(record.tried, wanted) else None
-    failed = record.failed if _is(record.failed, wanted) else None
+        return Record(proved=_with_daemon(record.proved, wanted))
+    tried = _with_daemon(record.tried, wanted) if _is(record.tried, wanted) else None
+    failed = _with_daemon(record.failed, wanted) if _is(record.failed, wanted) else None
     return Record(record.proved, tried, failed)
 
 
-def _is(one: Spec | None, other: Spec) -> bool:
-    return one is not None and one.identity == other.identity
+def _with_daemon(one: Spec | None, wanted: Spec) -> Spec | None:
+    return one._replace(daemon=wanted.daemon) if one is not None else None
+
+
+def _is(one: Spec | None, wanted: Spec) -> bool:
+    """Another daemon is another specification: with it, all that it runs begins anew. An earlier release has noted
+    none."""
+    return one is not None and one.identity == wanted.identity and one.daemon in ("", wanted.daemon)
 
 
 def failing(state: State, wanted: Mapping[str, Spec]) -> dict[str, Spec]:

@@ -7,8 +7,9 @@ from hypothesis import given
 from reconciler.core import approval
 from reconciler.core.approval import Item, Waiting
 from reconciler.core.change import Hold
-from reconciler.core.desired import Compiled, Policy, Prune, Role
+from reconciler.core.desired import Ask, Compiled, Leaves, Policy, Probe, Prune, Role, Trace, Watch
 from reconciler.core.diff import diff
+from reconciler.core.digest import digest_of
 from reconciler.core.planner import make_plan
 from reconciler.core.problem import Gap
 from reconciler.core.secret import Reference, Secret, Source, Use
@@ -161,3 +162,19 @@ def test_nobody_is_asked_for_the_way_back() -> None:
     tried = agent.inventory._replace(files={**agent.inventory.files, **shims})
     assert approval.closed(desired, tried, "waits", approval.Aside(back=frozenset({"web"})))["web"] is None
     assert approval.closed(desired, tried, "waits")["web"] == approval.closed(desired, tried, "waits")[""]
+
+
+def test_the_id_is_not_of_what_a_release_has_added() -> None:
+    """A plan that was approved stays approved through an upgrade."""
+    deployment = build(TWO).deployment
+    probe = Probe(Ask.HTTP, 5.0, "http://localhost/")
+    watch = Watch("a", (probe,), 1.0, 1.0, 1, 0.0, private=False, env_file="")
+    wants = approval.wanted(deployment._replace(watches=(watch,)))
+    trace = Trace(Leaves.LOG, "/a.log", "supervisor", "a", "a", 3)
+    assert approval.wanted(deployment._replace(watches=(watch,), traces=(trace,))) == wants
+    other = watch._replace(probes=(probe._replace(ca="/ca.pem"),))
+    assert approval.wanted(deployment._replace(watches=(other,))) != wants
+    before = watch._replace(probes=(tuple(probe)[:-1],))  # type: ignore[arg-type]
+    data = deployment._asdict() | {"commit": "", "policy": "", "approvals": "", "syncs": "", "guards": ""}
+    data |= {"disabled": [], "installs": [(one.id, one.digest) for one in deployment.installs], "secrets": []}
+    assert digest_of({key: value for key, value in (data | {"watches": [before]}).items() if key != "traces"}) == wants

@@ -10,7 +10,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reconciler.core import rollback
-from reconciler.core.desired import Compiled, Deployment, File, ReplicaSet
+from reconciler.core.desired import Ask, Compiled, Deployment, File, Probe, ReplicaSet, Watch
+from reconciler.core.digest import digest_of
 from reconciler.core.observed import Verdict, Word
 from reconciler.core.overlay import overlay_compiled
 from reconciler.core.rollback import Held, Record, Spec, Stage, State
@@ -20,6 +21,7 @@ from tests.core.test_convergence import examples, waiting, wrong
 from tests.core.world import Svc, World, build, world
 
 OLD, NEW = "a" * 40, "c" * 40
+SPEC = Spec("before", "before", "", "0", OLD, 0.5)
 
 
 def compiled(desired: World, commit: str) -> Compiled:
@@ -256,3 +258,43 @@ def test_one_proves_healthy_with_those_that_it_shares_with() -> None:
     after = rollback.judged(state, wanted, {"a": GOOD, "b": GOOD}, both, 9.0)
     assert all(record.proved and record.proved.identity == "new" for record in after.values())
     assert rollback.judged(state, wanted, {"a": GOOD}, {"a": frozenset("a")}, 9.0)["a"].tried is None
+
+
+def _as_noted_before(spec: Spec | None) -> Spec | None:
+    return spec._replace(daemon="") if spec is not None else None
+
+
+def test_what_an_earlier_release_has_noted_stays_noted() -> None:
+    """It knew of no daemons: what failed under it is not tried once more, and what was healthy is noted anew as it is."""
+    wanted = compiled(world(Svc("a"), Svc("b")), NEW).deployment
+    state = with_failed({**proved(wanted), "a": Record(proved=SPEC)}, wanted, ["a"])
+    specs = rollback.specs(wanted, 6.0)
+    assert specs["a"].daemon
+    before = {name: Record(*map(_as_noted_before, record)) for name, record in state.items()}
+    assert rollback.failing(before, specs).keys() == {"a"}
+    now = rollback.judged(before, specs, {}, {}, 7.0)
+    assert now == {**state, "a": state["a"]._replace(proved=SPEC)}
+    managers = tuple(one._replace(spec="another") for one in wanted.managers)
+    other = rollback.specs(wanted._replace(managers=managers), 8.0)
+    assert rollback.failing(now, other) == {}, "under another daemon it is tried"
+    assert rollback.judged(now, other, {}, {}, 9.0)["a"].failed is None
+
+
+def test_what_no_layer_says_is_no_part_of_what_was_tried() -> None:
+    """The digest is that of a release that knew of no `ca`."""
+    wanted = compiled(world(Svc("a")), NEW).deployment
+    probe = Probe(Ask.HTTP, 5.0, "http://localhost/")
+    assert _identity(wanted, probe) != _identity(wanted, probe._replace(ca="/ca.pem"))
+    (service,) = wanted.services
+    told = str(_watch(probe)).replace(", ca=''", "")
+    assert _identity(wanted, probe) == digest_of(
+        [service.spec, service.launch, service.launcher, service.unit, told]
+    )
+
+
+def _watch(probe: Probe) -> Watch:
+    return Watch("a", (probe,), 1.0, 1.0, 1, 0.0, private=False, env_file="")
+
+
+def _identity(wanted: Deployment, probe: Probe) -> str:
+    return rollback.specs(wanted._replace(watches=(_watch(probe),)), 1.0)["a"].identity
