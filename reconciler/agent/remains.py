@@ -114,7 +114,7 @@ class Remains:
     def _copies(self, trace: Trace, folder: str, numbered: rules.Numbered) -> Seen:
         rotated = rules.copies(numbered)
         if trace not in self._former:
-            going = rules.surplus(rotated, trace.keep)
+            going = [] if rules.others_rotate(self._inventory) else rules.surplus(rotated, trace.keep)
         elif len(rotated) < 2 or self._may_speak(trace):
             return {}
         else:

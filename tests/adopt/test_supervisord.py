@@ -176,6 +176,27 @@ def test_goes_on_whatever_its_daemon_does(few: ByHand, place: Place) -> None:
     assert place.deployment("--once")["warnings"] == []
 
 
+def test_its_daemon_keeps_as_many_copies_of_a_log_as_it_says(few: ByHand, place: Place) -> None:
+    """It may write where ours would: its copies are its own until nothing runs as it was adopted."""
+    logs = place.root / "logs"
+    logs.mkdir(parents=True)
+    copies = [logs / f"{name}.log.{number}" for name in ("one", "supervisord") for number in range(1, 16)]
+    for path in copies:
+        path.write_text("its own")
+    place.adopt("supervisor", str(few.conf))
+    place.commit()
+    for _ in range(2):
+        assert place.deployment("--once")["steps"] == []
+    place.bump(["one"], "1.1")
+    assert not [step for step in place.deployment("--once")["steps"] if step["action"] == "clean"]
+    assert all(path.exists() for path in copies)
+    place.bump(["two", "three"], "1.1")
+    place.deployment("--once")
+    place.deployment("--once")
+    left = {path.name for path in copies if path.exists()}
+    assert left == {*(f"one.log.{number}" for number in range(1, 11)), *(f"supervisord.log.{n}" for n in (1, 2, 3))}
+
+
 def test_a_killed_pass_costs_nothing(few: ByHand, place: Place) -> None:
     """Ended when the old processes were, before the new ones: the next pass goes on, and so does all else."""
     place.adopt("supervisor", str(few.conf))
