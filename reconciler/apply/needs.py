@@ -14,7 +14,7 @@ from reconciler.apply import places, ports
 from reconciler.core.checked import Verdict
 from reconciler.core.desired import Compiled, File, Service
 from reconciler.core.plan import Action, Plan
-from reconciler.host import twins
+from reconciler.host import proc, twins
 
 Missing = tuple[str, str]  # what is missing, and how to mend it
 
@@ -67,14 +67,24 @@ class Needs:
         """What somebody has started by hand does the work by now: a second one would do it twice."""
         if self._twins is None:
             changes = self._plan.diff.changes
-            down = [one.service for one in changes if one.act.starts and one.running is None and not one.strays]
-            self._twins = twins.find(self._commands(down), _processes(self._plan))
+            down = {one.service for one in changes if one.act.starts and one.running is None and not one.strays}
+            found = twins.find(self._commands(), _processes(self._plan) | self._theirs()) if down else {}
+            self._twins = {name: pid for name, pid in found.items() if name in down}
         if service in self._twins:
             mend = "`reconcile adopt` takes it over as it runs; or end it"
             yield f"{service} was started by hand, and runs as pid {self._twins[service]}", mend
 
-    def _commands(self, services: Iterable[str]) -> dict[str, twins.Command]:
-        return {name: twins.command(self._fields.get(name, {}), self._desired.root) for name in services}
+    def _commands(self) -> dict[str, twins.Command]:
+        """Of all services: what is like several of them is the one that it is most like."""
+        names = (service.name for service in self._desired.services)
+        return {name: twins.command(self._fields.get(name, {}), self._desired.root) for name in names}
+
+    def _theirs(self) -> set[int]:
+        """What git itself says that others run, and what goes on as it was adopted."""
+        patterns = [(one.process, None) for one in self._desired.unmanaged if one.process]
+        seen = proc.search(patterns) if patterns else ()
+        pids = {one.pid for processes in seen for one in processes}
+        return pids | {*self._plan.diff.by_hand.values(), *self._plan.diff.theirs.values()}
 
     def _held_ports(self) -> dict[str, Missing]:
         """By service, a port of its own that somebody else holds."""

@@ -194,6 +194,7 @@ class Diff(NamedTuple):
     held_files: frozenset[str] = frozenset()  # that differ, and are not written before their window opens
     waiting: tuple[str, ...] = ()  # what besides services waits for a window, in words
     by_hand: Mapping[str, int] = {}  # services that run as they were adopted -> pid
+    theirs: Mapping[str, int] = {}  # services that others run -> pid
     forgotten: frozenset[str] = frozenset()  # services whose unit from before they were adopted is gone for good
 
     @property

@@ -102,6 +102,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         held_files=frozenset(change.file.path for change in every if change not in files),
         waiting=told(view, (*daemons, *retired), len(differing) - len(files), len(stale)),
         by_hand={name: unit.pid for name, unit in (*view.by_hand.kept.items(), *view.by_hand.waiting.items())},
+        theirs={name: unit.pid for name, unit in observed.unmanaged.items() if unit.pid},
         forgotten=forgotten(view),
     )
 

@@ -43,11 +43,17 @@ def find(commands: Mapping[str, Command], known: Container[int] = ()) -> dict[st
             if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
                 continue
             argv = os.fsdecode(procfs.arguments(pid).rstrip(b"\0")).split("\0")
-            alike = [name for name, one in commands.items() if name not in found and is_alike(argv, one)]
-            own = [name for name in alike if _is_below(pid, argv, commands[name])] if alike else []
+            alike = [name for name, one in commands.items() if is_alike(argv, one)]
+            own = [name for name in _nearest(argv, commands, alike) if _is_below(pid, argv, commands[name])]
             if own and _is_nobodys(pid) and not proc.descends(pid, known):
-                found |= dict.fromkeys(own, pid)
+                found = dict.fromkeys(own, pid) | found
     return found
+
+
+def _nearest(argv: Sequence[str], commands: Mapping[str, Command], alike: Sequence[str]) -> list[str]:
+    """Of several services that a process may be, those that it has the most words in common with."""
+    common = {name: len({*commands[name].words} & {*argv}) for name in alike}
+    return [name for name in alike if common[name] == max(common.values())]
 
 
 def _is_below(pid: int, argv: Sequence[str], command: Command) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from reconciler.adopt.compare import Wanted, compare
 from reconciler.adopt.found import Found
 from reconciler.adopt.running import Running
 from reconciler.core.desired import Service
-from reconciler.host.twins import Command, is_alike, is_part
+from reconciler.host.twins import Command, find, is_alike, is_part
+from tests.scenarios.site import until
 
 ROOT = "/srv/app"
 SERVICE = Service(
@@ -159,6 +162,22 @@ def test_what_does_the_same(argv: tuple[str, ...], alike: bool) -> None:
     command = Command(("app", "--conf", "/srv/app/c", "serve"), ROOT)
     assert is_alike(argv, command) == alike
     assert not is_alike(argv, Command((), ROOT))
+
+
+def test_what_may_be_several_is_the_one_that_it_is_most_like(tmp_path: Path) -> None:
+    program = tmp_path / "runner"
+    program.write_text("#!/bin/sh\nsleep 1000\n")
+    program.chmod(0o755)
+    fast, slow = (Command((str(program), "--dir", f"{tmp_path}/{name}", "run"), str(tmp_path)) for name in ("f", "s"))
+    process = subprocess.Popen(slow.words, start_new_session=True)
+    try:
+        until(lambda: find({"fast": fast}) == {"fast": process.pid})  # it comes with its interpreter before it
+        assert find({"fast": fast, "slow": slow}) == {"slow": process.pid}
+        assert find({"fast": fast, "other": fast}) == {"fast": process.pid, "other": process.pid}
+        assert find({"fast": fast, "slow": slow}, {process.pid}) == {}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
 
 
 def test_what_is_mounted_is_told_within_its_file_system() -> None:

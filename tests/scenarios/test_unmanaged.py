@@ -64,6 +64,20 @@ def program(world: World, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.supervisor
+def test_is_not_taken_for_a_second_one_of_what_a_pass_starts(world: World) -> None:
+    """Of one program with another folder, and with the same last word; there are two of it."""
+    words = ("--dir", f"{world.root}/slow", "run")
+    with program(world, *words), program(world, *words):
+        own = f"component: app, command: '{world.folder}/their-runner --dir {world.root}/fast run'"
+        pattern = f"managed: false, process: 'their-runner --dir {world.root}/slow run$'"
+        git(world, pattern, f"{own}, supervisor: {{startsecs: 0}}")
+        world.once()
+        world.idle()
+        git(world, "component: app, command: their-runner run, supervisor: {startsecs: 0}", f"{own}, enabled: false")
+        assert "runner was started by hand" in told(world, "--once")
+
+
+@pytest.mark.supervisor
 def test_seen_by_its_command_line(world: World) -> None:
     git(world, f"managed: false, process: '^/bin/sh {world.folder}/their-runner run( |$)'")
     world.once()
