@@ -275,8 +275,9 @@ class Pass:
     def _withhold(self, variables: tuple[str, ...]) -> None:
         """They are for what is rendered from them, not for the programs that a pass runs."""
         if variables != self.variables:
-            from reconciler.host.withheld import withhold
+            from reconciler.host.withheld import give_back, withhold
 
+            give_back({*self.variables}.difference(variables))
             self.variables = variables
             withhold(variables)
             self.mirror.take_environment()

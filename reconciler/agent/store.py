@@ -249,13 +249,14 @@ class Store:
         self._write(self._path(environment, "compiled.json"), data)
 
     def formers(self, environment: str) -> dict[str, Deployment]:
-        """The compiled forms of earlier commits that were saved, by key."""
+        """The compiled forms of earlier commits that this very release has saved, by key."""
         try:
             data = _unseal(self._path(environment, "former.json"))
         except DamagedError:
             return {}  # they are made again
         rows = data["deployments"] if data is not None else {}
-        return {key: decode_deployment(row) for key, row in rows.items()}
+        ours = f"{tool_identity()}|"  # another one's may be of another shape
+        return {key: decode_deployment(row) for key, row in rows.items() if key.startswith(ours)}
 
     def save_formers(self, environment: str, deployments: Mapping[str, Deployment]) -> None:
         """Instead of those before. Raises `OSError`."""

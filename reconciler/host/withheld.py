@@ -25,6 +25,14 @@ def withhold(names: Iterable[str]) -> None:
             os.environ.pop(name, None)
 
 
+def give_back(names: Iterable[str]) -> None:
+    """Have them get these again: git names them no more."""
+    for name in names:
+        value = variable(name)
+        if value is not None:
+            os.environb[name.encode()] = value
+
+
 def everything() -> dict[bytes, bytes]:
     """The environment with what is withheld, for programs that get secrets themselves. Raises `OSError`."""
     return {**_began_with(), **os.environb}

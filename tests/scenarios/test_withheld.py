@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.world import SLEEP, World, a_world
+from tests.scenarios.world import SLEEP, World, a_world, until
 
 __all__ = ["a_world"]
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
@@ -82,3 +82,26 @@ def test_of_a_state_that_noted_none_the_next_pass_notes_them(world: World, git_t
     names(git_tells)
     assert world.run("--once", env=GIVEN).code == 0
     assert names(git_tells) == {"PLAIN", "GITLAB_TOKEN"}
+
+
+def test_a_loop_gives_them_back_when_git_names_them_no_more(world: World, git_tells: Path) -> None:
+    world.commit({"desired/environments/dev.yaml": named(world.folder / "word")})
+    world.env |= GIVEN
+    process = world.start("--interval", "1s")
+    world.env = {name: value for name, value in world.env.items() if name not in GIVEN}
+    try:
+        until(lambda: {"PLAIN", "GITLAB_TOKEN"} in map(told, whole(git_tells)))
+        until(world.pids)
+        world.commit(world.services("web", web=f"component: app, command: {SLEEP}, env: {{DB: plain}}"))
+        variables = world.root / "config/env/web.env"
+        until(lambda: "plain" in variables.read_text())
+        for path in whole(git_tells):
+            path.unlink()
+        until(lambda: GIVEN.keys() in map(told, whole(git_tells)))
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def whole(noted: Path) -> list[Path]:
+    return [path for path in noted.iterdir() if "PATH=" in path.read_text()]
