@@ -77,7 +77,8 @@ class Rollouts:
         """
         followed = self._followed(done, observation, again, stop=stop)
         if self.held.overlays:
-            self.workspace.keep_formers(self.wanted.environment)
+            with suppress(OSError):  # each pass makes them anew then
+                self.workspace.keep_formers(self.wanted.environment)
         return followed
 
     def _followed(
@@ -159,7 +160,8 @@ class Rollouts:
         self.store.save_rollouts(self.wanted.environment, self.wanted.root, plain)
         self.state, self.damage = state, ""
         if not any(record.failed for record in state.values()):
-            self.store.forget_formers(self.wanted.environment)
+            with suppress(OSError):  # nobody asks for them any more
+                self.store.forget_formers(self.wanted.environment)
 
     def _pin(self, service: str) -> str:
         """One for each service, in letters that git takes in the name of a ref."""
