@@ -271,7 +271,8 @@ class Enforcer:
         processes, by_hand = _main(planned.observed, desired), _by_hand(planned)
         found, left = planned.plan.diff, self._left(desired.environment)
         unwritten, former = found.held_files, found.former_daemons
-        if book.is_current(inventory, desired, processes, by_hand, unwritten, former=former, left=left):
+        current = book.is_current(inventory, desired, processes, by_hand, unwritten, former=former, left=left)
+        if current and not found.forgotten:
             self.store.finish_inventory(desired.environment, desired.root, inventory)
             return
         full = self._full(desired)

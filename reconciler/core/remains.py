@@ -5,7 +5,7 @@ has left, which nobody rotates any more. Of a log that is not written any more, 
 copies stay for so many days after the last word in it; then all go but the log itself and its newest copy, which stay
 for good: they may be all that tells why the service went.
 
-While something still runs as it was adopted, all copies of what is written stay.
+While a daemon is there that was adopted from, all copies of what is written stay.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reconciler.core.desired import Deployment, Trace
-from reconciler.core.inventory import Inventory, Stage
+from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
 
 DAYS = 30  # that the log of what is gone is left whole, counted from the last word in it
@@ -56,8 +56,9 @@ def old_copies(rotated: Numbered, spoke: float, now: float) -> list[str]:
 
 
 def others_rotate(inventory: Inventory) -> bool:
-    """Something runs as it was adopted: its own daemon may have logs where ours would, by limits of its own."""
-    return any(one.stage is not Stage.LEFT for one in inventory.adopted.values())
+    """There is still something of a daemon that was adopted from. It may have logs where ours would, by limits of its
+    own."""
+    return bool(inventory.by_hand)
 
 
 def former(desired: Deployment, inventory: Inventory, others: Iterable[Trace]) -> list[Trace]:

@@ -177,7 +177,7 @@ def test_goes_on_whatever_its_daemon_does(few: ByHand, place: Place) -> None:
 
 
 def test_its_daemon_keeps_as_many_copies_of_a_log_as_it_says(few: ByHand, place: Place) -> None:
-    """It may write where ours would: its copies are its own until nothing runs as it was adopted."""
+    """It may write where ours would: its copies are its own until it has none of what was adopted."""
     logs = place.root / "logs"
     logs.mkdir(parents=True)
     copies = [logs / f"{name}.log.{number}" for name in ("one", "supervisord") for number in range(1, 16)]
@@ -191,6 +191,12 @@ def test_its_daemon_keeps_as_many_copies_of_a_log_as_it_says(few: ByHand, place:
     assert not [step for step in place.deployment("--once")["steps"] if step["action"] == "clean"]
     assert all(path.exists() for path in copies)
     place.bump(["two", "three"], "1.1")
+    place.deployment("--once")
+    assert place.deployment("--once")["steps"] == []
+    few.conf.write_text(few.conf.read_text().partition("[program:one]")[0])
+    few.call("reloadConfig")
+    for name in ("one", "two", "three"):
+        few.call("removeProcessGroup", name)
     place.deployment("--once")
     place.deployment("--once")
     left = {path.name for path in copies if path.exists()}

@@ -265,7 +265,7 @@ def _as_noted_before(spec: Spec | None) -> Spec | None:
 
 
 def test_what_an_earlier_release_has_noted_stays_noted() -> None:
-    """It knew of no daemons: what failed under it is not tried once more, and what was healthy is noted anew as it is."""
+    """It knew of no daemons: what failed under it is not tried again, and what was healthy stays so."""
     wanted = compiled(world(Svc("a"), Svc("b")), NEW).deployment
     state = with_failed({**proved(wanted), "a": Record(proved=SPEC)}, wanted, ["a"])
     specs = rollback.specs(wanted, 6.0)

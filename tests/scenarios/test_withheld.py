@@ -97,7 +97,7 @@ def test_a_loop_gives_them_back_when_git_names_them_no_more(world: World, git_te
         until(lambda: "plain" in variables.read_text())
         for path in whole(git_tells):
             path.unlink()
-        until(lambda: GIVEN.keys() in map(told, whole(git_tells)))
+        until(lambda: set(GIVEN) in map(told, whole(git_tells)))
     finally:
         process.terminate()
         process.communicate(timeout=60)
