@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from reconciler.agent.alone import Busy, alone
@@ -272,8 +272,9 @@ class Pass:
             self.agent.site, known.valid, "", "", "", notices=(Notice(message, failed=False),), stale=True
         )
 
-    def _withhold(self, variables: tuple[str, ...]) -> None:
+    def _withhold(self, names: Iterable[str]) -> None:
         """They are for what is rendered from them, not for the programs that a pass runs."""
+        variables = tuple(sorted({*names}))
         if variables != self.variables:
             from reconciler.host.withheld import give_back, withhold
 
@@ -294,16 +295,15 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        self._withhold(_variables(deployments))
-        self.windows.ask(deployments.values())
+        self._withhold((*self.variables, *_variables(deployments.values())))
         self.enforcer.begin(deployments)
+        here = {name: self.enforcer.hold_back(one) for name, one in deployments.items() if not one.is_elsewhere}
+        self._withhold(_variables((*deployments.values(), *here.values())))  # what is held back has secrets of its own
+        self.windows.ask(deployments.values())
         found, shared = {}, Shared()
         self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
-        for name, deployment in deployments.items():
-            if deployment.is_elsewhere:
-                continue
-            recalled = self.store.inventory(name, deployment.root)
-            held = self.enforcer.hold_back(deployment)
+        for name, held in here.items():
+            recalled = self.store.inventory(name, held.root)
             found[name] = Observation(held, recalled.inventory, recalled.damage, self.windows, shared)
         # An agent that is told its environments knows nothing of the others.
         left = () if self.agent.environments else self.store.environments()
@@ -368,10 +368,10 @@ class Pass:
         return "", ""
 
 
-def _variables(deployments: Mapping[str, Deployment]) -> tuple[str, ...]:
+def _variables(deployments: Iterable[Deployment]) -> set[str]:
     """Of the environment that reconcile itself runs in, which git names as secrets."""
-    references = (use.secret.reference for one in deployments.values() for use in one.secrets)
-    return tuple(sorted({one.target for one in references if one.source.of_environment}))
+    references = (use.secret.reference for one in deployments for use in one.secrets)
+    return {one.target for one in references if one.source.of_environment}
 
 
 def _close(begun: Mapping[str, Observation]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.test_rollback import good, layer, running, watched
 from tests.scenarios.world import SLEEP, World, a_world, until
 
 __all__ = ["a_world"]
@@ -82,6 +83,27 @@ def test_of_a_state_that_noted_none_the_next_pass_notes_them(world: World, git_t
     names(git_tells)
     assert world.run("--once", env=GIVEN).code == 0
     assert names(git_tells) == {"PLAIN", "GITLAB_TOKEN"}
+
+
+def test_nor_those_of_a_commit_that_is_gone_back_to(world: World, git_tells: Path) -> None:
+    """Git says another one by now, and the process has that which it said before."""
+    good(world, "1.0")
+
+    def with_secret(name: str) -> dict[str, str]:
+        return layer(web=watched(world).replace("env: {", f"env: {{S: !secret {{env: {name}}}, "))
+
+    world.commit(with_secret("DB_PASSWORD"))
+    assert world.run("--once", env=GIVEN).code == 0
+    world.write(world.versions("2.0"))
+    world.commit(with_secret("VAULT_TOKEN"))
+    assert world.run("--once", env=GIVEN).code == 1
+    assert running(world) == {"web": "1.0"}
+    assert world.run("--once", env=GIVEN).code == 1  # it notes them
+    for _ in range(2):
+        world.commit({"README": "news\n"})
+        names(git_tells)
+        assert world.run("--once", env=GIVEN).code == 1
+        assert names(git_tells) == {"PLAIN", "GITLAB_TOKEN"}
 
 
 def test_a_loop_gives_them_back_when_git_names_them_no_more(world: World, git_tells: Path) -> None:
