@@ -245,7 +245,7 @@ def _unit(wanted: Deployment, names: frozenset[str], state: State, former: Forme
     if not commits:
         return "nothing of it has been healthy before"
     why = ""
-    for commit in commits:
+    for commit, exactly in [*((one, True) for one in commits), *((one, False) for one in commits)]:
         before = former(commit)
         if before is None:
             why = why or f"what git wanted at {commit[:8]} cannot be had any more"
@@ -253,7 +253,8 @@ def _unit(wanted: Deployment, names: frozenset[str], state: State, former: Forme
         # With its launcher's daemon as it was then, or else under the one that git wants now.
         for daemons in dict.fromkeys((changed_daemons(wanted, before, names), frozenset[str]())):
             group = together(wanted, before, names, daemons)
-            problem = _against(wanted, before, group, state) or _of_daemon(wanted, group, state, daemons)
+            problem = _against(wanted, before, group, state, exactly=exactly)
+            problem = problem or _of_daemon(wanted, group, state, daemons)
             if not problem:
                 return Overlay(commit, group, daemons)
             why = why or problem
@@ -275,8 +276,14 @@ def _candidates(wanted: Deployment, names: frozenset[str], state: State, former:
     return sorted(since, key=lambda commit: (-since[commit], commit))
 
 
-def _against(wanted: Deployment, before: Deployment, names: frozenset[str], state: State) -> str:
-    """What keeps some services from being wanted as they were at a commit."""
+def _against(
+    wanted: Deployment, before: Deployment, names: frozenset[str], state: State, *, exactly: bool
+) -> str:
+    """What keeps some services from being wanted as they were at a commit.
+
+    `exactly`: to the letter. Else a service may be as its commit makes it today, with a secret that was rotated or a
+    reconcile that is newer since: so it would run if what failed had never come.
+    """
     if before.root != wanted.root:
         return f"it was below {before.root} then"
     services = {service.name: service for service in before.services}
@@ -290,12 +297,23 @@ def _against(wanted: Deployment, before: Deployment, names: frozenset[str], stat
             return f"{name}, which shares what changed, was not there at {before.commit[:8]}"
         if was.launcher not in managers:
             return f"{name} had launcher {was.launcher} at {before.commit[:8]}, which nothing has any more"
-        if record.proved is not None and (was.spec, was.launch) != (record.proved.spec, record.proved.launch):
+        if not (_is_as_proved(was, record) or (not exactly and _differs_by_today(was, record, before.commit))):
             return (
                 f"{name} is not what was healthy at {before.commit[:8]} any more: a secret, this host or reconcile "
                 "itself is another one since"
             )
     return ""
+
+
+def _is_as_proved(was: Service, record: Record) -> bool:
+    return record.proved is None or (was.spec, was.launch) == (record.proved.spec, record.proved.launch)
+
+
+def _differs_by_today(was: Service, record: Record, commit: str) -> bool:
+    """It is what the commit says at which it was healthy, and not the very thing that failed."""
+    failed = record.failed
+    itself = failed is not None and (was.spec, was.launch) == (failed.spec, failed.launch)
+    return record.proved is not None and record.proved.commit == commit and not itself
 
 
 def _of_daemon(wanted: Deployment, names: frozenset[str], state: State, daemons: frozenset[str]) -> str:

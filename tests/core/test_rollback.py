@@ -156,12 +156,31 @@ def test_what_cannot_be_gone_back_to(change: dict[str, str], stuck: str) -> None
     assert (told.stage, told.since, told.stuck) == (Stage.FAILED, 3.0, f"it cannot go back: {held.stuck['a']}")
 
 
-def test_what_is_recompiled_otherwise_is_not_what_was_healthy() -> None:
+def test_what_a_secret_or_the_host_has_changed_since_is_gone_back_to_as_it_is_now() -> None:
+    """So it would run had that which failed never come. What failed itself is no way back, whatever made it so."""
     before = compiled(world("a"), OLD).deployment
     wanted = compiled(world("a", versions={"app": "2"}), NEW).deployment
-    state = with_failed(proved(compiled(world(Svc("a", env="other")), OLD).deployment), wanted, ["a"])
-    held = hold_back(wanted, state, {OLD: before}.get)
+    state = proved(compiled(world(Svc("a", env="other")), OLD).deployment)
+    held = hold_back(wanted, with_failed(state, wanted, ["a"]), {OLD: before}.get)
+    assert held.overlays == (rollback.Overlay(OLD, frozenset("a")),)
+    held = hold_back(before, with_failed(state, before, ["a"]), {OLD: before}.get)
     assert "a is not what was healthy" in held.stuck["a"]
+
+
+def test_what_is_to_the_letter_as_it_was_is_preferred() -> None:
+    """Of two commits the older one, where only that still gives what was healthy."""
+    services = (Svc("a", component="plain", files=("site.conf",)), Svc("b", files=("site.conf",)))
+    first = compiled(world(*services, files={"site.conf": "1"}), OLD).deployment
+    wanted = compiled(world(*services, files={"site.conf": "2"}, versions={"app": "3"}), NEW).deployment
+    other = Svc("b", files=("site.conf",), env="other")
+    middle = compiled(world(services[0], other, files={"site.conf": "1"}, versions={"app": "2"}), "b" * 40).deployment
+    today = compiled(world(*services, files={"site.conf": "1"}, versions={"app": "2"}), "b" * 40).deployment
+    state = with_failed({**proved(first), "b": proved(middle, 2.0)["b"]}, wanted, ["a"])
+    held = hold_back(wanted, state, {OLD: first, "b" * 40: today}.get)
+    assert held.overlays == (rollback.Overlay("b" * 40, frozenset("ab")),), "`b` at the other commit is another version"
+    state = with_failed(proved(first), wanted, ["a"])
+    held = hold_back(wanted, state, {OLD: first, "b" * 40: today}.get)
+    assert held.overlays == (rollback.Overlay(OLD, frozenset("ab")),)
 
 
 def test_a_new_service_that_shares_what_changed_keeps_it_from_going_back() -> None:

@@ -332,26 +332,58 @@ def test_what_is_remembered_is_lost_or_damaged(world: World) -> None:
     world.idle()
 
 
-def test_what_is_not_the_same_any_more_is_not_gone_back_to(world: World) -> None:
-    """The former specification reads a file of the host's that is another one now."""
-    good(world, "1.0")
-    world.commit(layer(web=watched(world)))
-    world.once()
-    paths = [world.state / world.site / "dev/rollouts.json", world.root / ".reconcile/rollouts.json"]
-    from reconciler.agent.store import Store
+def with_secret(world: World, probe: str = "") -> dict[str, str]:
+    """A service that is given a secret of the host's, which `probe` may ask for."""
+    path = world.folder / "secret"
+    if not path.exists():
+        rotated(world, "first")
+    probe = probe or f"test -e {world.folder}/good-$V"
+    env = f'env: {{V: "{{{{ version }}}}", PASSWORD: !secret {{file: {path}}}}}'
+    health = f"health: {{exec: {{command: {json.dumps(probe)}}}, {TIMES}}}"
+    return layer(web=f"component: app, command: {SLEEP}, supervisor: {{startsecs: 0}}, {env}, {health}")
 
-    store = Store(str(world.state), world.site)
-    services, _ = store.rollouts("dev", str(world.root))
-    store.save_rollouts("dev", str(world.root), {"web": {"proved": {**services["web"]["proved"], "spec": "other"}}})
-    assert all(path.exists() for path in paths)
+
+def rotated(world: World, secret: str) -> None:
+    path = world.folder / "secret"
+    path.write_text(secret)
+    path.chmod(0o600)
+
+
+def test_a_secret_that_is_rotated_keeps_nobody_in_the_version_that_failed(world: World) -> None:
+    """The former version goes on with it, as it would if no commit had come; before it goes back, and after."""
+    good(world, "1.0")
+    world.commit(with_secret(world))
+    world.once()
     world.commit(world.versions("2.0"))
+    world.once(code=1)
+    assert running(world) == {"web": "1.0"}
+    before = world.pids()
+    rotated(world, "second")
+    done = world.once(code=1)
+    assert (running(world), world.pids()["web"] != before["web"]) == ({"web": "1.0"}, True), done.said
+    still(world, world.pids())
+    good(world, "3.0")
+    world.commit(world.versions("3.0"))
+    world.once()
+    world.commit(world.versions("4.0"))
+    rotated(world, "third")
+    world.once(code=1)
+    assert running(world) == {"web": "3.0"}
+    still(world, world.pids())
+
+
+def test_what_fails_with_a_rotated_secret_has_no_other_version_to_go_back_to(world: World) -> None:
+    """The same commit, healthy with the secret of before: that cannot be had any more."""
+    good(world, "1.0")
+    world.commit(with_secret(world, '[ "$PASSWORD" = first ]'))
+    world.once()
+    rotated(world, "second")
     done = world.once(code=1)
     assert "it cannot go back: web is not what was healthy at" in told(done)
-    after = world.pids()
-    still(world, after)
-    assert running(world) == {"web": "2.0"}
-    good(world, "2.0")
+    still(world, world.pids())
+    rotated(world, "first")
     world.once()
+    assert running(world) == {"web": "1.0"}
 
 
 @pytest.mark.systemd
