@@ -53,8 +53,18 @@ def _traces(pid: int, *, all_of_it: bool) -> Iterable[bytes]:
     except _GONE:
         return
     except PermissionError as error:
-        if _runs(pid) and os.geteuid() != 0:  # one that has closed itself is root's to any other account
+        if os.geteuid() != 0 and _runs(pid) and not _is_closed(pid):
             raise Unseen(f"process {pid} cannot be looked at: {error.strerror}") from error
+
+
+def _is_closed(pid: int) -> bool:
+    """It lets only root look into it, as ssh-agent does, and what sshd runs for a login (proc(5): PR_SET_DUMPABLE).
+
+    Every account has some of those at times, for days: such a one counts by its command line, as another account's.
+    """
+    with suppress(OSError):
+        return os.stat(f"/proc/{pid}/environ").st_uid != os.geteuid()
+    return True
 
 
 def _links(pid: int) -> Iterable[bytes]:

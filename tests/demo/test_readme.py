@@ -116,8 +116,14 @@ def test_the_agents_file_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_desired_state_that_is_shown_is_valid(tmp_path: Path) -> None:
-    (layer,) = [block for block in blocks("yaml") if "components:" in block]
+    layers = [block for block in blocks("yaml") if "components:" in block]
     (template,) = blocks("jinja")
+    assert len(layers) == 2
+    for number, layer in enumerate(layers):
+        check(tmp_path / str(number), layer, template)
+
+
+def check(tmp_path: Path, layer: str, template: str) -> None:
     files = {"defaults.yaml": layer, "environments/dev.yaml": "", "sites/here.yaml": ""}
     for name, text in files.items():
         path = tmp_path / "desired" / name

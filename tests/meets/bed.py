@@ -144,10 +144,11 @@ class Bed:
         return self.pids(), self.world.files()
 
     def _remembered(self) -> dict[str, tuple[int, int]]:
-        """All that is, but for the locks, and when the remote and the services last answered."""
+        """All that is, but for the locks, when the remote and the services last answered, and what was printed."""
         every = (path for path in self.world.state.rglob("*") if path.is_file() and path.parent.name != "health")
         found = {path: path.stat() for path in every}
-        return {str(p): (i.st_size, i.st_mtime_ns) for p, i in found.items() if p.name not in ("source.json", "lock")}
+        passing = ("source.json", "lock", "printed")
+        return {str(p): (i.st_size, i.st_mtime_ns) for p, i in found.items() if p.name not in passing}
 
     # ------------------------------------------------------------ the host
 

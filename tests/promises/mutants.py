@@ -65,7 +65,7 @@ MUTANTS = (
         2,
         "an inventory that is written though it says the same",
         "agent/enforce.py",
-        "        if book.is_current(inventory, desired, processes, by_hand, unwritten, former=former, left=left):\n",
+        "        if current and not found.forgotten:\n",
         "        if False:\n",
     ),
     Mutant(
@@ -177,7 +177,7 @@ MUTANTS = (
     Mutant(
         11,
         "a stop though what comes after it is not ready",
-        "core/plan.py",
+        "core/planner.py",
         "            *self._ready(change.service),\n            *self._daemon_needs(service.launcher),\n",
         "            *self._daemon_needs(service.launcher),\n",
     ),

@@ -76,8 +76,10 @@ def test_supervisord_was_killed_and_started_by_hand(site: Site) -> None:
     site.converge()
     site.kill("")
     run_by_hand = [sys.executable, "-m", "supervisor.supervisord", "-c", str(site.root / "config/supervisord.conf")]
+    noted = site.root / "run/supervisord.pid"
+    old = noted.read_text()
     subprocess.run(run_by_hand, cwd=site.root, env={"PATH": "/usr/bin:/bin"}, check=True, timeout=30)
-    until((site.root / "run/supervisor.sock").exists)
+    until(lambda: noted.read_text() not in (old, ""))  # the last thing that it writes
     try:
         passed = site.converge(settled=False)
         assert passed.changed == set(SERVICES)

@@ -176,7 +176,8 @@ class World:
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
         argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
-        (self.state / self.site / "printed").unlink(missing_ok=True)  # what is held is told as if for the first time
+        with contextlib.suppress(OSError):  # what is held is told as if for the first time
+            (self.state / self.site / "printed").unlink()
         done = subprocess.run(
             argv,
             cwd=self.folder,
