@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, limits_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.agent.windows import Windows
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Scratch
+
+if TYPE_CHECKING:
+    from reconciler.host.scratch.walk import Task
 
 _SELDOM = 5.0  # seconds between two looks at windows and pauses
 _FOREVER = 7 * 24 * 60  # minutes: whoever waits for it may end it
@@ -73,11 +76,16 @@ class ByHand:
                 told(Listed(where, name, one.date / 1e9, size, one.path))
 
             try:
-                figures, troubles = survey(task(rule, time.time(), self._pass.store.scratch_key()), tell)
+                figures, troubles = survey(self._task(desired, rule), tell)
             except refused() as error:
                 yield now._replace(error=said(error))
                 continue
             yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles))
+
+    def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Task:
+        """Raises `RootError`, `OSError`."""
+        store = self._pass.store
+        return task(rule, time.time(), limits_of(desired, store.state_dir), store.scratch_key(make=make_key))
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.
@@ -109,7 +117,7 @@ class ByHand:
             return asked_to_stop() or held.now()
 
         try:
-            done = clean(task(rule, time.time(), self._pass.store.scratch_key(make=True)), progress, must_stop)
+            done = clean(self._task(desired, rule, make_key=True), progress, must_stop)
         except refused() as error:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why)

@@ -5,8 +5,9 @@ A pass in which no rule is due reads one small file and asks each file system th
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.alone import Busy, alone
@@ -22,6 +23,7 @@ from reconciler.core.report import Scratch
 from reconciler.host.lock import Lock
 
 if TYPE_CHECKING:
+    from reconciler.host.scratch.root import Limits
     from reconciler.host.scratch.walk import Task
 
 _PREFIX = "clean:scratch:"  # no path begins so, and every other step of this kind has one
@@ -114,7 +116,12 @@ class Scratches:
     def _anything(self, rule: Cleanup) -> bool:
         from reconciler.host.scratch.clean import anything
 
-        return anything(task(rule, self._now, self._store.scratch_key(), self._begin(rule)))
+        return anything(self._task(rule, self._now))
+
+    def _task(self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False) -> Task:
+        """Raises `RootError`, `OSError`."""
+        limits, key = limits_of(self.desired, self._store.state_dir), self._store.scratch_key(make=make_key)
+        return task(rule, now, limits, key, begin=self._begin(rule), why=why)
 
     def _begin(self, rule: Cleanup) -> str:
         memory = self._memory.get(rule.name)
@@ -128,7 +135,7 @@ class Scratches:
         from reconciler.host.scratch.clean import survey
 
         try:
-            figures, troubles = survey(task(rule, self._now, self._store.scratch_key(), self._begin(rule)))
+            figures, troubles = survey(self._task(rule, self._now))
         except refused() as error:
             return Scratch(rule.name, rule.root, troubles=(said(error),))
         return Scratch(rule.name, rule.root, figures, troubles=troubles)
@@ -152,8 +159,8 @@ class Scratches:
 
         try:
             with alone(self._store.cleanup_lock_path()):
-                key = self._store.scratch_key(make=True)
-                done = clean(task(rule, time.time(), key, self._begin(rule), why), _seldom(progress), must_stop)
+                todo = self._task(rule, time.time(), why, make_key=True)
+                done = clean(todo, _seldom(progress), must_stop)
         except Busy as busy:
             return Ended(Status.SKIPPED, f"another clean-up is at work: {busy.holder}", waits=True)
         except (refused(), OSError) as error:
@@ -186,14 +193,32 @@ class Scratches:
         return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
 
 
-def task(rule: Cleanup, now: float, key: str, begin: str = "", why: Why = Why.SCHEDULE) -> Task:
+def limits_of(desired: Deployment, state_dir: str) -> Limits:
+    """What is installed and remembered here, which no rule may reach."""
+    from reconciler.host.scratch.root import Limits
+
+    made = {os.path.dirname(path) for path in (*(file.path for file in desired.files), *_places(desired))}
+    inner = sorted(path for path in made if not rules.holds(path, desired.root))
+    own = (state_dir, os.path.join(desired.root, ".reconcile"), *inner)
+    return Limits((desired.root, *own), own)
+
+
+def _places(desired: Deployment) -> Iterator[str]:
+    """What is built, and the sockets and pid files of daemons."""
+    yield from (install.path for install in desired.installs if install.path)
+    yield from (value for manager in desired.managers for _, value in manager.address if value.startswith("/"))
+
+
+def task(
+    rule: Cleanup, now: float, limits: Limits, key: str, *, begin: str = "", why: Why = Why.SCHEDULE
+) -> Task:
     """A rule with what must stay as it is now. `key`: the store's. Raises `RootError`."""
     from reconciler.host.detached import environment
     from reconciler.host.scratch.clean import in_use
     from reconciler.host.scratch.walk import Task
 
     used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()
-    return Task(rule, Kept(rule, used), now, begin, why, key)
+    return Task(rule, Kept(rule, used), now, begin, why, key, limits)
 
 
 def _seldom(progress: Told) -> Told:

@@ -23,6 +23,23 @@ _NIGHT = (60, 300)  # minutes of the day between which a rule without a schedule
 _NOISE = 10**6  # bytes
 _PAUSE = 3600  # seconds after an early start that did not free enough
 
+# Below a file system's root they hold what everybody needs; what lies in most of them may be a scratch folder.
+_SYSTEM = frozenset(
+    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc"}
+    | {"/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/var", "/var/lib", "/usr/local", "/global", "/lustre"}
+)
+_NEVER = ("/proc/", "/sys/", "/boot/", "/etc/", "/bin/", "/lib/", "/sbin/", "/usr/")
+
+
+def of_the_system(path: str) -> bool:
+    """Whether a folder is everybody's, so that nothing may be cleaned up in it."""
+    return path in _SYSTEM or path.startswith(_NEVER)
+
+
+def holds(outer: str, inner: str) -> bool:
+    """Whether a path is, or lies below, another one; both absolute and without `..`."""
+    return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
+
 
 def limit_of(rule: Cleanup, now: float) -> int:
     """The instant before which an entry is old, in nanoseconds since the epoch."""

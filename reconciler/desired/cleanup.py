@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
+from reconciler.core.cleanup import holds, of_the_system
 from reconciler.core.cron import parse
 from reconciler.core.desired import Age, Cleanup, Compiled, Field, RootIs, Sort
 from reconciler.desired.ground import Ground, not_a_path
@@ -26,14 +27,6 @@ _NAME = re.compile(r"\s*([A-Za-z_]\w*(?:\.\w+)*)\s*")
 _DEEPEST = 20  # vars that are made of one another
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _LONGEST = 100_000  # days
-
-# Below a file system's root they hold what everybody needs; what lies in most of them may be a scratch folder.
-_SYSTEM = frozenset(
-    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc"}
-    | {"/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/var", "/var/lib", "/usr/local", "/global", "/lustre"}
-)
-_NEVER = ("/proc/", "/sys/", "/boot/", "/etc/", "/bin/", "/lib/", "/sbin/", "/usr/")
-
 
 def rules(ground: Ground, folders: Mapping[str, str]) -> tuple[Cleanup, ...]:
     """Those of a deployment, by name. What is wrong with one is told, and the deployment is not compiled."""
@@ -194,21 +187,17 @@ def _refused(root: str, folders: Mapping[str, str], home: str, root_is: RootIs) 
     """Why something cannot be a root, and how to mend that; nothing where it can."""
     if why := not_a_path(root):
         return why, "such as /scratch/jaws/inputs"
-    if root in _SYSTEM or root.startswith(_NEVER):
+    if of_the_system(root):
         return "belongs to the system", "name the scratch folder itself"
-    if home.startswith("/") and _holds(root, os.path.normpath(home)):
+    if home.startswith("/") and holds(root, os.path.normpath(home)):
         if root != os.path.normpath(home):
             return "holds the home of the account", "name a folder that does not"
         if root_is is not RootIs.HOME:
             return "is the home of the account", "where that is meant, say `root_is: home`"
     for name, folder in folders.items():
-        if _holds(root, folder) or (name not in ("root", "logs") and _holds(folder, root)):
+        if holds(root, folder) or (name not in ("root", "logs") and holds(folder, root)):
             return f"holds or is part of what is installed here (paths.{name}, {folder})", "name another folder"
     return "", ""
-
-
-def _holds(outer: str, inner: str) -> bool:
-    return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
 
 
 def _empty(node: Node, ground: Ground, depth: int) -> Iterator[str]:

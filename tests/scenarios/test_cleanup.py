@@ -227,3 +227,25 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert runs(root) == ["run-3", "run-4"]
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
+
+
+@pytest.mark.parametrize("place", ["root", "state", "/etc", "up"])
+def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: World) -> None:
+    """What git says is only a name; where it leads, the host tells, each time. `up`: a folder above what is ours."""
+    target = {"root": world.root, "state": world.state, "up": world.root.parent}.get(place, Path(place))
+    for where in (world.root / "bin", world.state / "old"):
+        where.mkdir(parents=True, exist_ok=True)
+        (where / "file").write_text("x")
+        os.utime(where / "file", (0, 0))
+    link = world.folder / "scratch"
+    link.symlink_to(target)
+    world.commit(world.services("web") | rules(world, link=f'root: "{link}", older_than: 14'))
+    world.once()
+    make_due(world)
+    done = world.once(code=1)
+    assert f"{link} leads to {target}, which" in " ".join(done.out.split())
+    for words in (("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+        told = world.run(*words)
+        assert (told.code, "leads to" in told.out) == (1, True), told.said
+    assert (world.root / "bin/file").exists()
+    assert (world.state / "old/file").exists()

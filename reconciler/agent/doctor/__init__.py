@@ -49,6 +49,10 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
         yield from secrets.told(compiled)
         checks = examine(compiled, recalled.inventory, recalled.damage, host.home)
         yield from secrets.masked(checks, compiled)
+        if compiled.deployment.cleanups:
+            from reconciler.agent.doctor.scratch import examine_rules
+
+            yield from secrets.masked(examine_rules(compiled.deployment, agent.state_dir), compiled)
 
 
 # ---------------------------------------------------------------- this host and this agent

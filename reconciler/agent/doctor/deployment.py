@@ -37,10 +37,6 @@ def examine(compiled: Compiled, inventory: Inventory, damage: str, home: str) ->
     yield from _secrets(desired)
     yield from _twice(desired)
     yield from _stale_instances(where, compiled.fields, home)
-    if desired.cleanups:
-        from reconciler.agent.doctor.scratch import examine_rules
-
-        yield from examine_rules(desired)
 
 
 def _tools(desired: Deployment) -> Iterator[Checked]:

@@ -59,7 +59,7 @@ def anything(task: Task) -> bool:
     """Whether a rule has something to remove; the walk ends at the first. Raises `RootError`."""
     found: list[str] = []
     tally = Tally(task.rule.minutes, 0, lambda: bool(found))
-    with _Held(task.rule) as ground:
+    with _Held(task) as ground:
         if ground is not None:
             Walk(task, ground, tally).run(lambda _folder, entry: found.append(entry.path), task.begin)
     return bool(found) or tally.stopped or bool(tally.failed)
@@ -70,7 +70,7 @@ def survey(
 ) -> tuple[Figures, tuple[str, ...]]:
     """What a rule would remove, and what could not be looked at. Raises `RootError`."""
     tally = Tally(task.rule.minutes, 0, lambda: False)
-    with _Held(task.rule) as ground:
+    with _Held(task) as ground:
         if ground is None:
             return Figures(), ()
         walk = Walk(task, ground, tally)
@@ -88,7 +88,7 @@ def clean(
     """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`."""
     rule, scheduled = task.rule, task.why is Why.SCHEDULE
     tally = Tally(rule.minutes, rule.entries, asked_to_stop)
-    with _Held(rule) as ground:
+    with _Held(task) as ground:
         if ground is None:
             return Cleaned()
         before = _free(ground)
@@ -114,12 +114,12 @@ def clean(
 class _Held:
     """A root, held open."""
 
-    def __init__(self, rule: Cleanup) -> None:
-        self._rule = rule
+    def __init__(self, task: Task) -> None:
+        self._task = task
         self._ground: Ground | None = None
 
     def __enter__(self) -> Ground | None:
-        self._ground = open_root(self._rule)
+        self._ground = open_root(self._task.rule, self._task.limits)
         return self._ground
 
     def __exit__(self, *_: object) -> None:

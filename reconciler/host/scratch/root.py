@@ -8,7 +8,7 @@ from contextlib import suppress
 from stat import S_ISDIR
 from typing import NamedTuple
 
-from reconciler.core.cleanup import Free
+from reconciler.core.cleanup import Free, holds, of_the_system
 from reconciler.core.desired import Cleanup, RootIs
 from reconciler.host import files
 
@@ -24,6 +24,16 @@ class RootError(Exception):
         super().__init__(message)
 
 
+class Limits(NamedTuple):
+    """Where no root may lead, by way of links neither."""
+
+    around: tuple[str, ...] = ()  # it may not be one of these, nor hold one
+    inside: tuple[str, ...] = ()  # nor lie in one of these
+
+
+NO_LIMITS = Limits()
+
+
 class Ground(NamedTuple):
     """A root that is held open, and what tells its file system from any other."""
 
@@ -35,7 +45,7 @@ class Ground(NamedTuple):
         return info.st_dev == self.device and (info.st_dev, info.st_ino) not in self.foreign
 
 
-def open_root(rule: Cleanup) -> Ground | None:
+def open_root(rule: Cleanup, limits: Limits = NO_LIMITS) -> Ground | None:
     """None where there is no such folder: nothing is to be done then. Raises `RootError`."""
     try:
         with files.held_folder(rule.root) as held:
@@ -50,6 +60,7 @@ def open_root(rule: Cleanup) -> Ground | None:
         real = os.readlink(f"/proc/self/fd/{descriptor}")
         mounts = _mounts(real)
         _check(rule, descriptor, real, mounts)
+        _check_place(rule, real, limits)
         info = os.fstat(descriptor)
         below = (path for path in mounts if path.startswith(f"{real.rstrip('/')}/"))
         return Ground(descriptor, info.st_dev, frozenset(_identities(below)))
@@ -71,6 +82,22 @@ def _check(rule: Cleanup, descriptor: int, real: str, mounts: list[str]) -> None
         raise RootError(f"{rule.root} is the home of the account", "where that is meant, say `root_is: home`")
     if rule.root_is is RootIs.PLAIN and (info.st_dev != above.st_dev or real in mounts):
         raise RootError(f"{rule.root} is a mount point", "where that is meant, say `root_is: mount`")
+
+
+def _check_place(rule: Cleanup, real: str, limits: Limits) -> None:
+    """Where the way to a root leads: what git says of its name was checked before, and says nothing of links.
+    Raises `RootError`."""
+    told = rule.root if real == rule.root else f"{rule.root} leads to {real}, which"
+    hint = "name the scratch folder itself"
+    if real != rule.root and of_the_system(real):
+        raise RootError(f"{told} belongs to the system", hint)
+    around = (*limits.around, *(_homes() if rule.root_is is not RootIs.HOME else ()))
+    for path in around:
+        if holds(real, os.path.realpath(path)):
+            raise RootError(f"{told} holds {path}", hint)
+    for path in limits.inside:
+        if holds(os.path.realpath(path), real):
+            raise RootError(f"{told} is part of {path}", hint)
 
 
 def _homes() -> list[str]:

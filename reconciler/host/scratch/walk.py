@@ -12,7 +12,7 @@ from reconciler.core.desired import Age, Cleanup
 from reconciler.core.digest import keyed
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.crew import Crew, Tally
-from reconciler.host.scratch.root import FOLDER, Ground
+from reconciler.host.scratch.root import FOLDER, NO_LIMITS, Ground, Limits
 
 DEEPEST = 150  # folders in one another that are held open; what lies deeper is told, and stays
 _SORTED = 100_000  # names in the root up to which they are gone through in order, so that a pass can go on at one
@@ -44,6 +44,7 @@ class Task(NamedTuple):
     begin: str = ""  # the name in the root to go on at
     why: Why = Why.SCHEDULE
     key: str = ""  # what the names of folders are made with that are being removed
+    limits: Limits = NO_LIMITS
 
 
 def name_of(key: str, inode: int) -> str:
