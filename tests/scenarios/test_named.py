@@ -29,3 +29,17 @@ def test_a_clean_up_of_an_environment_that_is_not_there(up: World, words: list[s
     done = up.run(*words, "--environment", "dve")
     assert (done.code, done.out) == (3, ""), done.said
     assert "has no environment `dve`\n    did you mean `dev`?" in done.err
+
+
+def test_the_status_of_what_is_not_there(up: World) -> None:
+    """Also where a pass has been here, and where the agent's file says it."""
+    file = up.folder / "agent.yaml"
+    file.write_text("environments: [dve]\n")
+    wrong = "has no environment `dve`"
+    for words in (["--environment", "dve"], ["--config", str(file)]):
+        done = up.run("status", *words)
+        assert (done.code, wrong in done.out, "did you mean `dev`?" in done.out) == (3, True, True), done.said
+        (problem,) = up.run("status", "--json", *words).json()["problems"]
+        assert wrong in problem["message"]
+    done = elsewhere(up, "status")
+    assert (done.code, "there is no site `nosuch`" in done.out) == (3, True), done.said
