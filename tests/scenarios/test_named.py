@@ -43,3 +43,20 @@ def test_the_status_of_what_is_not_there(up: World) -> None:
         assert wrong in problem["message"]
     done = elsewhere(up, "status")
     assert (done.code, "there is no site `nosuch`" in done.out) == (3, True), done.said
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_a_name_that_is_wrong_makes_no_commit_invalid(up: World, command: str) -> None:
+    """Whoever reads it looks at the option, and not through a repo that `validate` says is valid."""
+    assert up.run("validate", str(up.repo), where=False).code == 0
+    for done in (up.run(command, "--environment", "dve"), elsewhere(up, command)):
+        told = " ".join(done.out.split())
+        assert "not valid" not in told, done.said
+        assert "--site, --environment, or the agent's file" in told, done.said
+
+
+def test_doctor_of_a_name_that_is_wrong(up: World) -> None:
+    for done in (up.run("doctor", "--environment", "dve"), elsewhere(up, "doctor")):
+        told = " ".join(done.out.split())
+        assert (done.code, "not valid" in told, "validate" in told) == (1, False, False), done.said
+        assert "--site, --environment, or the agent's file" in told, done.said
