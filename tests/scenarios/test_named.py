@@ -60,3 +60,27 @@ def test_doctor_of_a_name_that_is_wrong(up: World) -> None:
         told = " ".join(done.out.split())
         assert (done.code, "not valid" in told, "validate" in told) == (1, False, False), done.said
         assert "--site, --environment, or the agent's file" in told, done.said
+
+
+def test_a_comparison_of_what_is_in_neither_commit(up: World) -> None:
+    """In a pipeline, that 0 of 0 deployments differ would be green."""
+    before = up.git("rev-parse", "HEAD")
+    extra = {"desired/sites/other.yaml": "paths: {root: '/srv/{{ environment }}'}\n", "desired/environments/prod.yaml": ""}
+    after = up.commit({**up.services("web", "job"), **extra})
+    up.commit({"desired/sites/other.yaml": None, "desired/environments/prod.yaml": None})
+
+    def diff(span: str, *words: str) -> Done:
+        return up.run("diff", span, "--repo", up.url, *words, where=False)
+
+    done = diff(f"{before}..{after}", "--environment", "dve")
+    assert (done.code, done.out) == (3, ""), done.said
+    assert "--environment: neither commit has an environment `dve`\n    did you mean `dev`?" in done.err
+    done = diff(f"{before}..{after}", "--site", "othr", "--environment", "prod")
+    assert (done.code, done.out) == (3, ""), done.said
+    assert "--site: neither commit has a site `othr`\n    did you mean `other`?" in done.err
+    assert "--environment" not in done.err
+    done = diff(f"{before}..{after}", "--site", up.site, "--environment", "prod", "--json")
+    assert (done.code, f"an environment `prod` of {up.site}\n    known: dev" in done.err) == (3, True), done.said
+    for span in (f"{before}..{after}", f"{after}..HEAD"):  # one of the two has it
+        done = diff(span, "--site", "other", "--environment", "prod")
+        assert (done.code, "1 of 1 deployments differ" in done.out) == (2, True), done.said
