@@ -84,3 +84,27 @@ def test_a_comparison_of_what_is_in_neither_commit(up: World) -> None:
     for span in (f"{before}..{after}", f"{after}..HEAD"):  # one of the two has it
         done = diff(span, "--site", "other", "--environment", "prod")
         assert (done.code, "1 of 1 deployments differ" in done.out) == (2, True), done.said
+
+
+def test_the_history_of_what_is_not_there(up: World) -> None:
+    for name, told in (("dve", "did you mean dev?"), ("production", "there are passes of dev")):
+        done = up.run("history", "--environment", name)
+        assert (done.code, "no pass has" in done.out) == (0, False), done.said
+        assert f"nothing is recorded here of {up.site} {name}; {told}" in " ".join(done.out.split())
+        (warning,) = up.run("history", "--json", "--environment", name).json()["warnings"]
+        assert warning.endswith(told)
+    both = up.run("history", "--environment", "dve", "--environment", "dev")
+    assert ("nothing is recorded" in both.out, "+1" in both.out) == (True, True), both.said
+    done = elsewhere(up, "history")
+    assert f"nothing is recorded here of nosuch; there are passes of {up.site}" in " ".join(done.out.split()), done.said
+    assert "nothing is recorded" not in up.run("history").out
+
+
+def test_none_of_a_history(up: World) -> None:
+    done = up.run("history", "-n", "0")
+    assert (done.code, done.out) == (0, "1 more: -n all\n"), done.said
+
+
+def test_the_history_of_a_new_host(world: World) -> None:
+    world.commit(world.services("web"))
+    assert world.run("history", "--environment", "dev").out == f"no pass has done anything yet on {world.site} dev\n"
