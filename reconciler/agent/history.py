@@ -81,16 +81,19 @@ def _environments(store: Store) -> list[str]:
 
 def _unrecorded(agent: Agent, store: Store, known: Collection[str]) -> Iterator[str]:
     """What was named and has nothing here, where others have: it may be a slip of the pen."""
-    from reconciler.desired.problems import nearest
-
     for environment in agent.environments if known else ():
         if environment not in known:
-            meant = f"did you mean {found}?" if (found := nearest(environment, known)) else f"there are passes of {', '.join(known)}"
-            yield f"nothing is recorded here of {agent.site} {environment}; {meant}"
+            yield f"nothing is recorded here of {agent.site} {environment}; {_meant(environment, known)}"
     others = () if known else store.sites()
     if others:
-        meant = f"did you mean {found}?" if (found := nearest(agent.site, others)) else f"there are passes of {', '.join(others)}"
-        yield f"nothing is recorded here of {agent.site}; {meant}"
+        yield f"nothing is recorded here of {agent.site}; {_meant(agent.site, others)}"
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    from reconciler.desired.problems import nearest
+
+    found = nearest(name, known)
+    return f"did you mean {found}?" if found else f"there are passes of {', '.join(known)}"
 
 
 def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:

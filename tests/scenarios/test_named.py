@@ -1,4 +1,4 @@
-"""A site or an environment that is not there, named by an option or the agent's file: told, and never taken for none."""
+"""A site or an environment that is not there, named by an option or the agent's file: told, not taken for none."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def test_doctor_of_a_name_that_is_wrong(up: World) -> None:
 def test_a_comparison_of_what_is_in_neither_commit(up: World) -> None:
     """In a pipeline, that 0 of 0 deployments differ would be green."""
     before = up.git("rev-parse", "HEAD")
-    extra = {"desired/sites/other.yaml": "paths: {root: '/srv/{{ environment }}'}\n", "desired/environments/prod.yaml": ""}
+    other = "paths: {root: '/srv/{{ environment }}'}\n"
+    extra = {"desired/sites/other.yaml": other, "desired/environments/prod.yaml": ""}
     after = up.commit({**up.services("web", "job"), **extra})
     up.commit({"desired/sites/other.yaml": None, "desired/environments/prod.yaml": None})
 
