@@ -109,3 +109,25 @@ def test_none_of_a_history(up: World) -> None:
 def test_the_history_of_a_new_host(world: World) -> None:
     world.commit(world.services("web"))
     assert world.run("history", "--environment", "dev").out == f"no pass has done anything yet on {world.site} dev\n"
+
+
+def test_a_pause_of_a_site_that_nobody_here_knows(up: World) -> None:
+    """It holds: before the first pass on a host, and offline, nobody can tell whether there is such a site."""
+    words = ("pause", "--for", "1h", "--reason", "the database moves")
+    done = elsewhere(up, *words)
+    told = " ".join(done.out.split())
+    assert (done.code, "paused: all of nosuch, " in told) == (0, True), done.said
+    assert "warning: nothing is known of a site nosuch here, and this holds nothing of another one" in told
+    assert f"known: {up.site}" in told
+    (warning,) = elsewhere(up, *words, "--json").json()["warnings"]
+    assert "nothing is known of a site nosuch here" in warning
+    done = up.run(*words)
+    assert (done.code, "warning" in done.out) == (0, False), done.said
+
+
+def test_a_pause_on_a_new_host(world: World) -> None:
+    world.commit(world.services("web"))
+    done = world.run("pause", "--for", "1h", "--reason", "it is being set up")
+    assert (done.code, "no pass has been here with this state directory" in " ".join(done.out.split())) == (0, True)
+    assert world.once(code=2)
+    assert world.live() == []
