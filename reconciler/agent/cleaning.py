@@ -10,7 +10,7 @@ from reconciler.agent import journal
 from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches, entry, limits_of, refused, said, task
 from reconciler.agent.config import InvalidInput
-from reconciler.agent.run import Pass
+from reconciler.agent.run import InvalidCommit, Pass
 from reconciler.agent.windows import Windows
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.core.problem import Origin, Problem
@@ -50,7 +50,11 @@ class ByHand:
     def __init__(self, one: Pass, name: str) -> None:
         """`name`: of a rule; empty: all. Raises `InvalidInput` for one that nobody knows, and as a pass does."""
         self._pass, self._name = one, name
-        self._deployments = [desired for desired in one.deployments().values() if not desired.is_elsewhere]
+        try:
+            wanted = one.deployments()
+        except InvalidCommit as invalid:
+            raise InvalidInput(invalid.problems) from invalid
+        self._deployments = [desired for desired in wanted.values() if not desired.is_elsewhere]
         known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
         if name and name not in known:
             hint = f"known: {', '.join(known)}" if known else "git has no rules for clean-up here"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.agent.config import InvalidInput
 from reconciler.agent.why import named
 from reconciler.core.change import Kind
 from reconciler.core.desired import Compiled, Deployment, without_services
@@ -11,13 +12,14 @@ from reconciler.core.diff import diff
 from reconciler.core.observed import FileState
 from reconciler.core.plan import Action, Plan
 from reconciler.core.planner import make_plan
-from reconciler.core.problem import Problem
+from reconciler.core.problem import Origin, Problem
 from reconciler.core.removals import rule_changes
 from reconciler.core.report import Comparison, DeploymentReport, PassReport
 from reconciler.core.review import Cause, Intent, Texts, Why
 from reconciler.core.simulated import all_up, as_applied, nothing
 from reconciler.desired import Compiler, Facts, Tree
 from reconciler.desired.layers import layers_of
+from reconciler.desired.problems import suggest
 from reconciler.desired.written import Concerns, changed
 from reconciler.source.blame import Blame
 
@@ -36,6 +38,7 @@ def compare(
     """Every deployment of either commit, or only those of a site or of some environments.
 
     A site that is not valid at one of them is not compared: all of it would be told as new, or as gone.
+    Raises `InvalidInput` for a site or an environment that is in neither: that nothing of it differs proves nothing.
     """
     return _Comparing(before, after, facts, blame).all(site, environments)
 
@@ -58,7 +61,9 @@ class _Comparing:
         reports: list[PassReport] = []
         compared = 0
         known = {*self.old.sites(), *self.new.sites()}
-        for name in sorted(known & {site} if site else known):
+        asked = sorted(known & {site} if site else known)
+        self._check(known, asked, site, environments)
+        for name in asked:
             found = self._environments(name, environments)
             compared += len(found)
             deployments = self._site(name, [one for one in found if not self._is_same(name, one)])
@@ -67,6 +72,20 @@ class _Comparing:
             elif deployments:
                 reports.append(PassReport(name, self.commits[1], "", "", "", deployments))
         return Comparison(*self.commits, tuple(reports), compared, tuple(dict.fromkeys(self.problems)))
+
+    def _check(self, known: set[str], asked: Sequence[str], site: str, environments: Sequence[str]) -> None:
+        found = []
+        if site and site not in known:
+            hint = suggest(site, known, otherwise="" if known else "neither has desired/sites/*.yaml")
+            found.append(Problem(Origin("--site", 0, 0), f"neither commit has a site `{site[:80]}`", hint))
+        there = {one for name in asked or known for one in self._environments(name, ())}
+        for name in environments:
+            if name not in there:
+                what = f"an environment `{name[:80]}`" + (f" of {site}" if site in known else "")
+                hint = suggest(name, there, otherwise="" if there else "there is none")
+                found.append(Problem(Origin("--environment", 0, 0), f"neither commit has {what}", hint))
+        if found:
+            raise InvalidInput(found)
 
     def _environments(self, site: str, asked: Sequence[str]) -> list[str]:
         both = [side.environments(site) if site in side.sites() else [] for side in (self.old, self.new)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.agent import journal
@@ -19,8 +19,9 @@ def read_history(agent: Agent, service: str = "") -> History:
     nothing is known."""
     store = Store(agent.state_dir, agent.site)
     parts: dict[str, dict[str, Part]] = {}
-    warnings = []
-    for environment in agent.environments or _environments(store):
+    known = _environments(store)
+    warnings = list(_unrecorded(agent, store, known))
+    for environment in agent.environments or known:
         kept = journal.look(store.journal_path(environment))
         wrong = dict(kept.damaged)
         for path, entry in kept.entries:
@@ -76,6 +77,23 @@ def _environments(store: Store) -> list[str]:
     except OSError:
         return []
     return [name for name in names if journal.exists(store.journal_path(name))]
+
+
+def _unrecorded(agent: Agent, store: Store, known: Collection[str]) -> Iterator[str]:
+    """What was named and has nothing here, where others have: it may be a slip of the pen."""
+    for environment in agent.environments if known else ():
+        if environment not in known:
+            yield f"nothing is recorded here of {agent.site} {environment}; {_meant(environment, known)}"
+    others = () if known else store.sites()
+    if others:
+        yield f"nothing is recorded here of {agent.site}; {_meant(agent.site, others)}"
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    from reconciler.desired.problems import nearest
+
+    found = nearest(name, known)
+    return f"did you mean {found}?" if found else f"there are passes of {', '.join(known)}"
 
 
 def _with_service(runs: Iterable[PastRun], service: str) -> list[PastRun]:

@@ -29,6 +29,7 @@ class Changed(NamedTuple):
     paused: tuple[Pause, ...]
     at_work: Holder | None = None
     damage: str = ""  # why what was paused before cannot be told; nothing of it is left
+    unknown: str = ""  # that nobody here knows what was named; on a new host that is as it should be
 
 
 def pause(agent: Agent, host: Host, service: str, span: str, reason: str) -> Changed:
@@ -38,7 +39,7 @@ def pause(agent: Agent, host: Host, service: str, span: str, reason: str) -> Cha
     """
     lasts, why = _span(span), _reason(reason)
     store = Store(agent.state_dir, agent.site)
-    _check(agent, service)
+    unknown = _check(agent, store, service)
     now = time.time()
     environments = agent.environments or ("",)
     new = [Pause(name, service, now, now + lasts, host.account, host.name, why) for name in environments]
@@ -49,7 +50,7 @@ def pause(agent: Agent, host: Host, service: str, span: str, reason: str) -> Cha
         except DamagedError as error:
             hint = "all of the site is held until `reconcile resume`; then pause it anew"
             raise InvalidInput([Problem(Origin(store.pauses_path(), 0, 0), str(error), hint)]) from error
-    return Changed(tuple(new), left, at_work)
+    return Changed(tuple(new), left, at_work, unknown=unknown)
 
 
 def resume(agent: Agent, service: str) -> Changed:
@@ -130,8 +131,9 @@ def _reason(text: str) -> str:
     return told
 
 
-def _check(agent: Agent, service: str) -> None:
-    """A pause of something that is not there would hold nothing. Raises `InvalidInput`."""
+def _check(agent: Agent, store: Store, service: str) -> str:
+    """A pause of something that is not there would hold nothing. Raises `InvalidInput`. What it gives is a warning:
+    before the first pass nobody can tell."""
     from reconciler.agent.logs import known_services
     from reconciler.desired.problems import suggest
 
@@ -145,6 +147,11 @@ def _check(agent: Agent, service: str) -> None:
     if service and service not in names:
         hint = suggest(service, names, otherwise="" if names else "no pass has been here yet: pause the whole of it")
         raise InvalidInput([Problem(Origin("SERVICE", 0, 0), f"no service {service} here", hint)])
+    if known:
+        return ""
+    others = suggest(agent.site, set(store.sites()) - {agent.site})
+    hint = others or "no pass has been here with this state directory"
+    return f"nothing is known of a site {agent.site} here, and this holds nothing of another one; {hint}"
 
 
 def _asked(agent: Agent, found: Iterable[Pause], service: str) -> Iterator[Pause]:

@@ -312,6 +312,14 @@ class Store:
                 return Recalled(clock.translated(decode_inventory(data["inventory"]), data.get("clock")))
         return Recalled(Inventory(), damage)
 
+    def sites(self) -> list[str]:
+        """Those of which this state directory remembers something."""
+        try:
+            names = os.listdir(self.state_dir)
+        except OSError:
+            return []
+        return sorted(name for name in names if os.path.exists(os.path.join(self.state_dir, name, "source.json")))
+
     def environments(self) -> list[str]:
         """Those in which something is noted as ours."""
         try:

@@ -25,10 +25,10 @@ def history(options: Namespace) -> int:
         print_json(history_data(agent.site, found, shown.runs))
         return 0
     _warn(found.warnings)
-    if not shown.runs:
+    if not found.runs and not found.warnings:
         print(f"no pass has done anything yet on {_where(agent)}")
-        return 0
-    print("\n".join(history_lines(shown.runs, style(), time.time())))
+    if shown.runs:
+        print("\n".join(history_lines(shown.runs, style(), time.time())))
     if len(found.runs) > len(shown.runs):
         print(f"{len(found.runs) - len(shown.runs)} more: -n all")
     return 0

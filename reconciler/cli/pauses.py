@@ -38,13 +38,13 @@ def _tell(site: str, word: str, changed: Changed, options: Namespace) -> int:
     damage = f"what was paused could not be told, and nothing is any more: {changed.damage}" if changed.damage else ""
     if hasattr(options, "json"):
         listed = {word: list(map(pause_data, changed.changed)), "pauses": list(map(pause_data, changed.paused))}
-        print_json({**listed, "warnings": list(filter(None, (work, damage)))})
+        print_json({**listed, "warnings": list(filter(None, (changed.unknown, work, damage)))})
         return 0
     _print(site, word, changed.changed)
     if not changed.changed and not damage:
         print("nothing is paused" if not changed.paused else "nothing of that is paused")
     _print(site, "still paused", [one for one in changed.paused if one not in changed.changed])
-    for warning in filter(None, (work, damage)):
+    for warning in filter(None, (changed.unknown, work, damage)):
         print(f"{style().paint('warning', 'yellow')}: {warning}")
     return 0
 

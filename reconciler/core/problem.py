@@ -22,6 +22,7 @@ class Problem(NamedTuple):
     origin: Origin
     message: str
     hint: str = ""
+    asked: bool = False  # nothing is wrong with git by itself: it has not what an option or the agent's file names
 
     def __str__(self) -> str:
         place = f"{self.origin.file}:{self.origin.line}:{self.origin.column}" if self.origin.line else self.origin.file

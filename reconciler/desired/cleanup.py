@@ -25,7 +25,7 @@ from reconciler.desired.written import leaves
 _PIECE = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_]\w*(?:\.\w+)*)\s*")
 _DEEPEST = 20  # vars that are made of one another
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _LONGEST = 100_000  # days
 
 def rules(ground: Ground, folders: Mapping[str, str]) -> tuple[Cleanup, ...]:
@@ -112,15 +112,16 @@ def _free(rule: Cleanup, reader: Reader) -> Cleanup:
     if re.fullmatch(PERCENT, got.text):
         return rule._replace(free_percent=int(got.text[:-1]))
     if not re.fullmatch(SIZE, got.text):
-        if reader.sound:
-            reader.tell(got.origin, f"`free_below` of {reader.label} is no size", 'write "10%" or "500G"')
+        if reader.sound and reader.is_text("free_below"):
+            hint = 'write it with a unit: "10%" or "500G"'
+            reader.tell(got.origin, f"`free_below` of {reader.label} is no size", hint)
         return rule
     return rule._replace(free_bytes=bytes_of(got.text))
 
 
 def bytes_of(size: str) -> int:
     """Of a text that `SIZE` matches."""
-    return int(size.rstrip("KMGTP")) * _UNITS[size.lstrip("0123456789")]
+    return int(size[:-1]) * _UNITS[size[-1]]
 
 
 def _in_use(rule: Cleanup, reader: Reader) -> Cleanup:

@@ -75,7 +75,7 @@ class Compiler:
         repo = _Repo(self.tree, layers, self._templates, self.facts, problems, self.commit)
         if site not in layers.sites():
             hint = suggest(site, layers.sites(), otherwise=f"add {site_file(site)}")
-            problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint)
+            problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint, asked=True)
             return Result({}, problems.told(1))
         layers.strays(site)
         strays(self.tree, [(site, name) for name in layers.environments(site)], site, problems)
@@ -85,7 +85,8 @@ class Compiler:
         for name in wanted:
             if name not in known:
                 hint = suggest(name, known, otherwise=f"it has {', '.join(known) or 'none'}")
-                problems.add(Origin(site_file(site), 0, 0), f"site `{site}` has no environment `{name[:80]}`", hint)
+                message = f"site `{site}` has no environment `{name[:80]}`"
+                problems.add(Origin(site_file(site), 0, 0), message, hint, asked=True)
         found = {name: one.compiled for name, one in made.items() if name in wanted and one.compiled is not None}
         return Result({} if len(problems) else found, problems.told(len(made)))
 

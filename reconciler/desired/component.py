@@ -144,7 +144,9 @@ def _retention(reader: Reader) -> tuple[int, int]:
         from reconciler.desired.cleanup import bytes_of
 
         return number, bytes_of(size.text)
-    hint = 'write "20G"; units are powers of 1000'
+    if not reader.is_text("keep_bytes"):
+        return number, -1
+    hint = 'write it with a unit: "20G"; units are powers of 1000'
     reader.tell(size.origin, f"`keep_bytes` of {reader.label} is no size", hint)
     return number, -1
 

@@ -17,7 +17,7 @@ _ENVIRONMENT = re.compile(r"desired/environments/([A-Za-z0-9][A-Za-z0-9_-]*)\.ya
 _SITE = re.compile(r"desired/sites/([A-Za-z0-9][A-Za-z0-9_-]*)\.yaml")
 # What an agent keeps in its state directory beside the folders of sites, and beside those of environments.
 _OWN_OF_SITES = frozenset(("mirrors", "salt"))
-_OWN_OF_ENVIRONMENTS = frozenset(("lock",))
+_OWN_OF_ENVIRONMENTS = frozenset(("lock", "printed"))
 _BOTH = re.compile(r"desired/sites/([A-Za-z0-9][A-Za-z0-9_-]*)\.([A-Za-z0-9][A-Za-z0-9_-]*)\.yaml")
 
 

@@ -26,9 +26,9 @@ class Problems:
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, origin: Origin, message: str, hint: str = "", *, rule: str = "") -> None:
+    def add(self, origin: Origin, message: str, hint: str = "", *, rule: str = "", asked: bool = False) -> None:
         """`rule` stands for the message where its words depend on the deployment."""
-        known = self._found.setdefault((origin, rule or message), (Problem(origin, message, hint), set()))
+        known = self._found.setdefault((origin, rule or message), (Problem(origin, message, hint, asked), set()))
         known[1].add(self.where)
 
     def take(self, others: Problems) -> None:

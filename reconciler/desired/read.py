@@ -42,6 +42,11 @@ class Reader:
         self.sound = False
         self._problems.add(origin, message, hint, rule=rule)
 
+    def is_text(self, key: str) -> bool:
+        """Whether it is written as text, or as nothing; that a number is none has been told of its layer."""
+        node = self.node.entries.get(key)
+        return isinstance(node, Scalar) and isinstance(node.value, str | None)
+
     def text(self, key: str, default: str = "", *, private: bool = False) -> Got:
         """A string. `private`: it goes where a secret may be."""
         node = self.node.entries.get(key)

@@ -16,7 +16,7 @@ VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
 MODE = "^0?[0-7]{3}$"
 PERCENT = "^(100|[0-9]{1,2})%$"
 SPAN = "^[0-9]{1,6}[smhd]$"
-SIZE = "^[0-9]{1,9}[KMGTP]?$"
+SIZE = "^[0-9]{1,9}[KMGTP]$"  # bytes, in powers of 1000; a number alone may mean anything
 
 FOLDERS = ("bin", "config", "logs", "run", "images", "venvs")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
@@ -53,10 +53,11 @@ class Key(NamedTuple):
     choices: tuple[str, ...] = ()
     minimum: int = 0
     options: str = ""  # "service" or "settings": which of the launcher's tables
+    example: str = ""  # how a text is to be written, where one that is a number in quotes would be wrong too
 
 
-def _text(words: str, *, choices: tuple[str, ...] = ()) -> Key:
-    return Key(Kind.TEXT, words, choices=choices)
+def _text(words: str, *, choices: tuple[str, ...] = (), example: str = "") -> Key:
+    return Key(Kind.TEXT, words, choices=choices, example=example)
 
 
 def _closed(words: str, **keys: Key) -> Key:
@@ -98,7 +99,10 @@ _COMPONENT = _closed(
     python=_text("The interpreter that makes the venv; default python3"),
     prologue=_text("Shell lines before the command and before the build"),
     keep=Key(Kind.NUMBER, "How many old versions stay on the host; default: all"),
-    keep_bytes=_text("More than `keep` stay as long as all versions together have no more bytes than this, like 20G"),
+    keep_bytes=_text(
+        "More than `keep` stay as long as all versions together have no more bytes than this, like 20G",
+        example='"20G"; units are powers of 1000',
+    ),
 )
 
 _FILE = _closed(
@@ -252,7 +256,10 @@ _CLEANUP = _closed(
     exclude=Key(Kind.NAMES, "Patterns of names, or with a slash of paths from the root on, that stay"),
     schedule=_text('When it comes: a cron expression, such as "0 2 * * sun"; default: once in a night'),
     zone=_text("Whose clocks the schedule goes by, such as Europe/Berlin; default: this host's"),
-    free_below=_text('It comes early while less than this is free, oldest first, until it is: "10%", "500G"'),
+    free_below=_text(
+        'It comes early while less than this is free, oldest first, until it is: "10%", "500G"',
+        example='"10%" or "500G"',
+    ),
     in_use=_closed(
         "What tells what must stay: a path or a name in each line. Where it fails nothing is removed",
         command=_text("Lines for bash that print it"),

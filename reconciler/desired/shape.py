@@ -133,7 +133,8 @@ class _Checker:
         if not isinstance(node, Scalar):
             self._wrong(node, name, "text", "write it in one string")
         elif not isinstance(node.value, str) and node.text not in key.choices:
-            self._wrong(node, name, "text", _quote(node, name))
+            hint = f"write it with a unit: {key.example}" if key.example else _quote(node, name)
+            self._wrong(node, name, "text", hint)
         elif key.choices and not is_template(node.text):
             choice(self._problems, node.origin, name, node.text, key)
 

@@ -204,6 +204,7 @@ def status_data(report: PassReport) -> dict[str, Any]:
             for deployment in report.deployments
         ],
         "notices": [notice.message for notice in report.notices],
+        "problems": problems_data(report.problems),
         "elsewhere": _elsewhere(report),
     }
 

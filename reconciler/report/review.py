@@ -154,7 +154,8 @@ def of_pass(report: PassReport, command: str, exit_code: int | None = None) -> R
 def _verdict(report: PassReport, command: str, code: int) -> str:
     count = sum(change.kind is not Kind.KEEP for one in report.deployments for change in one.plan.diff.changes)
     if report.problems:
-        return "The desired state is not valid."
+        asked = all(problem.asked for problem in report.problems)
+        return "The desired state has no such site or environment." if asked else "The desired state is not valid."
     if command == "status":
         return {0: "All runs as git wants it.", 2: "Something differs from what git wants."}.get(
             code, "Something is down, wrong, or cannot be told."

@@ -47,6 +47,7 @@ TREES = {
     "site salt": ("desired/sites/salt.yaml", "salt"),
     "site mirrors": ("desired/sites/mirrors.yaml", "mirrors"),
     "environment lock": ("desired/environments/lock.yaml", "lock"),
+    "environment printed": ("desired/environments/printed.yaml", "printed"),
 }
 
 

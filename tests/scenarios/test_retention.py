@@ -149,7 +149,7 @@ def test_more_stay_while_they_fit(images: Site) -> None:
     for version in ("1.0", "2.0", "3.0"):
         release(images, version)
     images.settled()
-    images.layer["components"]["hello"]["keep_bytes"] = "1"
+    images.layer["components"]["hello"]["keep_bytes"] = "1K"
     images.layer["components"]["hello"]["keep"] = 1
     images.commit()
     images.run("pause", "--for", "1h", "--reason", "looks at them")

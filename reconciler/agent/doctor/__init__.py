@@ -171,6 +171,10 @@ def _compiled(agent: Agent, host: Host, tree: _Tree, commit: str) -> Generator[C
     result = compile_site(tree, agent.site, agent.environments or None, facts, commit)
     for problem in result.problems[:_SHOWN]:
         yield error("", "desired", str(problem._replace(hint="")), problem.hint)
+    if result.problems and all(problem.asked for problem in result.problems):
+        wrong = f"commit {commit[:8]} does not have what --site, --environment, or the agent's file names"
+        yield error("", "desired", f"{wrong}: nothing would be applied", "name what is there")
+        return ()
     if result.problems:
         more = f"`reconcile validate` tells all {len(result.problems)} problems"
         yield error("", "desired", f"commit {commit[:8]} is not valid, and would not be applied", more)

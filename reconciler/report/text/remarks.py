@@ -48,8 +48,11 @@ def problems_block(report: PassReport, style: Style) -> Iterator[str]:
     if not report.problems:
         return
     held = f"the site stays at {report.commit[:8]}" if report.commit else "nothing is applied"
-    which = f"commit {report.head[:8]} is" if report.head else "the desired state is"
-    yield style.paint("error", "red") + f": {which} not valid, so {held}"
+    which = f"commit {report.head[:8]}" if report.head else "the desired state"
+    wrong = "is not valid"
+    if all(problem.asked for problem in report.problems):
+        wrong = "does not have what --site, --environment, or the agent's file names"
+    yield from style.fold(f"{style.paint('error', 'red')}: {which} {wrong}, so {held}", indent="    ")
     yield from problem_lines(report.problems, style)
 
 

@@ -11,7 +11,7 @@ from reconciler.core.report import DeploymentReport, PassReport, without_gaps
 from reconciler.report.data import is_healthy, running_version, unit_of, wanted_version
 from reconciler.report.style import Style
 from reconciler.report.text.changes import WIDEST_NAME
-from reconciler.report.text.remarks import elsewhere, misplaced, notices, paused, unclear, word_of
+from reconciler.report.text.remarks import elsewhere, misplaced, notices, paused, problems_block, unclear, word_of
 from reconciler.report.text.rollouts import rollout_lines
 
 _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
@@ -20,7 +20,7 @@ _HEADINGS = ("SERVICE", "STATE", "VERSION", "WANTED", "PID", "SINCE")
 def status_text(report: PassReport, style: Style, now: float | None = None) -> str:
     """What runs: one line for each service, by group."""
     now = time.time() if now is None else now
-    blocks = [list(notices(report, style)), list(misplaced(report, style))]
+    blocks = [list(told(report, style)) for told in (notices, problems_block, misplaced)]
     blocks += [list(_status(report, deployment, style, now)) for deployment in report.deployments]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
