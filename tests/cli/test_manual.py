@@ -81,6 +81,15 @@ def test_a_page_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "`reconcile help` lists all pages" in told(capsys, "../README", code=3)
 
 
+def test_messages_point_to_pages() -> None:
+    """A host has no README; what they point to is there."""
+    code = {path: path.read_text() for path in (ROOT / "reconciler").rglob("*.py")}
+    assert [path.name for path, text in code.items() if "README" in text] == []
+    named = {name for text in code.values() for name in re.findall(r"`reconcile help ([a-z]+)`", text)}
+    assert "notify" in named
+    assert named <= topics().keys()
+
+
 # ---------------------------------------------------------------- links
 
 
