@@ -17,6 +17,7 @@ BOTH = "desired/sites/x.dev.yaml"
 ONE_PROBLEM = {
     "unknown key": ("services:\n  web: {comand: x}", 2, 9, "unknown key `comand`", "`command`"),
     "unknown top key": ("servces: {}", 1, 1, "unknown key `servces`", "`services`"),
+    "a key of a section at the top": ("self_heal: false", 1, 1, "unknown key `self_heal`", "belongs below `policy`"),
     "wrong type": ("services: {web: {command: [a, b]}}", 1, 27, "`command` must be text, this is a list", ""),
     "mapping wanted": ("services: [a]", 1, 11, "`services` must be a mapping", ""),
     "number as text": ("services: {web: {group: 12}}", 1, 25, "this is a number", '"12"'),
