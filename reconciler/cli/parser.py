@@ -156,7 +156,7 @@ def _whole() -> _Parser:
     command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
     _adopt(command("adopt"))
-    command("help").add_argument("topic", nargs="?", metavar="TOPIC", help="a page, or a command")
+    command("help").add_argument("topic", nargs="?", metavar="TOPIC", help="a page, a title in one, or a command")
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser
