@@ -78,8 +78,14 @@ def test_a_command_without_a_page_tells_its_options(command: str, capsys: pytest
 
 @pytest.mark.parametrize(
     ("word", "page"),
-    [("trust", "agent"), ("Approve", "operating"), ("pause", "operating"), ("guards", "health"), ("rollout", "health")]
-    + [("rollout and rollback", "health"), ("HEALTH", "health")],
+    [
+        ("trust", "agent"),
+        ("Approve", "operating"),
+        ("pause", "operating"),
+        ("guards", "health"),
+        ("rollout", "health"),
+        ("rollout and rollback", "health"),
+    ],
 )
 def test_a_section_finds_its_page(word: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where a command is called so; an option list is one `--help` away."""

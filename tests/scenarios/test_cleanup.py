@@ -113,6 +113,13 @@ def test_each_value_of_a_rule_is_explained_with_its_place(world: World) -> None:
         "root": ("/scratch/x/in", "desired/environments/dev.yaml", 1),
         "older_than": (7, layer, 3),
         "in_use.command": ("ids", layer, 4),
+        "min_depth": (1, "default", 0),
+        "max_depth": ("any", "default", 0),
+        "type": ("any", "default", 0),
+        "age": ("self", "default", 0),
+        "schedule": ("once in a night", "default", 0),
+        "minutes": (2, "default", 0),
+        "entries": ("any number", "default", 0),
     }
     assert [one["value"] for one in told["older_than"]["layers"]] == ["14", "7"]
     shown = world.run("explain", "cleanup.inputs", "older_than", "--environment", "dev")
