@@ -113,6 +113,8 @@ class ByHand:
         except refused() as error:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why)
+        if not done.entries and not done.failed:
+            return now  # nothing has happened that history could tell
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         host = self._pass.host
         line = {"run": self._pass.id, "at": at, "commit": desired.commit, "by": f"{host.account} on {host.name}"}

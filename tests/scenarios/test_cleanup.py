@@ -232,5 +232,10 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert f"ok (exit status 0)\n  cleanup.inputs below {root} removed 4 entries\n" in shown
     assert " ago), by " in shown
     assert runs(root) == ["run-3", "run-4"]
+
+    told_before = journal(world)
+    again = world.run("cleanup", "inputs")
+    assert (again.code, "removed: 0 entries" in again.out) == (0, True), again.said
+    assert journal(world) == told_before
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
