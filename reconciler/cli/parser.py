@@ -141,7 +141,8 @@ def _whole() -> _Parser:
     command("schema")
     cleanup = command("cleanup")
     cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
-    cleanup.add_argument("--dry-run", action="store_true", help="list every entry that would go; nothing is removed")
+    listed = "list each entry that would go by itself, with all below it; nothing is removed"
+    cleanup.add_argument("--dry-run", action="store_true", help=listed)
     history = command("history")
     history.add_argument("service", nargs="?", metavar="SERVICE", help="only passes that have changed it")
     history.add_argument(

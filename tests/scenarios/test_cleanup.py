@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -66,6 +67,7 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     listed = world.run("cleanup", "inputs", "--dry-run")
     assert (listed.code, "ann/run-1" in listed.out, "ann/run-4" in listed.out) == (2, True, False), listed.said
     assert "comes by itself at" in listed.out
+    assert listed.out.startswith(f"dev cleanup.inputs below {root}\n  ")  # rows stand below what they belong to
     data = world.run("cleanup", "--dry-run", "--json").json()
     assert sorted((one["rule"], one["path"]) for one in data["entries"]) == [("inputs", f"ann/run-{n}") for n in (1, 2)]
     assert [rule["would"]["entries"] for rule in data["rules"]] == [4]
@@ -239,3 +241,27 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert journal(world) == told_before
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
+
+
+def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: World) -> None:
+    world.commit(world.services("web"))
+    none = world.run("cleanup")
+    assert (none.code, none.out) == (0, "no pass has applied a commit yet\n"), none.said
+    world.once()
+    newer = world.commit(inputs(world))
+    for words in ((), ("--dry-run",)):
+        none = world.run("cleanup", *words)
+        assert none.code == 0, none.said
+        told = r"git has no rules for clean-up here at [0-9a-f]{8}, which the last pass has applied\n"
+        assert re.fullmatch(told, none.out)
+        assert newer[:8] not in none.out
+    unknown = world.run("cleanup", "inputs")
+    assert (unknown.code, "which the last pass has applied" in unknown.err) == (3, True), unknown.said
+
+    (world.folder / "running").write_text("")
+    world.once()
+    for words in ((), ("--dry-run",)):
+        gone = world.run("cleanup", *words)
+        assert (gone.code, f"{world.folder}/scratch is not there" in gone.out) == (0, True), gone.said
+        (rule,) = world.run("cleanup", *words, "--json").json()["rules"]
+        assert rule["missing"] is True
