@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from reconciler.agent.cleaning import ByHand, Listed, Now
+from reconciler.agent.cleanup import so_nothing_goes
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
@@ -92,7 +93,7 @@ def _outcome(now: Now) -> None:
     if now.missing:
         print(f"  {paint('warning', 'yellow')}: {now.rule.root} is not there: nothing is removed until it is")
     elif now.error:
-        print(f"  {paint('error', 'red')}: {now.error}; nothing is removed")
+        print(f"  {paint('error', 'red')}: {so_nothing_goes(now.error)}")
     elif now.held and done is None:
         print(f"  {now.held}")
     elif done is not None:

@@ -7,12 +7,15 @@ from html import unescape
 
 import pytest
 
+from reconciler.core.problem import Origin
 from reconciler.core.report import DeploymentReport
+from reconciler.core.review import Cause
 from reconciler.report.compare import compare_data, compare_text
 from reconciler.report.html.page import html
 from reconciler.report.markdown import markdown
 from reconciler.report.review import of_comparison
 from reconciler.report.style import Style
+from reconciler.report.text.causes import told_causes
 from tests.report.repos import DEFAULTS, Repo, compared, repo
 
 PLAIN = Style(colour=False, width=80)
@@ -52,6 +55,22 @@ def test_a_value_is_the_cause_of_what_uses_it_and_of_nothing_else() -> None:
     assert causes(told, "web") == ["vars.base", "versions.app"], "by its file"
     assert causes(told, "reader") == ["vars.other", "versions.app"]
     assert causes(told, "") == ["vars.base", "vars.other", "versions.app"]
+
+
+@pytest.mark.parametrize(("count", "told"), [(9, "and 1 more value"), (10, "and 2 more values")])
+def test_values_that_are_not_shown_are_counted(count: int, told: str) -> None:
+    values = [Cause(f"vars.v{n}", "1", "2", Origin("desired/defaults.yaml", n, 1)) for n in range(count)]
+    assert [*told_causes(values, PLAIN)][-1] == f"    git      {told}"
+
+
+def test_files_that_are_not_shown_are_counted() -> None:
+    """What only follows from a version is not shown: the shim of each service."""
+    web, worker, _ = DEFAULTS.splitlines()[-3:]
+    for names, told in (([web], "1 rendered file changes: "), ([web, worker], "2 rendered files change: ")):
+        before = "\n".join([*DEFAULTS.splitlines()[:-3], *names])
+        after = before.replace('app: "1.0"', 'app: "1.1"')
+        states = [repo("aws", changes={"desired/defaults.yaml": text}) for text in (before, after)]
+        assert told in compare_text(compared(*states, site="aws"), PLAIN)
 
 
 def test_a_template_is_the_cause_of_what_reads_it() -> None:
