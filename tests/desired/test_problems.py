@@ -247,6 +247,14 @@ def test_runaway_templates(text: str, words: str, told: Callable[..., list[Probl
     assert words in problem.message
 
 
+@pytest.mark.parametrize("more", ['a: "{{ nobody }}"', 'a: "{{ b }}", b: "{{ a }}"'])
+def test_a_var_that_nothing_uses_is_not_looked_at(
+    more: str, tree: Callable[..., dict[str, bytes]], facts: Facts
+) -> None:
+    """So a layer for all sites may have vars that only some of them can tell."""
+    assert validate(tree({"desired/environments/dev.yaml": f"vars: {{{more}}}\n"}), facts) == ()
+
+
 def test_unused_templates_parse_too(tree: Callable[..., dict[str, bytes]], facts: Facts) -> None:
     (problem,) = validate(tree({"templates/unused.j2": "a\n{% endif %}"}), facts)
 
