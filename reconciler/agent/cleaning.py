@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,6 +33,7 @@ class Now(NamedTuple):
     due: float = 0.0  # when it comes by itself; 0: not known
     held: str = ""  # why nothing of it is removed now
     error: str = ""
+    missing: bool = False  # there is no such root
 
 
 class Listed(NamedTuple):
@@ -51,14 +53,24 @@ class ByHand:
         """`name`: of a rule; empty: all. Raises `InvalidInput` for one that nobody knows, and as a pass does."""
         self._pass, self._name = one, name
         try:
-            wanted = one.deployments()
+            every = one.deployments().values()
         except InvalidCommit as invalid:
             raise InvalidInput(invalid.problems) from invalid
-        self._deployments = [desired for desired in wanted.values() if not desired.is_elsewhere]
+        self._deployments = [desired for desired in every if not desired.is_elsewhere]
+        self._commit = next((desired.commit for desired in every), "")
         known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
         if name and name not in known:
-            hint = f"known: {', '.join(known)}" if known else "git has no rules for clean-up here"
-            raise InvalidInput([Problem(Origin("RULE", 0, 0), f"there is no rule `{name}`", hint)])
+            hint = f"known: {', '.join(known)}; a pass brings what is newer" if known else self.no_rules
+            raise InvalidInput([Problem(Origin("RULE", 0, 0), f"there is no rule `{name}`{self._at}", hint)])
+
+    @property
+    def _at(self) -> str:
+        return f" at {self._commit[:8]}, which the last pass has applied" if self._commit else ""
+
+    @property
+    def no_rules(self) -> str:
+        """What is told where there are none."""
+        return f"git has no rules for clean-up here{self._at}" if self._commit else "no pass has applied a commit yet"
 
     def _rules(self) -> Iterator[tuple[Deployment, Cleanup]]:
         for desired in self._deployments:
@@ -66,8 +78,9 @@ class ByHand:
                 if self._name in ("", rule.name):
                     yield desired, rule._replace(minutes=_FOREVER, entries=0)
 
-    def look(self, told: Callable[[Listed], None]) -> Iterator[Now]:
-        """What each rule would remove. `told` gets each entry."""
+    def look(self, begun: Callable[[Now], None], told: Callable[[Listed], None]) -> Iterator[Now]:
+        """What each rule would remove. `begun` gets each rule before anything is seen; `told` each entry that would go
+        by itself."""
         from reconciler.host.scratch.clean import survey
         from reconciler.host.scratch.walk import Entry
 
@@ -75,6 +88,7 @@ class ByHand:
             where, name = desired.environment, rule.name
             now = Now(where, rule, Scratch(name, rule.root))
             now = now._replace(due=Scratches(desired, self._pass.store, self._pass.host.name).comes(rule))
+            begun(now)
 
             def tell(one: Entry, size: int, where: str = where, name: str = name) -> None:
                 told(Listed(where, name, one.date / 1e9, size, one.path))
@@ -84,7 +98,8 @@ class ByHand:
             except refused() as error:
                 yield now._replace(error=said(error))
                 continue
-            yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles))
+            missing = not figures.entries and _is_missing(rule.root)
+            yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles), missing=missing)
 
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Task:
         """Raises `RootError`, `OSError`."""
@@ -125,12 +140,24 @@ class ByHand:
         except refused() as error:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why)
+        if not done.entries and not done.failed:
+            return now._replace(missing=_is_missing(rule.root))  # history has nothing to tell
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         host = self._pass.host
         line = {"run": self._pass.id, "at": at, "commit": desired.commit, "by": f"{host.account} on {host.name}"}
         removed = {"exit": int(bool(done.failed)), **entry((now.scratch,))}
         journal.append(self._pass.store.journal_path(desired.environment), line | removed)
         return now
+
+
+def _is_missing(root: str) -> bool:
+    try:
+        os.stat(root)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it cannot be seen, which is told elsewhere
+    return False
 
 
 class _Held:

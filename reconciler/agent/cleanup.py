@@ -78,7 +78,7 @@ class Scratches:
             try:
                 found = self._anything(rule)
             except refused() as error:
-                gaps.append(Gap("cleanup", rule.name, f"cleanup.{rule.name}: {said(error)}; nothing is removed"))
+                gaps.append(Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}"))
                 continue
             if found:
                 steps.append(_step(rule))
@@ -255,6 +255,11 @@ def said(error: Exception) -> str:
     """With how to mend it."""
     hint = getattr(error, "hint", "")
     return f"{error}" + (f" ({hint})" if hint else "")
+
+
+def so_nothing_goes(why: str) -> str:
+    """With what follows of it, unless its hint says that already."""
+    return why if "nothing is removed" in why else f"{why}; nothing is removed"
 
 
 def refused() -> type[Exception]:

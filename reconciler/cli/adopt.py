@@ -185,6 +185,15 @@ def _next(adoption: Adoption, folder: str, *, dry: bool) -> Iterator[str]:
     starts = bool(adoption.others) or any(one.fate is Fate.DOWN for one in adoption.matched)
     tells = "tells what is to restart, and `reconcile approve` has it done" if waits else "is to find nothing to do"
     yield f"next: {first} {'tells what is to start' if starts and not waits else tells}"
+    if waits:
+        yield f"or: {ways_on(adoption.matched)}"
+
+
+def ways_on(matched: Sequence[Matched]) -> str:
+    """How what waits goes on without a restart. What was to be written and waits cannot be."""
+    keep = "adopt again with `--differing keep`, and they go on as they run"
+    written = any(one.fate is Fate.WAITS and one.why for one in matched)
+    return keep if written else f"{keep}; with `--differing write`, git is made to say what runs"
 
 
 def _data(adoption: Adoption, *, dry: bool) -> dict[str, object]:

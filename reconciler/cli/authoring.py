@@ -26,9 +26,8 @@ def check(options: Namespace) -> int:
     problems, warnings = examine(tree, facts())
     names = sites(tree)
     if not problems and not names:
-        problems = (
-            Problem(Origin(options.path, 0, 0), "has no desired/sites/*.yaml", "see the README, desired state"),
-        )
+        hint = "`reconcile help keys` says what stands there"
+        problems = (Problem(Origin(options.path, 0, 0), "has no desired/sites/*.yaml", hint),)
     if hasattr(options, "json"):
         print_json({"valid": not problems, "problems": _problems(problems), "warnings": _problems(warnings)})
         return 3 if problems else 0

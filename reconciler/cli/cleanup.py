@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from reconciler.agent.cleaning import ByHand, Listed, Now
+from reconciler.agent.cleanup import so_nothing_goes
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
@@ -28,7 +29,7 @@ def cleanup(options: Namespace) -> int:
     if options.dry_run:
         return _look(hand, options)
     with interrupts(one):
-        found = _told(hand.carry_out(_progress, one.asked_to_stop), options)
+        found = _told(hand.carry_out(_progress, one.asked_to_stop), hand.no_rules, options)
     failed = any(now.error or (now.scratch.cleaned and now.scratch.cleaned.failed) for now in found)
     stopped = any(now.held or (now.scratch.cleaned and now.scratch.cleaned.stopped) for now in found)
     return 1 if failed else 2 if stopped else 0
@@ -47,42 +48,52 @@ def _look(hand: ByHand, options: Namespace) -> int:
             before = ",\n"
         else:
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.date)) if one.date else "being removed"
-            print(f"{date:<16}  {bytes_in_words(one.size):>8}  {shown(one.path)}")
+            print(f"  {date:<16}  {bytes_in_words(one.size):>8}  {shown(one.path)}")
+
+    def begun(now: Now) -> None:
+        if not as_json:
+            _heading(now)
 
     found = []
-    for now in hand.look(told):
+    for now in hand.look(begun, told):
         found.append(now)
         if not as_json:
-            _print(now)
+            _outcome(now)
     if as_json:
         rules = ",\n".join(f"    {json_line(_data(now))}" for now in found)
         print(f'\n  ],\n  "rules": [\n{rules}\n  ]\n}}')
     elif not found:
-        print("git has no rules for clean-up here")
+        print(hand.no_rules)
     if any(now.error or now.scratch.troubles for now in found):
         return 1
     return 2 if any(now.scratch.figures and now.scratch.figures.entries for now in found) else 0
 
 
-def _told(rules: Iterable[Now], options: Namespace) -> list[Now]:
-    """Each as soon as it is through."""
+def _told(rules: Iterable[Now], no_rules: str, options: Namespace) -> list[Now]:
+    """Each as soon as it is through. `no_rules`: what is told where there are none."""
     found = []
     for now in rules:
         found.append(now)
         if not hasattr(options, "json"):
-            _print(now)
+            _heading(now)
+            _outcome(now)
     if hasattr(options, "json"):
         print_json({"rules": [_data(now) for now in found]})
     elif not found:
-        print("git has no rules for clean-up here")
+        print(no_rules)
     return found
 
 
-def _print(now: Now) -> None:
+def _heading(now: Now) -> None:
+    print(f"{style().paint(f'{now.environment} cleanup.{now.rule.name}', 'bold')} below {now.rule.root}")
+
+
+def _outcome(now: Now) -> None:
     paint, done = style().paint, now.scratch.cleaned
-    print(f"{paint(f'{now.environment} cleanup.{now.rule.name}', 'bold')} below {now.rule.root}")
-    if now.error:
-        print(f"  {paint('error', 'red')}: {now.error}; nothing is removed")
+    if now.missing:
+        print(f"  {paint('warning', 'yellow')}: {now.rule.root} is not there: nothing is removed until it is")
+    elif now.error:
+        print(f"  {paint('error', 'red')}: {so_nothing_goes(now.error)}")
     elif now.held and done is None:
         print(f"  {now.held}")
     elif done is not None:
@@ -106,7 +117,7 @@ def _print(now: Now) -> None:
 
 def _data(now: Now) -> dict[str, object]:
     more = {"environment": now.environment, "due": now.due or None, "held": now.held, "error": now.error}
-    return {**scratch_data(now.scratch), **more}
+    return {**scratch_data(now.scratch), **more, "missing": now.missing}
 
 
 def _progress(line: str) -> None:

@@ -12,25 +12,41 @@ from reconciler.cli.parser import COMMANDS, parse
 from reconciler.cli.terminal import print_json, style
 from reconciler.core.problem import Origin, Problem
 from reconciler.desired.problems import suggest
-from reconciler.report.manual import rendered, title
+from reconciler.report.manual import rendered, sections, title
 
 _PAGES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "manual")
 
 
 def manual(options: Namespace) -> int:
     """A page, through a pager where a terminal is; of a command without one, its options; without a word, what
-    there is."""
+    there is. Pages call one another's sections by their titles, so such a title finds its page too."""
     if options.topic is None:
         _list(as_json=hasattr(options, "json"))
-    elif options.topic in topics():
-        _page(options.topic, as_json=hasattr(options, "json"))
+    elif page := _found(options.topic):
+        _page(page, as_json=hasattr(options, "json"))
     elif options.topic in COMMANDS:
         with suppress(SystemExit):
             parse([options.topic, "--help"])
     else:
-        hint = suggest(options.topic, [*topics(), *COMMANDS], otherwise="`reconcile help` lists all pages")
+        known = [*topics(), *COMMANDS, *(name for name in by_section() if " " not in name)]
+        hint = suggest(options.topic, known, otherwise="`reconcile help` lists all pages")
         raise InvalidInput([Problem(Origin("TOPIC", 0, 0), f"there is no page on `{options.topic}`", hint)])
     return 0
+
+
+def _found(topic: str) -> str:
+    """The page of that name, or with a section of that title, or of one that begins so; empty: there is none."""
+    if topic in topics():
+        return topic
+    word, titles = topic.lower(), by_section()
+    if word in titles or topic in COMMANDS:
+        return titles.get(word, "")
+    return next((page for name, page in titles.items() if name.startswith(f"{word} ")), "")
+
+
+def by_section() -> dict[str, str]:
+    """The page of each section, by its title in small letters."""
+    return {section.lower(): name for name in topics() for section in sections(_text(name))}
 
 
 def topics() -> dict[str, str]:

@@ -20,7 +20,7 @@ def notify(options: Namespace) -> int:
     """Exit status 0: all were told; 1: some were not."""
     agent = agent_of(options)
     if not agent.notify:
-        hint = "add `notify: notify.yaml`; the README says what stands in that file"
+        hint = "add `notify: notify.yaml`; `reconcile help notify` says what stands in that file"
         raise InvalidInput([Problem(Origin("agent's file", 0, 0), "`notify` names nobody", hint)])
     receivers = _asked(load(agent).receivers, options.receiver)
     host = this_host()

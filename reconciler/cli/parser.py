@@ -141,7 +141,8 @@ def _whole() -> _Parser:
     command("schema")
     cleanup = command("cleanup")
     cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
-    cleanup.add_argument("--dry-run", action="store_true", help="list every entry that would go; nothing is removed")
+    listed = "list each entry that would go by itself, with all below it; nothing is removed"
+    cleanup.add_argument("--dry-run", action="store_true", help=listed)
     history = command("history")
     history.add_argument("service", nargs="?", metavar="SERVICE", help="only passes that have changed it")
     history.add_argument(
@@ -156,7 +157,7 @@ def _whole() -> _Parser:
     command("notify").add_argument("receiver", nargs="?", metavar="RECEIVER", help="only this one (default: all)")
     command("doctor")
     _adopt(command("adopt"))
-    command("help").add_argument("topic", nargs="?", metavar="TOPIC", help="a page, or a command")
+    command("help").add_argument("topic", nargs="?", metavar="TOPIC", help="a page, a title in one, or a command")
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
     return parser

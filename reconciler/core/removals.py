@@ -12,6 +12,8 @@ from reconciler.core.desired import Age, Cleanup, Deployment, Retention, Sort
 
 _WHEN = frozenset({"schedule", "zone", "minutes", "entries"})  # keys that say when it goes, and not what
 
+_LESS = frozenset({"older_than", "keep"})  # numbers of which a larger one removes less
+
 
 class RuleChange(NamedTuple):
     """A rule for what is removed, in two commits."""
@@ -24,7 +26,7 @@ class RuleChange(NamedTuple):
     @property
     def is_risky(self) -> bool:
         """It may remove what the earlier commit would have left."""
-        return self.word != "removed" and any(key not in _WHEN for key, _, _ in self.keys)
+        return self.word != "removed" and not all(_is_safe(*told) for told in self.keys)
 
     @property
     def sign(self) -> str:
@@ -36,7 +38,11 @@ class RuleChange(NamedTuple):
         if self.word == "new":
             return f"{self.name} is new {self.about}: " + ", ".join(f"{key} {after}" for key, _, after in self.keys)
         said = ", ".join(f"{key} {before or '(none)'} -> {after or '(none)'}" for key, before, after in self.keys)
-        return f"{self.name} {self.about}: {said}"
+        return f"{self.name} {self.about}: {said}" + ("; it may remove more" if self.is_risky else "")
+
+
+def _is_safe(key: str, before: str, after: str) -> bool:
+    return key in _WHEN or (key in _LESS and before != "" and after != "" and int(after) > int(before))
 
 
 def rule_changes(old: Deployment | None, new: Deployment | None) -> tuple[RuleChange, ...]:
@@ -76,7 +82,6 @@ def _rules(deployment: Deployment | None) -> dict[str, _Rule]:
 def words_of(rule: Cleanup) -> dict[str, str]:
     """What a rule says, by the keys of a layer; of what may be left out, only what is not the default."""
     free = f"{rule.free_percent}%" if rule.free_percent else str(rule.free_bytes) if rule.free_bytes else ""
-    in_use = rule.in_use_command or rule.in_use_file
     words = {
         "root": rule.root,
         "older_than": str(rule.days),
@@ -88,7 +93,8 @@ def words_of(rule: Cleanup) -> dict[str, str]:
         "schedule": rule.cron,
         "zone": rule.zone,
         "free_below": free,
-        "in_use": in_use,
+        "in_use.command": rule.in_use_command,
+        "in_use.file": rule.in_use_file,
         "root_is": rule.root_is.value,
         "minutes": str(rule.minutes) if rule.minutes != Cleanup._field_defaults["minutes"] else "",
         "entries": str(rule.entries) if rule.entries else "",

@@ -16,7 +16,7 @@ from reconciler.core.desired import Age, Cleanup, Compiled, Field, RootIs, Sort
 from reconciler.desired.ground import Ground, not_a_path
 from reconciler.desired.nodes import Entries, Node, Scalar
 from reconciler.desired.part import part_of
-from reconciler.desired.problems import Failed
+from reconciler.desired.problems import ORIGIN_DEFAULT, Failed
 from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER, PERCENT, SIZE, Key
 from reconciler.desired.windows import check, check_zone
@@ -27,6 +27,7 @@ _NAME = re.compile(r"\s*([A-Za-z_]\w*(?:\.\w+)*)\s*")
 _DEEPEST = 20  # vars that are made of one another
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _LONGEST = 100_000  # days
+_DEFAULTS = frozenset({"min_depth", "max_depth", "type", "age", "schedule", "minutes", "entries"})  # not just "none"
 
 def rules(ground: Ground, folders: Mapping[str, str]) -> tuple[Cleanup, ...]:
     """Those of a deployment, by name. What is wrong with one is told, and the deployment is not compiled."""
@@ -140,7 +141,7 @@ def _in_use(rule: Cleanup, reader: Reader) -> Cleanup:
 
 
 def fields_of(rule: Cleanup, merged: Entries) -> dict[str, Field]:
-    """What git says of a rule, as it is in effect, and where it stands. What it leaves out has no place."""
+    """What is in effect of a rule, and where it stands; of what git leaves out, the defaults that are one."""
     node = merged.section("cleanup").get(rule.name)
     free = f"{rule.free_percent}%" if rule.free_percent else rule.free_bytes
     values: dict[str, object] = {
@@ -161,7 +162,10 @@ def fields_of(rule: Cleanup, merged: Entries) -> dict[str, Field]:
         "entries": rule.entries,
     }
     said = {path: leaf.origin for path, leaf in leaves(node)} if node is not None else {}
-    return {key: Field(value, said[key]) for key, value in values.items() if key in said}
+    for key, words in (("max_depth", "any"), ("schedule", "once in a night"), ("entries", "any number")):
+        values[key] = values[key] if key in said else words
+    shown = [key for key in values if key in said or key in _DEFAULTS]
+    return {key: Field(values[key], said.get(key, ORIGIN_DEFAULT)) for key in shown}
 
 
 # ---------------------------------------------------------------- the root

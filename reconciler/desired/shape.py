@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from reconciler.core.problem import Origin
 from reconciler.desired.nodes import Entries, Items, Node, Scalar, empty
@@ -105,9 +106,10 @@ class _Checker:
             else:
                 self._value(value, known, name)
 
-    def _unknown(self, place: Origin, name: str, known: object) -> None:
-        names = list(known) if isinstance(known, dict) else []
-        self._problems.add(place, f"unknown key `{name[:80]}`", suggest(name, names))
+    def _unknown(self, place: Origin, name: str, known: Mapping[str, Key]) -> None:
+        below = [f"`{section}`" for section, key in known.items() if key.kind is Kind.CLOSED and name in key.keys]
+        hint = f"it belongs below {' or '.join(below)}" if below else suggest(name, known)
+        self._problems.add(place, f"unknown key `{name[:80]}`", hint)
 
     def _open(self, node: Entries, key: Key) -> None:
         if key.each is None:

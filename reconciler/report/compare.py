@@ -78,8 +78,9 @@ def _files(comparison: Comparison, style: Style, *, whole: bool, more: str) -> I
         yield "\n".join(_file(file, style))
         left, shown = left - len(file.delta.lines), shown + 1
     if len(review.files) > shown:
-        what = "more rendered files change" if shown else "rendered files change"
-        yield "\n".join(style.fold(f"{len(review.files) - shown} {what}: {more}", indent="    "))
+        count = len(review.files) - shown
+        what = f"{'more ' * bool(shown)}rendered {'file changes' if count == 1 else 'files change'}"
+        yield "\n".join(style.fold(f"{count} {what}: {more}", indent="    "))
 
 
 def _follows(file: FileTold, bumped: set[str]) -> bool:

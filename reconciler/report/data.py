@@ -1,4 +1,4 @@
-"""JSON for machines. The keys named in the README stay; new ones may be added."""
+"""JSON for machines. The keys that the page `json` of the manual names stay; new ones may be added."""
 
 from __future__ import annotations
 

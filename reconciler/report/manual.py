@@ -23,6 +23,11 @@ def title(page: str) -> str:
     return page.partition("\n")[0].lstrip("# ").strip()
 
 
+def sections(page: str) -> tuple[str, ...]:
+    """The titles of its parts, in order."""
+    return tuple(_plain(block[0].lstrip("# ")) for block in _blocks(page) if block[0].startswith("## "))
+
+
 def rendered(page: str, style: Style) -> str:
     """The page as text that ends in a line break."""
     style = style._replace(width=min(style.width or 80, _WIDEST))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import main
-from reconciler.cli.manual import topics
+from reconciler.cli.manual import by_section, topics
 from reconciler.cli.parser import COMMANDS
-from reconciler.report.manual import rendered
+from reconciler.report.manual import rendered, sections
 from reconciler.report.style import Style
 from tests.scenarios.world import in_terminal
 
@@ -71,14 +71,47 @@ def test_a_terminal_has_a_pager() -> None:
     assert "paged:\x1b[1mLimits" in done.out
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in topics()])
+@pytest.mark.parametrize("command", sorted(COMMANDS - topics().keys() - by_section().keys()))
 def test_a_command_without_a_page_tells_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"usage: reconcile {command}" in told(capsys, command)
 
 
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("trust", "agent"),
+        ("Approve", "operating"),
+        ("pause", "operating"),
+        ("guards", "health"),
+        ("rollout", "health"),
+        ("rollout and rollback", "health"),
+    ],
+)
+def test_a_section_finds_its_page(word: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where a command is called so; an option list is one `--help` away."""
+    assert json.loads(told(capsys, word, "--json"))["topic"] == page
+
+
+def test_titles_of_sections_are_told_apart() -> None:
+    """A heading in code is none, and two pages have no section of one title."""
+    assert sections("# A\n\n## One\n\n```\n## no\n```\n\n## [Two](x.md)\n") == ("One", "Two")
+    titles = [title.lower() for page in PAGES for title in sections(page.read_text())]
+    assert sorted(set(titles)) == sorted(titles)
+
+
 def test_a_page_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no page on `cleanpu`\n    did you mean `cleanup`?" in told(capsys, "cleanpu", code=3)
+    assert "did you mean `trust`?" in told(capsys, "truts", code=3)
     assert "`reconcile help` lists all pages" in told(capsys, "../README", code=3)
+
+
+def test_messages_point_to_pages() -> None:
+    """A host has no README; what they point to is there."""
+    code = {path: path.read_text() for path in (ROOT / "reconciler").rglob("*.py")}
+    assert [path.name for path, text in code.items() if "README" in text] == []
+    named = {name for text in code.values() for name in re.findall(r"`reconcile help ([a-z]+)`", text)}
+    assert "notify" in named
+    assert named <= topics().keys()
 
 
 # ---------------------------------------------------------------- links

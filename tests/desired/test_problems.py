@@ -17,6 +17,7 @@ BOTH = "desired/sites/x.dev.yaml"
 ONE_PROBLEM = {
     "unknown key": ("services:\n  web: {comand: x}", 2, 9, "unknown key `comand`", "`command`"),
     "unknown top key": ("servces: {}", 1, 1, "unknown key `servces`", "`services`"),
+    "a key of a section at the top": ("self_heal: false", 1, 1, "unknown key `self_heal`", "belongs below `policy`"),
     "wrong type": ("services: {web: {command: [a, b]}}", 1, 27, "`command` must be text, this is a list", ""),
     "mapping wanted": ("services: [a]", 1, 11, "`services` must be a mapping", ""),
     "number as text": ("services: {web: {group: 12}}", 1, 25, "this is a number", '"12"'),
@@ -248,6 +249,14 @@ def test_runaway_templates(text: str, words: str, told: Callable[..., list[Probl
     (problem,) = told("", {"templates/app.conf.j2": text})
 
     assert words in problem.message
+
+
+@pytest.mark.parametrize("more", ['a: "{{ nobody }}"', 'a: "{{ b }}", b: "{{ a }}"'])
+def test_a_var_that_nothing_uses_is_not_looked_at(
+    more: str, tree: Callable[..., dict[str, bytes]], facts: Facts
+) -> None:
+    """So a layer for all sites may have vars that only some of them can tell."""
+    assert validate(tree({"desired/environments/dev.yaml": f"vars: {{{more}}}\n"}), facts) == ()
 
 
 def test_unused_templates_parse_too(tree: Callable[..., dict[str, bytes]], facts: Facts) -> None:

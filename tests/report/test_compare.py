@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import pytest
+
+from reconciler.core.problem import Origin
 from reconciler.core.report import DeploymentReport
+from reconciler.core.review import Cause
 from reconciler.report.compare import compare_data, compare_text
 from reconciler.report.html.page import html
 from reconciler.report.markdown import markdown
 from reconciler.report.review import of_comparison
 from reconciler.report.style import Style
+from reconciler.report.text.causes import told_causes
 from tests.report.repos import DEFAULTS, Repo, compared, repo
 
 PLAIN = Style(colour=False, width=80)
@@ -52,6 +57,22 @@ def test_a_value_is_the_cause_of_what_uses_it_and_of_nothing_else() -> None:
     assert causes(told, "") == ["vars.base", "vars.other", "versions.app"]
 
 
+@pytest.mark.parametrize(("count", "told"), [(9, "and 1 more value"), (10, "and 2 more values")])
+def test_values_that_are_not_shown_are_counted(count: int, told: str) -> None:
+    values = [Cause(f"vars.v{n}", "1", "2", Origin("desired/defaults.yaml", n, 1)) for n in range(count)]
+    assert [*told_causes(values, PLAIN)][-1] == f"    git      {told}"
+
+
+def test_files_that_are_not_shown_are_counted() -> None:
+    """What only follows from a version is not shown: the shim of each service."""
+    web, worker, _ = DEFAULTS.splitlines()[-3:]
+    for names, told in (([web], "1 rendered file changes: "), ([web, worker], "2 rendered files change: ")):
+        before = "\n".join([*DEFAULTS.splitlines()[:-3], *names])
+        after = before.replace('app: "1.0"', 'app: "1.1"')
+        states = [repo("aws", changes={"desired/defaults.yaml": text}) for text in (before, after)]
+        assert told in compare_text(compared(*states, site="aws"), PLAIN)
+
+
 def test_a_template_is_the_cause_of_what_reads_it() -> None:
     told = only(repo("aws"), repo("aws", changes={"templates/app.conf.j2": "level = {{ level }}\n# here\n"}))
     assert causes(told, "web") == ["templates/app.conf.j2"]
@@ -82,6 +103,7 @@ def test_a_rule_that_removes_more_is_told_in_each_form_though_no_step_comes_of_i
     assert (found.exit_code, [report.site for report in found.reports]) == (2, ["aws"])
     text = compare_text(found, PLAIN._replace(width=0))
     assert "~ cleanup.old below /scratch/aws: older_than 14 -> 1, exclude *.keep, " in text
+    assert "exclude *.keep, <img src=x> -> <img src=x>; it may remove more" in text
     assert text.count("cleanup.old below") == 1  # of both environments
     (rule,) = compare_data(found)["sites"][0]["deployments"][0]["rules"]
     assert (rule["rule"], rule["change"], rule["risky"]) == ("cleanup.old", "changed", True)
@@ -99,7 +121,8 @@ def test_what_stays_of_old_versions_is_a_rule_too() -> None:
     states = [repo("aws", changes={"desired/sites/aws.yaml": venv % keep}) for keep in ("", ", keep: 3", ", keep: 1")]
     for before, after, told, level in (
         (0, 1, "components.app is new among its old versions: keep 3", True),
-        (1, 2, "components.app among its old versions: keep 3 -> 1", True),
+        (1, 2, "components.app among its old versions: keep 3 -> 1; it may remove more", True),
+        (2, 1, "components.app among its old versions: keep 1 -> 3", False),
         (2, 0, "components.app removes nothing any more among its old versions", False),
     ):
         (rule,) = only(states[before], states[after]).rules
@@ -111,6 +134,25 @@ def test_when_a_rule_comes_is_told_and_no_warning() -> None:
     states = [repo("aws", changes={"desired/sites/aws.yaml": text}) for text in words]
     (rule,) = only(*states).rules
     assert (str(rule), rule.is_risky) == ("cleanup.old below /scratch/aws: schedule 0 2 * * * -> 0 3 * * *", False)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told", "risky"),
+    [
+        ("older_than: 14", "older_than: 1", "older_than 14 -> 1; it may remove more", True),
+        ("older_than: 1", "older_than: 14", "older_than 1 -> 14", False),
+        (
+            "older_than: 2, in_use: {command: ids}",
+            "older_than: 2, in_use: {file: /run/ids}",
+            "in_use.file (none) -> /run/ids, in_use.command ids -> (none); it may remove more",
+            True,
+        ),
+    ],
+)
+def test_it_is_told_in_words_that_a_rule_may_remove_more(before: str, after: str, told: str, *, risky: bool) -> None:
+    rules = [f"cleanup: {{old: {{root: /scratch/x, {keys}}}}}\n" for keys in (before, after)]
+    (rule,) = only(*(repo("aws", changes={"desired/sites/aws.yaml": text}) for text in rules)).rules
+    assert (str(rule), rule.is_risky) == (f"cleanup.old below /scratch/x: {told}", risky)
 
 
 def test_a_deployment_that_moves_is_compared_with_what_it_was() -> None:

@@ -193,7 +193,7 @@ def test_one_service_waits_and_the_others_do_not(world: World) -> None:
     world.idle()
     world.commit(world.versions("2.0", tool="2.0"))
     world.once(code=2)
-    told = "1 wait for approval: `reconcile approve` lets exactly this plan through."
+    told = "1 waits for approval: `reconcile approve` lets exactly this plan through."
     assert told in " ".join(world.run("plan").out.split())
     assert marks(world) == {"web": "2.0", "job": "1.0"}
     approve(world, waits(world))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -66,6 +67,7 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     listed = world.run("cleanup", "inputs", "--dry-run")
     assert (listed.code, "ann/run-1" in listed.out, "ann/run-4" in listed.out) == (2, True, False), listed.said
     assert "comes by itself at" in listed.out
+    assert listed.out.startswith(f"dev cleanup.inputs below {root}\n  ")  # rows stand below what they belong to
     data = world.run("cleanup", "--dry-run", "--json").json()
     assert sorted((one["rule"], one["path"]) for one in data["entries"]) == [("inputs", f"ann/run-{n}") for n in (1, 2)]
     assert [rule["would"]["entries"] for rule in data["rules"]] == [4]
@@ -113,6 +115,13 @@ def test_each_value_of_a_rule_is_explained_with_its_place(world: World) -> None:
         "root": ("/scratch/x/in", "desired/environments/dev.yaml", 1),
         "older_than": (7, layer, 3),
         "in_use.command": ("ids", layer, 4),
+        "min_depth": (1, "default", 0),
+        "max_depth": ("any", "default", 0),
+        "type": ("any", "default", 0),
+        "age": ("self", "default", 0),
+        "schedule": ("once in a night", "default", 0),
+        "minutes": (2, "default", 0),
+        "entries": ("any number", "default", 0),
     }
     assert [one["value"] for one in told["older_than"]["layers"]] == ["14", "7"]
     shown = world.run("explain", "cleanup.inputs", "older_than", "--environment", "dev")
@@ -136,8 +145,9 @@ def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: W
     for _ in range(2):
         done = world.once(code=1)
         assert "what is in use cannot be told" in done.out
+        assert " ".join(done.out.split()).count("nothing is removed") == 1  # its hint says so
     by_hand = world.run("cleanup")
-    assert (by_hand.code, "nothing is removed" in by_hand.out) == (1, True), by_hand.said
+    assert (by_hand.code, by_hand.out.count("nothing is removed")) == (1, 1), by_hand.said
     assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
 
     (world.folder / "running").write_text("")
@@ -225,6 +235,11 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert f"ok (exit status 0)\n  cleanup.inputs below {root} removed 4 entries\n" in shown
     assert " ago), by " in shown
     assert runs(root) == ["run-3", "run-4"]
+
+    told_before = journal(world)
+    again = world.run("cleanup", "inputs")
+    assert (again.code, "removed: 0 entries" in again.out) == (0, True), again.said
+    assert journal(world) == told_before
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
 
@@ -249,3 +264,27 @@ def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: W
         assert (told.code, "leads to" in told.out) == (1, True), told.said
     assert (world.root / "bin/file").exists()
     assert (world.state / "old/file").exists()
+
+
+def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: World) -> None:
+    world.commit(world.services("web"))
+    none = world.run("cleanup")
+    assert (none.code, none.out) == (0, "no pass has applied a commit yet\n"), none.said
+    world.once()
+    newer = world.commit(inputs(world))
+    for words in ((), ("--dry-run",)):
+        none = world.run("cleanup", *words)
+        assert none.code == 0, none.said
+        told = r"git has no rules for clean-up here at [0-9a-f]{8}, which the last pass has applied\n"
+        assert re.fullmatch(told, none.out)
+        assert newer[:8] not in none.out
+    unknown = world.run("cleanup", "inputs")
+    assert (unknown.code, "which the last pass has applied" in unknown.err) == (3, True), unknown.said
+
+    (world.folder / "running").write_text("")
+    world.once()
+    for words in ((), ("--dry-run",)):
+        gone = world.run("cleanup", *words)
+        assert (gone.code, f"{world.folder}/scratch is not there" in gone.out) == (0, True), gone.said
+        (rule,) = world.run("cleanup", *words, "--json").json()["rules"]
+        assert rule["missing"] is True

@@ -19,7 +19,7 @@ def test_what_git_no_longer_has_stays_is_told_and_goes_when_it_may(world: World)
     for _ in range(2):
         done = world.once(code=2)
         assert "policy.prune is false, so it stays" in done.out
-        assert "1 removals are held by policy.prune." in done.out
+        assert "1 removal is held by policy.prune." in done.out
         assert (marks(world), world.files()) == ({"web": "1.0", "job": "1.0"}, files)
     (change,) = [one for one in deployment(world.once("--json", code=2))["changes"] if one["kind"] != "keep"]
     assert (change["kind"], change["held_by"]) == ("blocked", "prune")

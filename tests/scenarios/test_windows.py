@@ -54,7 +54,7 @@ def test_a_bump_waits_and_comes_when_the_window_opens(world: World) -> None:
     assert change["reasons"][0].startswith("version 1.0 -> 2.0")
 
     plan = world.run("plan")
-    assert (plan.code, "1 are held by policy.windows" in plan.out) == (2, True), plan.said
+    assert (plan.code, "1 is held by policy.windows" in plan.out) == (2, True), plan.said
     assert world.run("status").code == 2
 
     world.commit(policy(world, denied(OPEN)))

@@ -176,7 +176,9 @@ def _compiled(agent: Agent, host: Host, tree: _Tree, commit: str) -> Generator[C
         yield error("", "desired", f"{wrong}: nothing would be applied", "name what is there")
         return ()
     if result.problems:
-        more = f"`reconcile validate` tells all {len(result.problems)} problems"
+        count = len(result.problems)
+        tells = f"`reconcile validate` tells all {count} problems"
+        more = tells if count > 1 else "mend it: `reconcile validate` looks again"
         yield error("", "desired", f"commit {commit[:8]} is not valid, and would not be applied", more)
         return ()
     result = secrets.filled(result, agent, facts, tree, commit)

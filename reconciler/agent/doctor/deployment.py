@@ -81,7 +81,11 @@ def _programs(desired: Deployment, observed: Observed) -> Iterator[Checked]:
         yield error(where, "command", f"{names}: {message}", mend)
     if desired.services and not bad:
         still = f"; still to be installed: {', '.join(sorted(due))}" if due else ""
-        yield ok(where, "command", f"{len(desired.services)} services: prologue and command{still}")
+        yield ok(where, "command", f"{_services(len(desired.services))}: prologue and command{still}")
+
+
+def _services(count: int) -> str:
+    return f"{count} service{'s' * (count != 1)}"
 
 
 def _builder(desired: Deployment, install: Install, asked: Asked) -> tuple[str, str] | None:
@@ -124,7 +128,8 @@ def _twice(desired: Deployment) -> Iterator[Checked]:
         message = f"{name} runs {len(pids)} times: pids {', '.join(map(str, pids))}"
         yield error(desired.environment, "twice", message, "a pass ends those that no launcher keeps: `reconcile plan`")
     if found and not several:
-        yield ok(desired.environment, "twice", f"{len(found)} services run, each of them once")
+        told = "1 service runs, once" if len(found) == 1 else f"{len(found)} services run, each of them once"
+        yield ok(desired.environment, "twice", told)
 
 
 def _stale_instances(where: str, fields: Mapping[str, Mapping[str, Field]], home: str) -> Iterator[Checked]:

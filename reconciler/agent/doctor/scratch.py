@@ -87,4 +87,4 @@ def _used(where: str, rule: Cleanup) -> Iterator[Checked]:
     except RootError as failed:
         yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
     else:
-        yield ok(where, _ABOUT, f"{rule.name}: {len(lines)} lines of what is in use")
+        yield ok(where, _ABOUT, f"{rule.name}: {len(lines)} line{'s' * (len(lines) != 1)} of what is in use")

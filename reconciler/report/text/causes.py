@@ -34,7 +34,8 @@ def told_causes(causes: Sequence[Cause], style: Style) -> Iterator[str]:
         for part in parts:
             yield from style.fold(part, indent=" " * 13)
     if len(causes) > _SHOWN:
-        yield f"    git      and {len(causes) - _SHOWN} more values"
+        more = len(causes) - _SHOWN
+        yield f"    git      and {more} more value{'s' * (more != 1)}"
 
 
 def since_told(change: Change, why: Why | None) -> str:

@@ -15,13 +15,18 @@ _WORDS = {
     Kind.BLOCKED: ("blocked", "blocked"),
     Kind.KEEP: ("unchanged", "unchanged"),
 }
+# Of one, of several, and what can be done about it.
 _HELD = {
-    Hold.BUDGET: ("removals are held", ": allow them with policy.max_removals in git."),
-    Hold.WINDOW: ("are held by policy.windows", ": `--ignore-windows` does not wait."),
-    Hold.PAUSE: ("are paused", ": `reconcile resume` goes on."),
-    Hold.QUEUE: ("wait for their launcher", "."),
-    Hold.APPROVAL: ("wait for approval", ": `reconcile approve` lets exactly this plan through."),
-    Hold.PRUNE: ("removals are held by policy.prune", "."),
+    Hold.BUDGET: ("removal is held", "removals are held", ": raise policy.max_removals in git to allow that."),
+    Hold.WINDOW: ("is held by policy.windows", "are held by policy.windows", ": `--ignore-windows` does not wait."),
+    Hold.PAUSE: ("is paused", "are paused", ": `reconcile resume` goes on."),
+    Hold.QUEUE: ("waits for its launcher", "wait for their launcher", "."),
+    Hold.APPROVAL: (
+        "waits for approval",
+        "wait for approval",
+        ": `reconcile approve` lets exactly this plan through.",
+    ),
+    Hold.PRUNE: ("removal is held by policy.prune", "removals are held by policy.prune", "."),
 }
 
 
@@ -40,9 +45,9 @@ def _prospect(deployment: DeploymentReport, style: Style) -> str:
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     more = f" Steps: {listed}." if steps else ""
     held = [change.held for change in deployment.plan.held]
-    more += "".join(
-        " " + style.paint(f"{held.count(by)} {words[0]}", "red") + words[1] for by, words in _HELD.items() if by in held
-    )
+    for by, (one, several, then) in _HELD.items():
+        if count := held.count(by):
+            more += " " + style.paint(f"{count} {one if count == 1 else several}", "red") + then
     if not held and not steps and not deployment.plan.diff.waiting:
         stuck = deployment.plan.blocked or deployment.plan.diff.gaps
         rules = len(deployment.rules)
