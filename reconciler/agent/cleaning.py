@@ -47,10 +47,17 @@ class ByHand:
     def __init__(self, one: Pass, name: str) -> None:
         """`name`: of a rule; empty: all. Raises `InvalidInput` for one that nobody knows, and as a pass does."""
         self._pass, self._name = one, name
+        from reconciler.desired.problems import suggest
+
         try:
             wanted = one.deployments()
         except InvalidCommit as invalid:
             raise InvalidInput(invalid.problems) from invalid
+        if not wanted:
+            site, others = one.agent.site, set(one.store.sites()) - {one.agent.site}
+            hint = suggest(site, others) or "`reconcile --once` first, or another --state-dir"
+            message = f"no commit is known here for {site}, so nobody can tell its rules"
+            raise InvalidInput([Problem(Origin("--site", 0, 0), message, hint)])
         self._deployments = [desired for desired in wanted.values() if not desired.is_elsewhere]
         known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
         if name and name not in known:
