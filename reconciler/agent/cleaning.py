@@ -52,10 +52,17 @@ class ByHand:
     def __init__(self, one: Pass, name: str) -> None:
         """`name`: of a rule; empty: all. Raises `InvalidInput` for one that nobody knows, and as a pass does."""
         self._pass, self._name = one, name
+        from reconciler.desired.problems import suggest
+
         try:
             every = one.deployments().values()
         except InvalidCommit as invalid:
             raise InvalidInput(invalid.problems) from invalid
+        if not every:
+            site, others = one.agent.site, set(one.store.sites()) - {one.agent.site}
+            hint = suggest(site, others) or "`reconcile --once` first, or another --state-dir"
+            message = f"no commit is known here for {site}, so nobody can tell its rules"
+            raise InvalidInput([Problem(Origin("--site", 0, 0), message, hint)])
         self._deployments = [desired for desired in every if not desired.is_elsewhere]
         self._commit = next((desired.commit for desired in every), "")
         known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
@@ -65,12 +72,12 @@ class ByHand:
 
     @property
     def _at(self) -> str:
-        return f" at {self._commit[:8]}, which the last pass has applied" if self._commit else ""
+        return f" at {self._commit[:8]}, which the last pass has applied"
 
     @property
     def no_rules(self) -> str:
         """What is told where there are none."""
-        return f"git has no rules for clean-up here{self._at}" if self._commit else "no pass has applied a commit yet"
+        return f"git has no rules for clean-up here{self._at}"
 
     def _rules(self) -> Iterator[tuple[Deployment, Cleanup]]:
         for desired in self._deployments:

@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.agent import approve as approving
 from reconciler.agent.approve import Found
+from reconciler.agent.config import InvalidInput
 from reconciler.agent.here import this_host
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
@@ -25,6 +26,8 @@ def approve(options: Namespace) -> int:
     """Exit status 0: it is approved, or shown and waits; 2: nothing waits under that id, or not any more."""
     agent, host = agent_of(options), this_host()
     report = Pass(agent, Log(colour=likes_colour()), host=host).look()
+    if report.problems and not report.deployments:  # what waits cannot be told
+        raise InvalidInput(report.problems)
     if options.id is None:
         return _list(agent.site, report, options)
     found = approving.find(agent, report, options.id)

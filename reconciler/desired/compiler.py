@@ -74,7 +74,8 @@ class Compiler:
         layers = self.layers(problems)
         repo = _Repo(self.tree, layers, self._templates, self.facts, problems, self.commit)
         if site not in layers.sites():
-            hint = suggest(site, layers.sites(), otherwise=f"add {site_file(site)}")
+            there = f"there is {', '.join(layers.sites()[:12])}; or " if layers.sites() else ""
+            hint = suggest(site, layers.sites(), otherwise=f"{there}add {site_file(site)}")
             problems.add(Origin(site_file(site), 0, 0), f"there is no site `{site[:80]}`", hint, asked=True)
             return Result({}, problems.told(1))
         layers.strays(site)

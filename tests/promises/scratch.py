@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _HOST, _CALLS = "tests/host/test_scratch.py", "tests/host/test_scratch_calls.py"
+_WHOLE = "tests/scenarios/test_cleanup.py"
 _GIT, _WRONG = "tests/desired/test_cleanup.py", "tests/desired/test_problems.py"
 
 
@@ -87,6 +88,30 @@ GUARDS = (
         "(info.st_dev != above.st_dev)",
         _HOST,
         "never_be_one",
+    ),
+    Guard(
+        "a way to the system",
+        "host/scratch/root.py",
+        "if real != rule.root and of_the_system(real):",
+        "if False:",
+        _WHOLE,
+        "leads_to_what",
+    ),
+    Guard(
+        "a way to what holds what is ours",
+        "host/scratch/root.py",
+        "if holds(real, os.path.realpath(path)):",
+        "if False:",
+        _WHOLE,
+        "leads_to_what",
+    ),
+    Guard(
+        "a way into what is ours",
+        "host/scratch/root.py",
+        "if holds(os.path.realpath(path), real):",
+        "if False:",
+        _WHOLE,
+        "leads_to_what",
     ),
     Guard(
         "the walk into another file system",
@@ -331,17 +356,17 @@ GUARDS = (
     ),
     Guard(
         "a root of the system",
-        "desired/cleanup.py",
-        "    if root in _SYSTEM or root.startswith(_NEVER):\n",
-        "    if root.startswith(_NEVER):\n",
+        "core/cleanup.py",
+        "return path in _SYSTEM or path.startswith(_NEVER)",
+        "return path.startswith(_NEVER)",
         _WRONG,
         "cleanup",
     ),
     Guard(
         "a root within the system",
-        "desired/cleanup.py",
-        "    if root in _SYSTEM or root.startswith(_NEVER):\n",
-        "    if root in _SYSTEM:\n",
+        "core/cleanup.py",
+        "return path in _SYSTEM or path.startswith(_NEVER)",
+        "return path in _SYSTEM",
         _WRONG,
         "cleanup",
     ),
@@ -364,7 +389,7 @@ GUARDS = (
     Guard(
         "a root with what is installed",
         "desired/cleanup.py",
-        "        if _holds(root, folder) or (",
+        "        if holds(root, folder) or (",
         "        if (",
         _WRONG,
         "cleanup",
@@ -372,7 +397,7 @@ GUARDS = (
     Guard(
         "a root in what is installed",
         "desired/cleanup.py",
-        ' or (name not in ("root", "logs") and _holds(folder, root)):',
+        ' or (name not in ("root", "logs") and holds(folder, root)):',
         ":",
         _WRONG,
         "cleanup",

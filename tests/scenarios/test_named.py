@@ -29,6 +29,18 @@ def test_a_clean_up_of_an_environment_that_is_not_there(up: World, words: list[s
     done = up.run(*words, "--environment", "dve")
     assert (done.code, done.out) == (3, ""), done.said
     assert "has no environment `dve`\n    did you mean `dev`?" in done.err
+    done = elsewhere(up, *words)
+    assert (done.code, done.out) == (3, ""), done.said
+    assert f"no commit is known here for nosuch, so nobody can tell its rules\n    known: {up.site}" in done.err
+
+
+def test_what_waits_where_nothing_is(up: World) -> None:
+    for words in ([], ["abcdef"], ["--json"]):
+        done = up.run("approve", *words, "--environment", "dve")
+        assert (done.code, done.out, "has no environment `dve`" in done.err) == (3, "", True), done.said
+        done = elsewhere(up, "approve", *words)
+        assert (done.code, done.out) == (3, ""), done.said
+        assert f"there is no site `nosuch`\n    there is {up.site}; or add" in done.err
 
 
 def test_the_status_of_what_is_not_there(up: World) -> None:
