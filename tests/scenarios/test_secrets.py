@@ -17,7 +17,7 @@ from tests.source.conftest import _http, free_port
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
 
-PREFIX = "c4nary"  # every secret of these tests begins with it
+PREFIX = "c4nary-ofthese"  # every secret of these tests begins with it, and none of others that run meanwhile
 NAMES = ("user", "reader", "plain")
 
 VARS = f"""\
@@ -392,7 +392,7 @@ def test_a_repo_that_refuses_its_password(world: World, sampler: Sampler) -> Non
 def test_a_repo_that_takes_its_password(world: World) -> None:
     world.commit(FILES)
     config = world.folder / "home/agent.yaml"
-    with _http(world.folder) as port, Sampler("pa%3ass", "pa:ss") as sampler:
+    with _http(world.folder) as port, Sampler(f"word@127.0.0.1:{port}") as sampler:
         url = f"http://ann:pa%3Ass%40word@127.0.0.1:{port}/repo/.git"
         config.write_text(f"repo: {url}\nsite: {world.site}\nstate_dir: {world.state}\n")
         for words in (["--once"], ["--once", "--json"], ["plan"], ["status"]):
