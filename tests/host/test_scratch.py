@@ -631,7 +631,7 @@ def test_killed_at_any_instant_the_next_pass_goes_on(place: Path, age: Age) -> N
     of = rule(root, max_depth=2, age=age)
     assert cleaned(of).failed == 0
     assert paths(root) == ["u0", "u0/new", "u0/new/file", "u1", "u2"]
-    assert cleaned(of) == Cleaned()
+    assert cleaned(of)._replace(size=0) == Cleaned()  # others write to the file system too
 
 
 def test_a_pass_stops_at_its_limit_and_the_next_one_goes_on_there(place: Path) -> None:
