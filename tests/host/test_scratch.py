@@ -275,6 +275,15 @@ def test_what_is_mounted_while_it_is_cleaned_up_is_never_entered(
     assert mounts > 1
 
 
+@pytest.mark.parametrize("place", ["/etc", "/usr/bin"])
+def test_a_way_that_leads_to_the_system_is_refused(place: str, tmp_path: Path) -> None:
+    """It is only opened: where the guard fails, nothing of this machine may be at stake."""
+    link = tmp_path / "scratch"
+    link.symlink_to(place)
+    with pytest.raises(RootError, match="belongs to the system"):
+        open_root(rule(link))
+
+
 def test_no_root_is_what_must_never_be_one(place: Path, mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only opened here, and never cleaned up."""
     with pytest.raises(RootError, match="is the root of all"):

@@ -94,8 +94,8 @@ GUARDS = (
         "host/scratch/root.py",
         "if real != rule.root and of_the_system(real):",
         "if False:",
-        _WHOLE,
-        "leads_to_what",
+        _HOST,
+        "leads_to_the_system",
     ),
     Guard(
         "a way to what holds what is ours",
