@@ -214,7 +214,7 @@ def task(
 ) -> Task:
     """A rule with what must stay as it is now. `key`: the store's. Raises `RootError`."""
     from reconciler.host.detached import environment
-    from reconciler.host.scratch.clean import in_use
+    from reconciler.host.scratch.used import in_use
     from reconciler.host.scratch.walk import Task
 
     used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()

@@ -25,8 +25,9 @@ from reconciler.core.cleanup import Cleaned, Kept, Why
 from reconciler.core.desired import Age, Cleanup, RootIs, Sort
 from reconciler.core.retention import GONE
 from reconciler.host.scratch import aside
-from reconciler.host.scratch.clean import anything, clean, in_use, survey
+from reconciler.host.scratch.clean import anything, clean, survey
 from reconciler.host.scratch.root import RootError, open_root
+from reconciler.host.scratch.used import in_use
 from reconciler.host.scratch.walk import DEEPEST, Task, name_of
 from tests.host.trees import DAYS, FOLDERS, LIMIT, Folder, build, listed, with_all_below
 
@@ -165,6 +166,36 @@ def test_what_is_excluded_or_in_use_stays_with_what_holds_it(place: Path) -> Non
         "a/x.keep", "b", "b/loose", "b/run-4", "b/run-4/log",
     ]  # fmt: skip
     assert done.entries == 2
+
+
+def test_it_stays_in_use_whatever_way_a_line_names_it(place: Path) -> None:
+    """A root by way of a link, paths where that leads to, another link to it, `..`, and columns that are padded."""
+    real, root, other = place / "disk" / "inputs", place / "inputs", place / "other"
+    runs = [real / "ann" / f"run-{number}" for number in range(8)]
+    for run in runs:
+        old(run / "log", "x")
+        old(run)
+    root.symlink_to(real)
+    other.symlink_to(place / "disk")
+    (real / "latest").symlink_to("ann/run-6")
+    lines = [
+        str(runs[0]), f"{root}/ann/run-1", f"{other}/inputs/ann/run-2", f"{root}/bob/../ann/run-3", "     run-4  \r",
+        "ann/../ann/run-5", f"{root}/latest/log",
+    ]  # fmt: skip
+    (place / "list").write_text("\n".join(lines))
+    of = rule(root, in_use_file=str(place / "list"))
+    cleaned(of, in_use=in_use(of, {}))
+    assert [path for path in paths(real) if path.count("/") == 1] == [f"ann/run-{number}" for number in range(7)]
+
+
+@pytest.mark.parametrize("line", ["disk/inputs", "disk", "."])
+def test_nothing_goes_where_the_root_is_in_use_by_another_name(place: Path, line: str) -> None:
+    old(place / "disk" / "inputs" / "ann" / "run" / "log", "x")
+    old(place / "disk" / "inputs" / "ann" / "run")
+    (place / "inputs").symlink_to(place / "disk" / "inputs")
+    (place / "list").write_text(str(place / line))
+    of = rule(place / "inputs", in_use_file=str(place / "list"))
+    assert cleaned(of, in_use=in_use(of, {})).entries == 0
 
 
 # ---------------------------------------------------------------- what is in the way

@@ -209,6 +209,7 @@ def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> Non
         "c": f"root: {scratch}, in_use: {{file: {scratch}/list}}",
         "d": "root: /dev/shm",
         "e": f"root: {scratch}/ann/run",
+        "f": f"root: {scratch}, in_use: {{command: echo {scratch}2/ann; echo /elsewhere/ann}}",
     }
     lines = "".join(f"  {name}: {{{keys}, older_than: 14}}\n" for name, keys in rules.items())
     layers = {f"desired/sites/{world.site}.dev.yaml": f"cleanup:\n{lines}"}
@@ -218,8 +219,11 @@ def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> Non
     told = {verdict: [one["message"] for one in found[verdict, "cleanup"]] for verdict in ("ok", "warning")}
     told["ok"].remove("a: 2 lines of what is in use")
     assert told == {
-        "ok": [f"{name}: {scratch} can be removed from" for name in "ac"],
-        "warning": [f"b: {scratch}/missing is not there"],
+        "ok": [f"{name}: {scratch} can be removed from" for name in "acf"],
+        "warning": [
+            f"b: {scratch}/missing is not there",
+            f"f: 2 lines of what is in use, none of them below {scratch}: '{scratch}2/ann'",
+        ],
     }
     wrong = {one["message"]: one["mend"] for one in found["error", "cleanup"]}
     assert f"c: what is in use cannot be told: {scratch}/list: No such file or directory" in wrong

@@ -9,10 +9,11 @@ from itertools import islice
 
 from reconciler.agent.cleanup import limits_of
 from reconciler.core.checked import Checked, error, ok, warning
+from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.host.detached import environment
-from reconciler.host.scratch.clean import in_use
 from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root
+from reconciler.host.scratch.used import told, ways
 
 _ABOUT = "cleanup"
 _SAMPLE = 50  # folders that are looked at
@@ -83,8 +84,17 @@ def _used(where: str, rule: Cleanup) -> Iterator[Checked]:
     if not (rule.in_use_command or rule.in_use_file):
         return
     try:
-        lines = in_use(rule, environment())
+        lines = told(rule, environment())
     except RootError as failed:
         yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
+        return
+    counted = f"{rule.name}: {len(lines)} line{'s' * (len(lines) != 1)} of what is in use"
+    elsewhere = [line for line in lines if line.strip().startswith("/") and not _is_below(line, rule.root)]
+    if elsewhere and len(elsewhere) == len(lines):
+        yield warning(where, _ABOUT, f"{counted}, none of them below {rule.root}: {elsewhere[0]!r}", "so none counts")
     else:
-        yield ok(where, _ABOUT, f"{rule.name}: {len(lines)} line{'s' * (len(lines) != 1)} of what is in use")
+        yield ok(where, _ABOUT, counted)
+
+
+def _is_below(line: str, root: str) -> bool:
+    return any(holds(root, way) or holds(way, root) for way in ways(line, root))

@@ -8,51 +8,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from reconciler.core.cleanup import Cleaned, Figures, Free, Why
-from reconciler.core.desired import Cleanup
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
-from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root
+from reconciler.host.scratch.root import FOLDER, Ground, open_root
 from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
 _OLDEST = 20_000  # entries that are held at once where the oldest go first
 _LOOK = 16  # files between two looks at what is free; a folder may hold much
-_LIST_LIMIT = 64 << 20  # bytes of a list of what is in use
 
 Told = Callable[[str], None]
-
-
-def in_use(rule: Cleanup, env: dict[str, str], seconds: float = 60.0) -> tuple[str, ...]:
-    """What must stay, one line each. Raises `RootError` where that cannot be known: nothing is removed then."""
-    if rule.in_use_file:
-        try:
-            return _lines(_content(rule.in_use_file))
-        except OSError as error:
-            raise RootError(
-                f"what is in use cannot be told: {rule.in_use_file}: {error.strerror or error}",
-                "nothing is removed until it can be read",
-            ) from error
-    if not rule.in_use_command:
-        return ()
-    from reconciler.host.run import CommandFailed, run
-
-    try:
-        told = run(["/bin/bash", "-o", "pipefail", "-ec", rule.in_use_command], timeout=seconds, env=env)
-    except CommandFailed as error:
-        raise RootError(f"what is in use cannot be told: {error}", "nothing is removed until it succeeds") from error
-    return _lines(told.out)
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        content = file.read(_LIST_LIMIT + 1)
-    if len(content) > _LIST_LIMIT:
-        raise OSError(0, "the list is too long")
-    return content
-
-
-def _lines(content: bytes) -> tuple[str, ...]:
-    return tuple(os.fsdecode(line) for line in content.split(b"\n") if line.strip())
 
 
 def anything(task: Task) -> bool:
