@@ -52,7 +52,8 @@ def figure_lines(scratch: Scratch, style: Style) -> Iterator[str]:
     least = "" if figures.whole else "at least "
     count = f"{figures.entries:,} {'entry' if figures.entries == 1 else 'entries'}"
     dates = f", from {_day(figures.oldest)} to {_day(figures.newest)}" if figures.oldest else ""
-    yield from style.fold(f"      {least}{count}, {bytes_in_words(figures.size)}{dates}", indent="        ")
+    then = "; the largest:" if figures.largest else ""
+    yield from style.fold(f"      {least}{count}, {bytes_in_words(figures.size)}{dates}{then}", indent="        ")
     for size, path in figures.largest:
         yield style.paint(f"      {bytes_in_words(size):>8}  {shown(path)}", "dim")
     for trouble in scratch.troubles:
