@@ -49,8 +49,17 @@ class Agent(NamedTuple):
     age_identity: str = ""  # the file with the private key that secrets are decrypted with
     notify: str = ""  # the file that says who is told, absolute; empty: nobody
     metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
-    config: str = ""  # the agent's file itself, absolute; empty: there is none
+    own: str = ""  # the agent's file, absolute; in its usual folder, which holds nothing else, that
     named: tuple[Named, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Files and folders that it goes by, which are nobody's scratch: the repo, where it is one of this host, its
+        own file, and what that names."""
+        from reconciler.source.address import is_local
+
+        repo = is_local(self.repo) if self.repo else None
+        return tuple(path for path in (repo, self.own, *(one.path for one in self.named)) if path)
 
     def naming(self, path: str) -> str:
         """`` `verify.ssh` in FILE:LINE names it`` of a file that the agent's file names, or one in such a folder."""
@@ -114,9 +123,13 @@ def find_config(options: Options, env: Mapping[str, str]) -> str:
     named = options.config or env.get("RECONCILE_CONFIG", "")
     if named:
         return named
-    base = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".config")
-    usual = os.path.join(base, "reconcile", "agent.yaml")
+    usual = os.path.join(_usual_folder(env), "agent.yaml")
     return usual if os.path.exists(usual) else ""
+
+
+def _usual_folder(env: Mapping[str, str]) -> str:
+    base = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".config")
+    return os.path.join(base, "reconcile")
 
 
 def load_agent(options: Options, env: Mapping[str, str], *, needs: Sequence[str] = ("repo", "site")) -> Agent:
@@ -250,7 +263,7 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], con
         age_identity=_beside(folder, text("age_identity")),
         notify=_beside(folder, text("notify")),
         metrics=_beside(folder, text("metrics")),
-        config=config,
+        own=folder if config and folder == os.path.abspath(_usual_folder(env)) else config,
         named=tuple(_named(values, folder)),
         **{key: value for key, value in times.items() if value is not None},
     )
