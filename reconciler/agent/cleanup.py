@@ -61,10 +61,12 @@ class Scratches:
         self._cleaned: dict[str, Cleaned] = {}
         self._end = 0.0  # by the monotonic clock: when this pass has cleaned up for long enough; 0: it has not begun
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
+        self.damage = ""  # why it is not known when rules come; a pass notes that anew
         try:
             self._before = store.scratch(desired.environment)
-        except DamagedError:
-            self._before = {}  # each rule waits for the next time of its schedule
+        except DamagedError as damaged:
+            self._before = {}
+            self.damage = f"{damaged}: each rule of `cleanup` waits for the next time of its schedule"
         self._memory = rules.known(self._before, desired.cleanups)
 
     # ------------------------------------------------------------ the plan

@@ -244,6 +244,25 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
 
 
+def test_a_damaged_memory_is_told_once_and_removes_nothing(world: World) -> None:
+    """When each rule comes is not known then, so it waits for its next time, as a new one does."""
+    root = scratch(world)
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    make_due(world)
+    memory = world.state / world.site / "dev" / "cleanup.json"
+    memory.write_bytes(memory.read_bytes()[:-20])
+
+    for words, code in ((("plan",), 0), (("plan",), 0), (("--once",), 0)):
+        done = world.run(*words)
+        said = " ".join(done.out.split())
+        assert (done.code, f"warning: {memory} is damaged" in said) == (code, True), done.said
+        assert "the next time of its schedule" in said
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    assert Store(str(world.state), world.site).scratch("dev")["inputs"].due > time.time()
+    world.idle()
+
+
 @pytest.mark.parametrize("place", ["root", "bin", "state", "old", "up"])
 def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: World) -> None:
     """What git says is only a name; where it leads, the host tells, each time. `up`: a folder above what is ours."""
