@@ -94,7 +94,8 @@ class ByHand:
         for desired, rule in self._rules():
             where, name = desired.environment, rule.name
             now = Now(where, rule, Scratch(name, rule.root))
-            now = now._replace(due=Scratches(desired, self._pass.store, self._pass.host.name).comes(rule))
+            memory = Scratches(desired, self._pass.agent, self._pass.store, self._pass.host.name)
+            now = now._replace(due=memory.comes(rule))
             begun(now)
 
             def tell(one: Entry, size: int, where: str = where, name: str = name) -> None:
@@ -111,7 +112,7 @@ class ByHand:
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Task:
         """Raises `RootError`, `OSError`."""
         store = self._pass.store
-        return task(rule, time.time(), limits_of(desired, store.state_dir), store.scratch_key(make=make_key))
+        return task(rule, time.time(), limits_of(desired, self._pass.agent), store.scratch_key(make=make_key))
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.

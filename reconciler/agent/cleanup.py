@@ -23,6 +23,7 @@ from reconciler.core.report import Scratch
 from reconciler.host.lock import Lock
 
 if TYPE_CHECKING:
+    from reconciler.agent.config import Agent
     from reconciler.host.scratch.root import Limits
     from reconciler.host.scratch.walk import Task
 
@@ -45,20 +46,27 @@ class Scratches:
     """The rules of one deployment, in one pass."""
 
     def __init__(
-        self, desired: Deployment, store: Store, host: str, clock: Callable[[], float] = time.monotonic
+        self,
+        desired: Deployment,
+        agent: Agent,
+        store: Store,
+        host: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self.desired, self._store, self._host = desired, store, host
+        self.desired, self._agent, self._store, self._host = desired, agent, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
         self._why: dict[str, Why] = {}
         self._cleaned: dict[str, Cleaned] = {}
         self._end = 0.0  # by the monotonic clock: when this pass has cleaned up for long enough; 0: it has not begun
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
+        self.damage = ""  # why it is not known when rules come; a pass notes that anew
         try:
             self._before = store.scratch(desired.environment)
-        except DamagedError:
-            self._before = {}  # each rule waits for the next time of its schedule
+        except DamagedError as damaged:
+            self._before = {}
+            self.damage = f"{damaged}: each rule of `cleanup` waits for the next time of its schedule"
         self._memory = rules.known(self._before, desired.cleanups)
 
     # ------------------------------------------------------------ the plan
@@ -120,7 +128,7 @@ class Scratches:
 
     def _task(self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False) -> Task:
         """Raises `RootError`, `OSError`."""
-        limits, key = limits_of(self.desired, self._store.state_dir), self._store.scratch_key(make=make_key)
+        limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         return task(rule, now, limits, key, begin=self._begin(rule), why=why)
 
     def _begin(self, rule: Cleanup) -> str:
@@ -193,13 +201,13 @@ class Scratches:
         return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
 
 
-def limits_of(desired: Deployment, state_dir: str) -> Limits:
-    """What is installed and remembered here, which no rule may reach."""
+def limits_of(desired: Deployment, agent: Agent) -> Limits:
+    """What is installed and remembered here, and what the agent goes by, which no rule may reach."""
     from reconciler.host.scratch.root import Limits
 
     made = {os.path.dirname(path) for path in (*(file.path for file in desired.files), *_places(desired))}
     inner = sorted(path for path in made if not rules.holds(path, desired.root))
-    own = (state_dir, os.path.join(desired.root, ".reconcile"), *inner)
+    own = (agent.state_dir, os.path.join(desired.root, ".reconcile"), *inner, *agent.reads)
     return Limits((desired.root, *own), own)
 
 

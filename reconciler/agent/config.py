@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.problem import Origin, Problem
@@ -24,6 +24,14 @@ class InvalidInput(Exception):  # noqa: N818 - it says what is so
         super().__init__("\n".join(map(str, problems)))
 
 
+class Named(NamedTuple):
+    """A file or folder that the agent's file names, and where it does."""
+
+    path: str
+    key: str
+    origin: Origin
+
+
 class Agent(NamedTuple):
     """What one agent is to do on this host. Times are in seconds."""
 
@@ -41,6 +49,22 @@ class Agent(NamedTuple):
     age_identity: str = ""  # the file with the private key that secrets are decrypted with
     notify: str = ""  # the file that says who is told, absolute; empty: nobody
     metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
+    own: str = ""  # the agent's file, absolute; in its usual folder, which holds nothing else, that
+    named: tuple[Named, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Files and folders that it goes by, which are nobody's scratch: the repo, where it is one of this host, its
+        own file, and what that names."""
+        from reconciler.source.address import is_local
+
+        repo = is_local(self.repo) if self.repo else None
+        return tuple(path for path in (repo, self.own, *(one.path for one in self.named)) if path)
+
+    def naming(self, path: str) -> str:
+        """`` `verify.ssh` in FILE:LINE names it`` of a file that the agent's file names, or one in such a folder."""
+        found = (one for one in self.named if f"{path}/".startswith(f"{one.path}/"))
+        return next((f"`{one.key}` in {one.origin} names it" for one in found), "")
 
 
 class Options(NamedTuple):
@@ -99,9 +123,13 @@ def find_config(options: Options, env: Mapping[str, str]) -> str:
     named = options.config or env.get("RECONCILE_CONFIG", "")
     if named:
         return named
-    base = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".config")
-    usual = os.path.join(base, "reconcile", "agent.yaml")
+    usual = os.path.join(_usual_folder(env), "agent.yaml")
     return usual if os.path.exists(usual) else ""
+
+
+def _usual_folder(env: Mapping[str, str]) -> str:
+    base = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".config")
+    return os.path.join(base, "reconcile")
 
 
 def load_agent(options: Options, env: Mapping[str, str], *, needs: Sequence[str] = ("repo", "site")) -> Agent:
@@ -111,7 +139,7 @@ def load_agent(options: Options, env: Mapping[str, str], *, needs: Sequence[str]
     given = {key: value for key, value in options._asdict().items() if value and key != "config"}
     values = {**values, **{key: (value, Origin(flag(key), 0, 0)) for key, value in given.items()}}
     problems += [_missing(key, path) for key in needs if key not in values and not problems]
-    agent = _build(values, problems, env, os.path.dirname(os.path.abspath(path)) if path else os.getcwd())
+    agent = _build(values, problems, env, os.path.abspath(path) if path else "")
     if problems:
         raise InvalidInput(problems)
     return agent
@@ -212,7 +240,9 @@ def _entries(entries: Entries, known: Sequence[str], problems: Problems) -> _Val
     return values
 
 
-def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], folder: str) -> Agent:
+def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], config: str) -> Agent:
+    folder = os.path.dirname(config) if config else os.getcwd()
+
     def text(key: str, default: str = "") -> str:
         return str(values[key][0]) if key in values else default
 
@@ -233,6 +263,8 @@ def _build(values: _Values, problems: list[Problem], env: Mapping[str, str], fol
         age_identity=_beside(folder, text("age_identity")),
         notify=_beside(folder, text("notify")),
         metrics=_beside(folder, text("metrics")),
+        own=folder if config and folder == os.path.abspath(_usual_folder(env)) else config,
+        named=tuple(_named(values, folder)),
         **{key: value for key, value in times.items() if value is not None},
     )
 
@@ -255,6 +287,15 @@ def _verify(values: _Values, problems: list[Problem], folder: str) -> Trust | No
         return None
     paths = {key: _beside(folder, path) for key, path in told.items()}
     return Trust(**paths, require=Require(require))
+
+
+def _named(values: _Values, folder: str) -> Iterator[Named]:
+    """Without what names nothing: `verify` with something wrong in it is told elsewhere."""
+    yield from (Named(_beside(folder, str(values[key][0])), key, values[key][1]) for key in _PATHS if key in values)
+    inner = values["verify"][0] if "verify" in values else {}
+    for key, (path, origin) in inner.items() if isinstance(inner, dict) else ():
+        if key != "require" and path:
+            yield Named(_beside(folder, str(path)), f"verify.{key}", origin)
 
 
 def _beside(folder: str, path: str) -> str:

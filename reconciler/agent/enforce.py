@@ -154,7 +154,8 @@ class Enforcer:
         """Only where git has rules for clean-up: without that nothing of it is loaded."""
         from reconciler.agent.cleanup import Scratches
 
-        self.scratches[desired.environment] = Scratches(desired, self.store, self.workspace.host.name)
+        space = self.workspace
+        self.scratches[desired.environment] = Scratches(desired, space.agent, self.store, space.host.name)
         return self.scratches[desired.environment]
 
     def _retaining(self, observation: Observation) -> Versions:

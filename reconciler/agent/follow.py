@@ -52,7 +52,8 @@ def choose(
             return _take(known, known.head, mirror, workspace, accept_rewind=accept_rewind)
         return Chosen(known.valid, known._replace(contact=time.time()))
     except BadKeys as error:
-        raise InvalidInput([Problem(Origin(error.path, 0, 0), error.wrong, error.hint)]) from error
+        hint = "; ".join(filter(None, (error.hint, agent.naming(error.path))))
+        raise InvalidInput([Problem(Origin(error.path, 0, 0), error.wrong, hint)]) from error
     except Untrusted as error:
         held = f"Nothing of it is applied; holding to {known.valid[:8]}" if known.valid else "Nothing is applied"
         said, _, mend = str(error).partition("\n")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from reconciler.agent.alone import Busy, alone
 from reconciler.host import files
 
 LIMIT = 1 << 20  # bytes of one journal; the one before it is kept beside it
@@ -67,12 +69,24 @@ def _first(part: object, items: int) -> object:
 
 
 def _rotate(path: str, more: int) -> None:
+    """Put a full one aside. A clean-up by hand notes what it did beside passes: of two that would do so, one does, and
+    looks again first; where it is being done just now the line goes into either file."""
+    if _is_full(path, more):
+        with suppress(Busy), alone(lock_path(path)):
+            if _is_full(path, more):
+                os.replace(path, path + ".1")
+
+
+def _is_full(path: str, more: int) -> bool:
     try:
-        full = os.stat(path).st_size + more > LIMIT
+        return os.stat(path).st_size + more > LIMIT
     except FileNotFoundError:
-        return
-    if full:
-        os.replace(path, path + ".1")
+        return False
+
+
+def lock_path(path: str) -> str:
+    """What is held while a full journal is put aside."""
+    return path + ".lock"
 
 
 def read(path: str) -> list[dict[str, Any]]:

@@ -182,7 +182,8 @@ class Pass:
                 self._vouch(chosen, reports)
             if self.explains:
                 reports = {name: self._explained(report, begun[name], known) for name, report in reports.items()}
-            return self._report(chosen, reports)
+            damage = (Notice(one.damage, failed=False) for one in self.enforcer.scratches.values() if one.damage)
+            return self._report(chosen._replace(notices=(*chosen.notices, *damage)), reports)
         except InvalidCommit as invalid:
             return self._report(chosen._replace(problems=invalid.problems), {})
         finally:

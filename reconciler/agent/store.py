@@ -15,7 +15,7 @@
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     SITE/told.json               what receivers of `notify` were told, and what waits for them
-    SITE/printed                 what a held pass has printed last, see `agent.printed`
+    SITE/printed                 what a pass that changed nothing has printed last, see `agent.printed`
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have

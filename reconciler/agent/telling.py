@@ -49,7 +49,8 @@ def tell(agent: Agent, store: Store, report: PassReport, observer: Observer) -> 
             _keep_metrics(agent.metrics, report)
         except OSError as error:
             hint = "; its folder has to be there" if isinstance(error, FileNotFoundError) else ""
-            why = f"the metrics cannot be written: {agent.metrics}: {error.strerror}{hint}"
+            named = f" ({agent.naming(agent.metrics)})" if agent.naming(agent.metrics) else ""
+            why = f"the metrics cannot be written: {agent.metrics}: {error.strerror}{hint}{named}"
             notices.append(Notice(why, failed=False))
     return report._replace(notices=(*report.notices, *notices)) if notices else report
 
@@ -123,8 +124,8 @@ def load(agent: Agent) -> Told:
     from reconciler.notify import settings
 
     told, problems = settings.load(agent.notify, agent.site)
-    if problems:
-        raise InvalidInput(problems)
+    if problems:  # one without a hint is of the file as a whole
+        raise InvalidInput([one._replace(hint=one.hint or agent.naming(one.origin.file)) for one in problems])
     return told
 
 

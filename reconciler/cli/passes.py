@@ -20,6 +20,7 @@ from reconciler.report.log import Log
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from reconciler.agent.config import Agent
     from reconciler.core.change import Change
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -30,10 +31,14 @@ def once(options: Namespace) -> int:
     log = Log(colour=likes_colour())
     explains = is_file(form_of(options))
     one = Pass(agent_of(options), log, ignore_windows=options.ignore_windows, explains=explains)
+    unwatched = None if options.command else _unwatched(options, one.agent)
+    log.holds = unwatched is not None and unwatched.is_there
     with interrupts(one):
         report = one.run(accept_rewind=options.accept_rewind)
+    if unwatched:
+        return _tell_once(report, log, unwatched)
     log.flush()
-    return _tell(report, options, printed=None if options.command else Printed(one.store.folder))
+    return _tell(report, options)
 
 
 def plan(options: Namespace) -> int:
@@ -115,12 +120,16 @@ def loop(options: Namespace) -> int:
     log = Log(colour=likes_colour())
 
     agent = agent_of(options)
-    printed = Printed(Store(agent.state_dir, agent.site).folder)
+    unwatched = _unwatched(options, agent)
 
     def told(report: PassReport) -> None:
-        log.flush()
         try:
-            _tell(report, options, printed=printed)
+            if unwatched:
+                _tell_once(report, log, unwatched)
+                log.holds = unwatched.is_there
+            else:
+                log.flush()
+                _tell(report, options)
             sys.stdout.flush()
         except BrokenPipeError:
             raise  # nobody listens any more
@@ -130,11 +139,15 @@ def loop(options: Namespace) -> int:
     return Loop(agent, log, told).run()
 
 
-def _tell(
-    report: PassReport, options: Namespace, *, always: bool = False, printed: Printed | None = None
-) -> int:
-    """Print the answer. A pass that found nothing to do is silent unless somebody asks, and so is one that is only
-    held and has `printed` that already."""
+def _unwatched(options: Namespace, agent: Agent) -> Printed | None:
+    """What was told before, where nobody looks and no program reads: cron would mail the same at each run."""
+    if form_of(options) != "text" or sys.stdout.isatty():
+        return None
+    return Printed(Store(agent.state_dir, agent.site).folder)
+
+
+def _tell(report: PassReport, options: Namespace, *, always: bool = False) -> int:
+    """Print the answer. A pass that found nothing to do is silent unless somebody asks."""
     form = form_of(options)
     with suppress(BrokenPipeError):  # whoever reads it has seen enough; the exit status is the pass's all the same
         if form == "json":
@@ -145,21 +158,24 @@ def _tell(
             from reconciler.report.review import of_pass
 
             show(of_pass(report, options.command or "apply"), form)
-        elif always or printed is None or sys.stdout.isatty():
-            if always or not report.idle or sys.stdout.isatty():
-                print(_page(report), end="")
-        else:
-            _print_once(report, printed)
+        elif always or not report.idle or sys.stdout.isatty():
+            print(_page(report), end="")
     return report.exit_code
 
 
-def _print_once(report: PassReport, printed: Printed) -> None:
+def _tell_once(report: PassReport, log: Log, printed: Printed) -> int:
+    """The same, but silent too where nothing was changed and the last report said the same."""
     text = "" if report.idle else _page(report)
-    if printed.is_new(report, text):
+    if not printed.is_new(report, text):
+        log.forget_steps()
+        return report.exit_code
+    log.flush()
+    with suppress(BrokenPipeError):
         print(text, end="")
         with suppress(OSError):  # what nobody got is no more than tried: the end of the command tells
             sys.stdout.flush()
             printed.note(report, text)
+    return report.exit_code
 
 
 def _page(report: PassReport) -> str:

@@ -9,7 +9,7 @@ from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.desired import Deployment
 from reconciler.core.observed import Finding, Observed, State, Verdict
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Action, Plan, Step
 from reconciler.core.problem import Problem
 
 if TYPE_CHECKING:  # a pass that finds nothing to do has no need of them
@@ -57,6 +57,14 @@ class DeploymentReport(NamedTuple):
     @property
     def failed(self) -> tuple[StepResult, ...]:
         return tuple(result for result in self.results if result.status in (Status.FAILED, Status.BLOCKED))
+
+    @property
+    def changed(self) -> tuple[Step, ...]:
+        """The steps that have changed something. A look at what is there is done anew while it fails, and so is having
+        a launcher read what was written."""
+        done = {result.id for result in self.results if result.status is Status.DONE}
+        looks = (Action.CHECK, Action.RELOAD)
+        return tuple(step for step in self.plan.steps if step.id in done and step.action not in looks)
 
     @property
     def unhealthy(self) -> tuple[Change, ...]:
@@ -162,10 +170,9 @@ class PassReport(NamedTuple):
         return bool(self.elsewhere) and not self.deployments
 
     @property
-    def is_held(self) -> bool:
-        """Nothing was done, and nothing is wrong: what differs waits for its time, or for a person."""
-        done = any(one.results or one.rollback or one.skipped for one in self.deployments)
-        return self.exit_code == 2 and not self.stale and not done
+    def did(self) -> bool:
+        """Something was changed, or left undone because the pass was asked to stop."""
+        return self.stale or any(one.rollback or one.skipped or one.changed for one in self.deployments)
 
     @property
     def idle(self) -> bool:

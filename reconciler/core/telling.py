@@ -12,8 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.outcome import Status
-from reconciler.core.plan import Action
 from reconciler.core.report import DeploymentReport, PassReport, without_gaps
 
 if TYPE_CHECKING:
@@ -159,7 +157,7 @@ def _happenings(
         yield Happening.APPROVAL
     if _wrong(before) and not _wrong(now):
         yield Happening.RECOVERY
-    if report is not None and _done(report):
+    if report is not None and report.changed:
         yield Happening.CHANGE
 
 
@@ -207,15 +205,9 @@ def _message(
     )
 
 
-def _done(report: DeploymentReport) -> list[str]:
-    """The service of each step that has changed something. A look at what is there is done anew while it fails."""
-    steps = {step.id: step for step in report.plan.steps if step.action is not Action.CHECK}
-    return [steps[r.id].service for r in report.results if r.status is Status.DONE and r.id in steps]
-
-
 def _changes(report: DeploymentReport) -> Iterator[str]:
     """A line for each service of which a step was done; the rest in one line."""
-    done = _done(report)
+    done = [step.service for step in report.changed]
     told = [c for c in report.plan.diff.changes if c.service in done and c.kind is not Kind.KEEP]
     yield from map(_change, told)
     rest = sum(service not in {change.service for change in told} for service in done)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from reconciler.core.problem import Origin
+from reconciler.desired.overlap import Sweep, meet, overlaps
 from reconciler.desired.problems import Problems, suggest
 from reconciler.desired.service import Draft
 
@@ -28,6 +29,7 @@ class Uses(NamedTuple):
     paths: list[Use]
     roots: list[Use]
     names: list[Use]
+    sweeps: list[Sweep]
 
 
 def references(
@@ -129,25 +131,21 @@ def on_host(uses: Iterable[Uses], problems: Problems) -> None:
     names = [use for one in every for use in one.names]
     _twice(names, "the name {} is used twice", "put {{ environment }} into it", problems)
     _roots([use for one in every for use in one.roots], problems)
+    for found in overlaps(sweep for one in every for sweep in one.sweeps):
+        if found.wrong:
+            problems.add(found.origin, found.message, found.hint, rule=found.rule)
 
 
 def _twice(uses: list[Use], words: str, hint: str, problems: Problems) -> None:
     seen: dict[str, list[Use]] = {}
     for use in uses:
-        other = next((one for one in seen.setdefault(use.what, []) if _meet(one, use)), None)
+        other = next((one for one in seen.setdefault(use.what, []) if meet(one.hosts, use.hosts)), None)
         seen[use.what].append(use)
         if other is not None:
             origin, place = _later(use.origin, other.origin)
             both = f"by {other.who} in {other.environment} and by {use.who} in {use.environment}"
             see = f" (see {place})" if place != origin else ""
             problems.add(origin, f"{words.format(use.what)}: {both}{see}", hint, rule=f"{words} {use.who}")
-
-
-def _meet(one: Use, other: Use) -> bool:
-    """They may be on one host: two patterns may mean the same, two names do not."""
-    every = (*one.hosts, *other.hosts)
-    apart = one.hosts and other.hosts and not any(set("*?[") & set(host) for host in every)
-    return not apart or not set(one.hosts).isdisjoint(other.hosts)
 
 
 def _roots(uses: list[Use], problems: Problems) -> None:

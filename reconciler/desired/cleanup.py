@@ -15,6 +15,7 @@ from reconciler.core.cron import parse
 from reconciler.core.desired import Age, Cleanup, Compiled, Field, RootIs, Sort
 from reconciler.desired.ground import Ground, not_a_path
 from reconciler.desired.nodes import Entries, Node, Scalar
+from reconciler.desired.overlap import Sweep
 from reconciler.desired.part import part_of
 from reconciler.desired.problems import ORIGIN_DEFAULT, Failed
 from reconciler.desired.read import Reader
@@ -45,6 +46,14 @@ def with_rules(compiled: Compiled, found: tuple[Cleanup, ...], ground: Ground) -
     if not found or (facts.here and not part_of(ground).is_here(facts)):
         return compiled
     return compiled._replace(deployment=compiled.deployment._replace(cleanups=found))
+
+
+def sweeps(found: tuple[Cleanup, ...], ground: Ground, hosts: tuple[str, ...]) -> list[Sweep]:
+    """Rules with where their roots were written."""
+    entries = ground.merged.section("cleanup")
+    places = {name: node.get("root") for name, node in entries.items() if isinstance(node, Entries)}
+    here = ground.wanted.environment
+    return [Sweep(rule, root.origin, here, hosts) for rule in found if (root := places[rule.name]) is not None]
 
 
 def _key() -> Key:

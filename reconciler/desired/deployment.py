@@ -55,7 +55,7 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     cleanups = cleanup.rules(ground, folders) if wanted.merged.get("cleanup") else ()
     ready = _ready(ground, {n: draft for n, draft in services.items() if n not in twice and n not in away}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
-    uses = _uses(ground, folders, files, services, runs)
+    uses = _uses(ground, folders, files, services, runs)._replace(sweeps=cleanup.sweeps(cleanups, ground, whole.hosts))
     _visible(ground, others, services)
     if not len(problems):
         sound = {name for name, one in others.items() if one.sound} | {n for n, one in away.items() if one.sound}
@@ -249,7 +249,7 @@ def _uses(
         address = dict(run.rendering.manager.address)
         paths += [Use(address[key], f"{key} of {run.name}", run.socket, here) for key in _OF_A_DAEMON if key in address]
     roots = [Use(folders["root"], "root", ground.path_origin("root"), here)] if "root" in folders else []
-    return Uses(ports, paths, roots, list(_names(enabled, here)))
+    return Uses(ports, paths, roots, list(_names(enabled, here)), [])
 
 
 def _names(enabled: list[Draft], here: str) -> Iterator[Use]:

@@ -43,7 +43,7 @@ def load(path: str, site: str) -> tuple[Told, tuple[Problem, ...]]:
         content = files.read(path)
     except OSError as error:
         why = f"cannot be read: {error.strerror or error}"
-        return Told(()), (Problem(Origin(path, 0, 0), why, "it is named by `notify` in the agent's file"),)
+        return Told(()), (Problem(Origin(path, 0, 0), why),)
     problems = Problems()
     whole = parse(content, path, problems)
     told = _Reader(path, site, problems).told(whole) if whole else Told(())

@@ -27,6 +27,7 @@ class Log:
     def __init__(self, stream: TextIO | None = None, *, colour: bool = False) -> None:
         self.stream = stream or sys.stderr
         self.colour = colour  # on a terminal
+        self.holds = False  # until a step is done: what fails may be what the last pass has told
         self._held: list[tuple[float, str, str, dict[str, Any]]] = []
         self._bound: dict[str, Any] = {}
         self._logger: Any = None
@@ -41,9 +42,11 @@ class Log:
 
     def progress(self, step: Step, line: str) -> None:
         self.event("info", "progress", step=step.id, line=line)
-        self.flush()
+        self.waits()
 
     def ended(self, step: Step, result: StepResult) -> None:
+        if result.status is Status.DONE and step.action is not Action.CHECK:
+            self.holds = False
         if result.status is Status.DONE and step.action in _ROUTINE:
             return
         level = "error" if result.status in (Status.FAILED, Status.BLOCKED) else "info"
@@ -53,12 +56,18 @@ class Log:
         self.event(level, f"step {result.status.value}", step=step.id, **service, seconds=result.seconds, **more)
 
     def waits(self) -> None:
-        self.flush()
+        if not self.holds:
+            self.flush()
 
     # ------------------------------------------------------------ writing
 
     def event(self, level: str, name: str, **fields: object) -> None:
         self._held.append((time.time(), level, name, {**self._bound, **fields}))
+
+    def forget_steps(self) -> None:
+        """What became of them was told by an earlier pass; all else is written."""
+        self._held = [event for event in self._held if "step" not in event[3]]
+        self.flush()
 
     def flush(self) -> None:
         if not self._held:

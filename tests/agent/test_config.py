@@ -95,3 +95,18 @@ def test_what_could_be_read_as_another_limit_is_refused(roots: str, tmp_path: Pa
     with pytest.raises(InvalidInput) as refused:
         agent(tmp_path, f"roots: {roots}")
     assert refused.value.problems[0].origin.line == 3
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_what_names_a_file_is_known_with_its_line(tmp_path: Path, *, quoted: bool) -> None:
+    """Of whichever way the agent's file was read."""
+    config = tmp_path / "agent.yaml"
+    more = "environments: [dev]\n" if quoted else ""
+    config.write_text(f"repo: /srv/x\nsite: x\nnotify: n.yaml\nverify:\n  gpg: keys\nage_identity: key\n{more}")
+
+    agent = load_agent(Options(config=str(config)), {"HOME": "/nobody"})
+
+    assert agent.naming(str(tmp_path / "n.yaml")) == f"`notify` in {config}:3 names it"
+    assert agent.naming(str(tmp_path / "keys/ann.asc")) == f"`verify.gpg` in {config}:5 names it"
+    assert agent.naming(f"{tmp_path}/key") == f"`age_identity` in {config}:6 names it"
+    assert agent.naming(str(tmp_path / "other")) == ""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from reconciler.agent import journal
+from reconciler.agent.alone import alone
 
 MOST = 256 << 10
 
@@ -46,5 +47,18 @@ def test_two_files_of_a_mebibyte_at_most(tmp_path: Path) -> None:
     for number in range(100):
         journal.append(path, {"run": str(number), "steps": [["a", "failed", 0.1, "x" * 2_000_000]]})
         assert all(size <= journal.LIMIT for size in map(os.path.getsize, map(str, tmp_path.iterdir())))
-    assert sorted(os.listdir(tmp_path)) == ["j", "j.1"]
+    assert sorted(os.listdir(tmp_path)) == ["j", "j.1", "j.lock"]
     assert journal.read(path)[-1]["run"] == "99"
+
+
+def test_nothing_is_lost_while_another_one_puts_the_full_one_aside(tmp_path: Path) -> None:
+    """A clean-up by hand and a pass both note what they did: two that rotate at once would lose the older half."""
+    path = str(tmp_path / "j")
+    Path(path + ".1").write_bytes(b'{"run": "old"}\n')
+    Path(path).write_bytes(b'{"run": "full"}\n' + b" " * journal.LIMIT + b"\n")
+    with alone(journal.lock_path(path)):
+        journal.append(path, {"run": "new"})
+    assert [entry["run"] for entry in journal.read(path)] == ["old", "full", "new"]
+
+    journal.append(path, {"run": "newer"})
+    assert [entry["run"] for entry in journal.read(path)] == ["full", "new", "newer"]

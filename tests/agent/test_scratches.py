@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches
+from reconciler.agent.config import Agent
 from reconciler.agent.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Memory, key_of
@@ -37,13 +40,18 @@ def store(folder: Path) -> Store:
     return found
 
 
+def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = monotonic) -> Scratches:
+    agent = Agent("https://nowhere/x", "x", state_dir=str(folder / "s"))
+    return Scratches(desired, agent, store(folder), "h", clock)
+
+
 EMPTY = Plan("x", "dev", "", Diff((), (), (), (), (), (), (), ()), ())
 
 
 def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deployment) -> None:
     """So long a commit has to wait, however many there are. The next pass goes on with what is left."""
     now = 1000.0
-    one = Scratches(desired, store(tmp_path), "h", lambda: now)
+    one = scratches(desired, tmp_path, lambda: now)
     first, second = one.into(EMPTY, {}).steps
     assert one.carry_out(first, print, lambda: False).status is Status.DONE
     now += 121
@@ -52,14 +60,14 @@ def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deploy
     assert ((tmp_path / "a/user/file").exists(), (tmp_path / "b/user/file").exists()) == (False, True)
     one.remember()
 
-    again = Scratches(desired, store(tmp_path), "h", lambda: now)
+    again = scratches(desired, tmp_path, lambda: now)
     (left,) = again.into(EMPTY, {}).steps
     assert again.carry_out(left, print, lambda: False).status is Status.DONE
     assert not (tmp_path / "b/user/file").exists()
 
 
 def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desired: Deployment) -> None:
-    one = Scratches(desired, store(tmp_path), "h")
+    one = scratches(desired, tmp_path)
     with alone(store(tmp_path).cleanup_lock_path()):
         assert one.into(EMPTY, {}) == EMPTY
     first, _ = one.into(EMPTY, {}).steps

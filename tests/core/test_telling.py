@@ -10,7 +10,7 @@ from reconciler.core.change import Act, Change, Diff, Kind, UnitName
 from reconciler.core.desired import Approval, Policy, without_services
 from reconciler.core.observed import Observed, State
 from reconciler.core.outcome import Status, StepResult
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.core.problem import Gap
 from reconciler.core.report import DeploymentReport, Notice, PassReport
 from reconciler.core.rollback import Rollout, Stage
@@ -124,3 +124,23 @@ def test_a_way_back_that_fails_is_told() -> None:
     _, (message,) = news({}, found)
     assert message.happenings == (Happening.FAILURE, Happening.ROLLBACK)
     assert "restart:web, to go back: did not start: FATAL" in message.troubles
+
+
+def test_what_is_tried_anew_and_fails_changes_nothing() -> None:
+    """A launcher that reads anew what was written has changed nothing by that, however often it does."""
+    steps = [
+        Step("check:web", Action.CHECK, "web", "web", Phase.CHECK),
+        Step("reload:s", Action.RELOAD, "", "s", Phase.RELOAD),
+        Step("restart:web", Action.RESTART, "web", "web", Phase.START),
+    ]
+    found = rolled("web", "a" * 40)
+    (one,) = found.deployments
+    results = tuple(StepResult(step.id, Status.DONE) for step in steps[:2])
+    failed = (*results, StepResult("restart:web", Status.FAILED, message="FATAL"))
+    plan = one.plan._replace(steps=tuple(steps))
+    tried = found._replace(deployments=(one._replace(rollouts={}, plan=plan, results=failed),))
+    _, told = happened({}, tried)
+    assert told == [Happening.FAILURE]
+    assert not tried.did
+    done = tried._replace(deployments=(one._replace(plan=plan, results=(StepResult("restart:web", Status.DONE),)),))
+    assert done.did

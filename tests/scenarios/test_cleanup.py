@@ -244,6 +244,25 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
 
 
+def test_a_damaged_memory_is_told_once_and_removes_nothing(world: World) -> None:
+    """When each rule comes is not known then, so it waits for its next time, as a new one does."""
+    root = scratch(world)
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    make_due(world)
+    memory = world.state / world.site / "dev" / "cleanup.json"
+    memory.write_bytes(memory.read_bytes()[:-20])
+
+    for words, code in ((("plan",), 0), (("plan",), 0), (("--once",), 0)):
+        done = world.run(*words)
+        said = " ".join(done.out.split())
+        assert (done.code, f"warning: {memory} is damaged" in said) == (code, True), done.said
+        assert "the next time of its schedule" in said
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    assert Store(str(world.state), world.site).scratch("dev")["inputs"].due > time.time()
+    world.idle()
+
+
 @pytest.mark.parametrize("place", ["root", "bin", "state", "old", "up"])
 def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: World) -> None:
     """What git says is only a name; where it leads, the host tells, each time. `up`: a folder above what is ours."""
@@ -265,6 +284,32 @@ def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: W
         assert (told.code, "leads to" in told.out) == (1, True), told.said
     assert (world.root / "bin/file").exists()
     assert (world.state / "old/file").exists()
+
+
+@pytest.mark.parametrize("place", ["repo", "in repo", "agent's file", "its folder", "keys", "in keys"])
+def test_what_the_agent_itself_reads_is_no_scratch(place: str, world: World) -> None:
+    """All of it is old and would go: the repo that it follows, its file, and what that names."""
+    usual = world.home / "reconcile"
+    folders = {"repo": world.repo, "in repo": world.repo / "old", "agent's file": usual, "its folder": usual / "x"}
+    root = {**folders, "keys": world.folder / "keys", "in keys": world.folder / "keys/x"}[place]
+    for folder in (world.repo / "old", usual / "x", world.folder / "keys/x"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+        os.utime(folder / "file", (0, 0))
+    config = usual / "agent.yaml"
+    keys = f"repo: {world.url}\nsite: {world.site}\nstate_dir: {world.state}\nmetrics: {world.folder}/keys\n"
+    config.write_text(keys)
+    world.env["XDG_CONFIG_HOME"] = str(world.home)
+    world.commit(world.services("web") | rules(world, mistaken=f'root: "{root}", older_than: 14'))
+    world.run("--once", where=False)
+    make_due(world)
+
+    for words in (("--once",), ("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+        done = world.run(*words, where=False)
+        said = " ".join(done.out.split())
+        assert (done.code, f"{root} holds" in said or f"{root} is part of" in said) == (1, True), done.said
+    for folder in (world.repo / "old", usual / "x", world.folder / "keys/x"):
+        assert (folder / "file").exists()
 
 
 def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What cron would mail: a pass that is only held says so once, and then not before something of it changes."""
+"""What cron would mail: the same report is told once, and then not before something of it changes, or hours later."""
 
 from __future__ import annotations
 
@@ -73,21 +73,82 @@ def test_what_came_between_is_told_and_then_the_hold_again(world: World) -> None
     once(world, code=2)
     world.write({"desired/defaults.yaml": "versions: 1\n"})
     world.commit()
-    for _ in range(2):  # a failure is told by each pass
-        assert "versions" in once(world, code=3).out
+    assert "versions" in once(world, code=3).out
+    assert once(world, code=3) == Done(3, "", "")
     world.git("revert", "--no-edit", "HEAD")
     assert "waits for approval" in once(world, code=2).out
     assert once(world, code=2).out == ""
 
 
-def test_what_is_wrong_is_told_by_each_pass(world: World) -> None:
-    """Also beside what is held, and when it is the same each time."""
+def test_what_is_wrong_is_told_once_and_again_after_hours(world: World) -> None:
+    """The exit status says it each time. What is asked for is told, and so is what becomes wrong besides."""
     finding = "verify: {v: {command: 'false', matches: x}}"
-    layer = world.services("web", web=f"component: app, command: {SLEEP}, {finding}")
-    layer["desired/environments/dev.yaml"] += "policy: {sync: manual}\n"
-    world.commit(layer)
-    for _ in range(3):
-        assert "finding" in once(world, code=1).out
+    services = dict.fromkeys(("web", "other"), f"component: app, command: {SLEEP}, {finding}")
+    world.commit(world.services("web", **services))
+    once(world, code=1)
+    assert "finding" in once(world, code=1).out  # what the first one did is not in it any more
+    for _ in range(2):
+        assert once(world, code=1) == Done(1, "", "")
+    assert once(world, "--json", code=1).json()["deployments"][0]["findings"]
+    assert "finding" in in_terminal(world.argv("--once"), world.env).out
+    then = time.time() - 21_601
+    os.utime(note(world), (then, then))
+    assert "finding" in once(world, code=1).out
+    assert once(world, code=1) == Done(1, "", "")
+
+    world.commit(world.services("web", "other", **services))
+    once(world, code=1)
+    assert once(world, code=1).out.count("finding") == 2
+    world.commit(world.services("web"))
+    once(world)
+    assert once(world) == Done(0, "", "")
+    assert not note(world).exists()
+    world.commit(world.services("web", **services))
+    assert "finding" in once(world, code=1).out
+
+
+def failures(world: World) -> int:
+    return finish(world.start("history")).out.count("failed")
+
+
+@pytest.mark.parametrize("fails", ["prologue", "start"])
+def test_what_fails_anew_each_time_is_tried_without_a_word(fails: str, world: World) -> None:
+    """Nor is a word on standard error, which cron mails too. What it tries anew is in the history."""
+    flag = world.folder / "flag"
+    keys = {
+        "prologue": f"component: app, command: {SLEEP}, prologue: 'test -e {flag} || {{ echo $$ >&2; exit 7; }}'",
+        "start": f"component: app, command: '{world.folder}/program', supervisor: {{startsecs: 1, startretries: 1}}",
+    }
+    program = world.folder / "program"
+    program.write_text(f"#!/bin/sh\ntest -e {flag} && exec {SLEEP}\necho $$ is nothing\nexit 3\n")
+    program.chmod(0o755)
+    fine = f"component: app, command: {SLEEP}, supervisor: {{startsecs: 0}}"
+    layer = f"services:\n  web: {{{keys[fails]}}}\n  fine: {{{fine}}}\n"
+    world.commit({"desired/environments/dev.yaml": layer})
+    assert "fine" in once(world, code=1).out
+    told = once(world, code=1)
+    assert "web" in told.out
+    before = failures(world)
+    for _ in range(2):
+        assert once(world, code=1) == Done(1, "", "")
+    assert failures(world) == before + 2
+    flag.touch()
+    done = once(world)
+    assert "web" in done.out
+    assert once(world) == Done(0, "", "")
+
+
+def test_a_notice_is_told_once(world: World) -> None:
+    """The repo is out of reach: the time since then is not news, whether the site is left to itself is."""
+    world.commit(world.services("web"))
+    once(world)
+    away = world.folder / "away"
+    world.repo.rename(away)
+    assert "cannot be read" in once(world).out
+    assert once(world) == Done(0, "", "")
+    assert "max_staleness" in once(world, "--max-staleness", "0s", code=1).out
+    away.rename(world.repo)
+    assert once(world) == Done(0, "", "")
 
 
 def test_a_person_who_applies_is_told(world: World) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 
 from reconciler.agent.cleanup import limits_of
+from reconciler.agent.config import Agent
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup, Deployment
@@ -21,12 +22,12 @@ _LISTED = 1000  # entries of one
 _DEEPEST = 20
 
 
-def examine_rules(desired: Deployment, state_dir: str) -> Iterator[Checked]:
+def examine_rules(desired: Deployment, agent: Agent) -> Iterator[Checked]:
     """Each root can be opened and removed from, and what is in use can be told."""
     where = desired.environment
     for rule in desired.cleanups:
         try:
-            ground = open_root(rule, limits_of(desired, state_dir))
+            ground = open_root(rule, limits_of(desired, agent))
         except RootError as failed:
             yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
             continue

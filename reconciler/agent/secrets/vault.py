@@ -150,9 +150,15 @@ class Vault:
             try:
                 self._values[reference] = fetch(reference, tree, self._agent.age_identity)
             except Unresolved as unresolved:
-                self._missing[reference] = unresolved
-                raise
+                self._missing[reference] = self._placed(unresolved)
+                raise self._missing[reference] from None
         return self._values[reference]
+
+    def _placed(self, why: Unresolved) -> Unresolved:
+        """With the line of the agent's file that names the private key, where that is what cannot be used."""
+        identity = self._agent.age_identity
+        named = self._agent.naming(identity) if identity and identity in why.why else ""
+        return Unresolved(why.why, "; ".join(filter(None, (why.mend, named)))) if named else why
 
 
 def _name(reference: Reference) -> str:
