@@ -5,12 +5,12 @@ A pass in which no rule is due reads one small file and asks each file system th
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.alone import Busy, alone
+from reconciler.agent.limits import limits_of
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words, in_words
@@ -199,22 +199,6 @@ class Scratches:
         from reconciler.host.calendar import offset_of
 
         return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
-
-
-def limits_of(desired: Deployment, agent: Agent) -> Limits:
-    """What is installed and remembered here, and what the agent goes by, which no rule may reach."""
-    from reconciler.host.scratch.root import Limits
-
-    made = {os.path.dirname(path) for path in (*(file.path for file in desired.files), *_places(desired))}
-    inner = sorted(path for path in made if not rules.holds(path, desired.root))
-    own = (agent.state_dir, os.path.join(desired.root, ".reconcile"), *inner, *agent.reads)
-    return Limits((desired.root, *own), own)
-
-
-def _places(desired: Deployment) -> Iterator[str]:
-    """What is built, and the sockets and pid files of daemons."""
-    yield from (install.path for install in desired.installs if install.path)
-    yield from (value for manager in desired.managers for _, value in manager.address if value.startswith("/"))
 
 
 def task(

@@ -16,6 +16,7 @@ from reconciler.agent.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
+from reconciler.core.inventory import Inventory
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Plan
 
@@ -76,3 +77,51 @@ def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desi
         assert (ended.status, ended.waits) == (Status.SKIPPED, True)
         assert f"pid {os.getpid()}" in ended.message
     assert (tmp_path / "a/user/file").exists()
+
+
+# ---------------------------------------------------------------- what others have
+
+
+def noted(folder: Path, site: str, environment: str) -> Path:
+    """What another deployment has installed, and the state directory remembers."""
+    root = folder / "inst" / f"{site}-{environment}"
+    (root / "config").mkdir(parents=True)
+    conf, unit = root / "config/app.conf", folder / "units/app.service"
+    unit.parent.mkdir(exist_ok=True)
+    for path in (conf, unit):
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    other = Store(str(folder / "s"), site)
+    other.prepare()
+    inventory = Inventory(files={str(conf): "", str(unit): ""}, roots=(str(root),))
+    other.save_inventory(environment, str(root), inventory)
+    return root
+
+
+@pytest.mark.parametrize(("site", "environment"), [("x", "prod"), ("x", "dev"), ("other", "dev")])
+@pytest.mark.parametrize("place", ["inst", "inst/{}", "inst/{}/old", "inst/{}/config", "inst/{}/.reconcile", "units"])
+def test_what_other_deployments_have_installed_is_no_scratch(
+    tmp_path: Path, desired: Deployment, site: str, environment: str, place: str
+) -> None:
+    """Those of other sites, and what git has no more: `x/dev` had another root before."""
+    root = noted(tmp_path, site, environment)
+    (root / "old").mkdir()
+    folder = tmp_path / place.format(root.name)
+    mistaken = desired.cleanups[0]._replace(root=str(folder), min_depth=1)
+    store(tmp_path).save_scratch("dev", {mistaken.name: Memory(key_of(mistaken, "h"), 0.0, 1.0)})
+    one = scratches(desired._replace(cleanups=(mistaken,)), tmp_path)
+    own_scratch = place == "inst/{}/old" and (site, environment) == ("x", "dev")
+    (gap,) = one.into(EMPTY, {}).diff.gaps or (None,)
+    assert (gap is None) == own_scratch
+    if gap is not None:
+        assert f"{folder} holds {tmp_path}" in gap.message or f"{folder} is part of {tmp_path}" in gap.message
+
+
+def test_nothing_is_removed_while_it_is_not_known_what_others_have(tmp_path: Path, desired: Deployment) -> None:
+    noted(tmp_path, "x", "prod")
+    path = tmp_path / "s/x/prod/inventory.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    plan = scratches(desired, tmp_path).into(EMPTY, {})
+    assert plan.steps == ()
+    assert all(f"{path} is damaged" in gap.message and "x/prod" in gap.message for gap in plan.diff.gaps)
+    assert len(plan.diff.gaps) == 2

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
-from reconciler.agent.cleanup import limits_of
 from reconciler.agent.config import Agent
+from reconciler.agent.limits import limits_of
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup, Deployment
