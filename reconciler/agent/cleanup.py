@@ -110,7 +110,7 @@ class Scratches:
 
     def comes(self, rule: Cleanup) -> float:
         """When a rule comes by itself; 0: not known yet."""
-        memory = self._memory.get(rule.name)
+        memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
         return memory.due if memory is not None else 0.0
 
     def _due(self, rule: Cleanup) -> Why | None:
@@ -184,9 +184,9 @@ class Scratches:
         """Note when each rule comes next; nothing is written where nothing has changed. Raises `OSError`."""
         found = dict(self._memory)
         for rule in self._rules.values():
-            memory, why = self._memory.get(rule.name), self._why.get(rule.name)
-            done = self._cleaned.get(rule.name)
-            if memory is None or memory.key != rules.key_of(rule, self._host):
+            memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
+            why, done = self._why.get(rule.name), self._cleaned.get(rule.name)
+            if memory is None:
                 memory = found[rule.name] = self._begun(rule)
             if rule.name in self._idle:
                 done = Cleaned(short=why is Why.FREE)

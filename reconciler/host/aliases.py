@@ -23,10 +23,10 @@ class Aliases:
         """Of each path among words, what it leads to, link by link. `folder`: what counts for paths that do not begin
         with a slash; empty where that is not known, and these say nothing."""
         for word in set(words.split(b"\0")):
-            for path in {word, *_PATH.findall(word)} if b"/" in word else ():
-                if not path.startswith(b"/"):
-                    path = folder + b"/" + path if folder and b"//" not in path else b""
-                if path and len(path) <= _LONGEST and not path.startswith(_KERNELS):
+            for found in {word, *_PATH.findall(word)} if b"/" in word else ():
+                path = found if found.startswith(b"/") else folder + b"/" + found
+                is_known = path is found or (folder and b"//" not in found)
+                if is_known and len(path) <= _LONGEST and not path.startswith(_KERNELS):
                     yield from self._known(path)
 
     def _known(self, path: bytes) -> tuple[bytes, ...]:

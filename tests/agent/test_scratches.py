@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -31,8 +31,13 @@ def desired(tmp_path: Path) -> Deployment:
         file.write_text("x")
         os.utime(file, (0, 0))
         rules.append(Cleanup(name, str(tmp_path / name), 14, min_depth=2, minutes=2))
-    store(tmp_path).save_scratch("dev", {rule.name: Memory(key_of(rule, "h"), 0.0, 1.0) for rule in rules})
+    make_due(tmp_path, *rules)
     return without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=tuple(rules))
+
+
+def make_due(folder: Path, *rules: Cleanup) -> None:
+    before = time.time() - 60
+    store(folder).save_scratch("dev", {rule.name: Memory(key_of(rule, "h"), before, before) for rule in rules})
 
 
 def store(folder: Path) -> Store:
@@ -41,7 +46,7 @@ def store(folder: Path) -> Store:
     return found
 
 
-def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = monotonic) -> Scratches:
+def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = time.monotonic) -> Scratches:
     agent = Agent("https://nowhere/x", "x", state_dir=str(folder / "s"))
     return Scratches(desired, agent, store(folder), "h", clock)
 
@@ -108,7 +113,7 @@ def test_what_other_deployments_have_installed_is_no_scratch(
     (root / "old").mkdir()
     folder = tmp_path / place.format(root.name)
     mistaken = desired.cleanups[0]._replace(root=str(folder), min_depth=1)
-    store(tmp_path).save_scratch("dev", {mistaken.name: Memory(key_of(mistaken, "h"), 0.0, 1.0)})
+    make_due(tmp_path, mistaken)
     one = scratches(desired._replace(cleanups=(mistaken,)), tmp_path)
     own_scratch = place == "inst/{}/old" and (site, environment) == ("x", "dev")
     (gap,) = one.into(EMPTY, {}).diff.gaps or (None,)
@@ -125,3 +130,25 @@ def test_nothing_is_removed_while_it_is_not_known_what_others_have(tmp_path: Pat
     assert plan.steps == ()
     assert all(f"{path} is damaged" in gap.message and "x/prod" in gap.message for gap in plan.diff.gaps)
     assert len(plan.diff.gaps) == 2
+
+
+# ---------------------------------------------------------------- clocks
+
+
+def test_nothing_is_removed_by_a_clock_that_the_file_system_does_not_have(
+    tmp_path: Path, desired: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is years ahead, all is old. Ages are dates of the file system's."""
+    ahead = time.time() + 400 * 86400
+    young = tmp_path / "a/user/young"
+    young.write_text("x")
+    monkeypatch.setattr("time.time", lambda: ahead)
+    make_due(tmp_path, *desired.cleanups)
+    one = scratches(desired, tmp_path)
+    first, _ = one.into(EMPTY, {}).steps
+    ended = one.carry_out(first, print, lambda: False)
+    assert ended.status is Status.FAILED
+    assert "400 days" in ended.message
+    assert "clock" in ended.message
+    assert sorted(path.name for path in young.parent.iterdir()) == ["file", "young"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["user"]  # nor is anything left of the look
