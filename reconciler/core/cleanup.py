@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from reconciler.core import globs
 from reconciler.core.calendar import DAY, Offset
 from reconciler.core.cron import next_after, parse
 from reconciler.core.desired import Cleanup, Sort
 from reconciler.core.digest import digest
-
-if TYPE_CHECKING:
-    from re import Pattern
 
 _NANO = 1_000_000_000
 _NIGHT = (60, 300)  # minutes of the day between which a rule without a schedule comes: 1:00 to 5:00
@@ -78,12 +76,13 @@ class Stay(Enum):
 class Kept:
     """What must stay: by the patterns of `exclude`, and by what `in_use` lists.
 
+    A pattern is as with `find -name`, or where it has a slash as with `-path`: a star stands for slashes too.
     A line of `in_use` is a path, in full or from the root on, or a bare name that counts wherever it stands.
     """
 
     def __init__(self, rule: Cleanup, in_use: Iterable[str] = ()) -> None:
-        self._names = [_pattern(one) for one in rule.exclude if "/" not in one]
-        self._shapes = [_pattern(one.strip("/")) for one in rule.exclude if "/" in one]
+        self._names = [globs.compiled(one) for one in rule.exclude if not globs.is_of_paths(one)]
+        self._shapes = [globs.compiled(globs.path_of(one)) for one in rule.exclude if globs.is_of_paths(one)]
         self._used: set[str] = set()
         self._paths: set[str] = set()
         self._above: set[str] = set()
@@ -121,14 +120,6 @@ class Kept:
         if any(pattern.fullmatch(path) for pattern in self._shapes):
             return Stay.ALL
         return Stay.ABOVE if path in self._above else Stay.NO
-
-
-def _pattern(text: str) -> Pattern[str]:
-    """As the shell has it: `*`, `?`, `[...]`; a star stands for slashes too, as in `find -path`."""
-    import re
-    from fnmatch import translate
-
-    return re.compile(translate(text))
 
 
 # ---------------------------------------------------------------- when
