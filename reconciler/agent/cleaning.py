@@ -66,9 +66,10 @@ class ByHand:
             raise InvalidInput([Problem(Origin("--site", 0, 0), message, hint)])
         self._deployments = [desired for desired in every if not desired.is_elsewhere]
         self._commit = next((desired.commit for desired in every), "")
-        known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
-        if name and name not in known:
-            hint = f"known: {', '.join(known)}; a pass brings what is newer" if known else self.no_rules
+        names = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
+        self.known = f"known: {', '.join(names)}" if names else self.no_rules
+        if name and name not in names:
+            hint = f"{self.known}; a pass brings what is newer" if names else self.known
             raise InvalidInput([Problem(Origin("RULE", 0, 0), f"there is no rule `{name}`{self._at}", hint)])
 
     @property

@@ -24,10 +24,16 @@ def cleanup(options: Namespace) -> int:
     """0: all went, or with --dry-run nothing would; 1: something could not be; 2: something would go, or is held."""
     if options.rule == "":
         raise InvalidInput([Problem(Origin("RULE", 0, 0), "has no value", "leave it out or give one")])
+    if options.rule and options.all:
+        raise InvalidInput([Problem(Origin("--all", 0, 0), "names a rule and all of them", "leave one of them out")])
     one = Pass(agent_of(options), Log(colour=likes_colour()))
     hand = ByHand(one, options.rule or "")
     if options.dry_run:
         return _look(hand, options)
+    if not (options.rule or options.all):
+        # No question is asked instead: to walk through what an answer would be about may take hours.
+        hint = f"{hand.known}; `--all` for each of them, `--dry-run` lists what would go"
+        raise InvalidInput([Problem(Origin("RULE", 0, 0), "does not say which rule is to remove now", hint)])
     with interrupts(one):
         found = _told(hand.carry_out(_progress, one.asked_to_stop), hand.no_rules, options)
     failed = any(now.error or (now.scratch.cleaned and now.scratch.cleaned.failed) for now in found)

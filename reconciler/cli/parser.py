@@ -140,7 +140,8 @@ def _whole() -> _Parser:
         values.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
     cleanup = command("cleanup")
-    cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
+    cleanup.add_argument("rule", nargs="?", metavar="RULE", help="this one of `cleanup` in git")
+    cleanup.add_argument("--all", action="store_true", help="each of them")
     listed = "list each entry that would go by itself, with all below it; nothing is removed"
     cleanup.add_argument("--dry-run", action="store_true", help=listed)
     history = command("history")

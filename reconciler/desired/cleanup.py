@@ -126,6 +126,10 @@ def _free(rule: Cleanup, reader: Reader) -> Cleanup:
     got = reader.text("free_below")
     if "free_below" not in reader.node.entries:
         return rule
+    if re.fullmatch(r"0+[%KMGTP]", got.text) and reader.sound:
+        message = f"`free_below` of {reader.label} is nothing, so it would never start early"
+        reader.tell(got.origin, message, "leave it out, or say how much is too little")
+        return rule
     if re.fullmatch(PERCENT, got.text):
         return rule._replace(free_percent=int(got.text[:-1]))
     if not re.fullmatch(SIZE, got.text):

@@ -92,7 +92,7 @@ def _contenders(world: World, root: str) -> dict[str, list[str]]:
     return {
         "reconcile cleanup --dry-run": world.argv("cleanup", "--dry-run"),
         "find -printf, everything": [*old, "-printf", "%T@ %b %p\\n"],
-        "reconcile cleanup": world.argv("cleanup"),
+        "reconcile cleanup": world.argv("cleanup", "--all"),
         "find -delete": [*old, "-delete"],
         "find -exec rm -rf {} \\;": [*runs, "-exec", "rm", "-rf", "{}", ";"],
     }

@@ -143,7 +143,7 @@ def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: W
     make_due(world)
     assert world.run("pause", "--for", "1h", "--reason", "the file system is mended").code == 0
     world.once()
-    held = world.run("cleanup")
+    held = world.run("cleanup", "--all")
     assert (held.code, "paused" in held.out) == (2, True), held.said
     assert world.run("resume").code == 0
 
@@ -152,7 +152,7 @@ def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: W
         done = world.once(code=1)
         assert "what is in use cannot be told" in done.out
         assert " ".join(done.out.split()).count("nothing is removed") == 1  # its hint says so
-    by_hand = world.run("cleanup")
+    by_hand = world.run("cleanup", "--all")
     assert (by_hand.code, by_hand.out.count("nothing is removed")) == (1, 1), by_hand.said
     assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
 
@@ -288,7 +288,7 @@ def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: W
     make_due(world)
     done = world.once(code=1)
     assert f"{link} leads to {target}, which" in " ".join(done.out.split())
-    for words in (("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+    for words in (("cleanup", "--all"), ("cleanup", "--dry-run"), ("doctor",)):
         told = world.run(*words)
         assert (told.code, "leads to" in told.out) == (1, True), told.said
     assert (world.root / "bin/file").exists()
@@ -313,7 +313,7 @@ def test_what_the_agent_itself_reads_is_no_scratch(place: str, world: World) -> 
     world.run("--once", where=False)
     make_due(world)
 
-    for words in (("--once",), ("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+    for words in (("--once",), ("cleanup", "--all"), ("cleanup", "--dry-run"), ("doctor",)):
         done = world.run(*words, where=False)
         said = " ".join(done.out.split())
         assert (done.code, f"{root} holds" in said or f"{root} is part of" in said) == (1, True), done.said
@@ -325,7 +325,7 @@ def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: Wor
     world.commit(world.services("web"))
     world.once()
     newer = world.commit(inputs(world))
-    for words in ((), ("--dry-run",)):
+    for words in (("--all",), ("--dry-run",)):
         none = world.run("cleanup", *words)
         assert none.code == 0, none.said
         told = r"git has no rules for clean-up here at [0-9a-f]{8}, which the last pass has applied\n"
@@ -336,8 +336,21 @@ def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: Wor
 
     (world.folder / "running").write_text("")
     world.once()
-    for words in ((), ("--dry-run",)):
+    for words in (("--all",), ("--dry-run",)):
         gone = world.run("cleanup", *words)
         assert (gone.code, f"{world.folder}/scratch is not there" in gone.out) == (0, True), gone.said
         (rule,) = world.run("cleanup", *words, "--json").json()["rules"]
         assert rule["missing"] is True
+
+
+def test_who_names_no_rule_removes_nothing(world: World) -> None:
+    """Each rule removes for ever, due or not; that all of them are meant is said."""
+    root = scratch(world)
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    for words, told in (((), "known: inputs; `--all`"), (("inputs", "--all"), "leave one of them out")):
+        done = world.run("cleanup", *words)
+        assert (done.code, told in " ".join(done.err.split())) == (3, True), done.said
+        assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    assert world.run("cleanup", "--all").code == 0
+    assert runs(root) == ["run-3", "run-4"]
