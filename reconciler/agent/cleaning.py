@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, is_missing, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.limits import limits_of
 from reconciler.agent.run import InvalidCommit, Pass
@@ -108,7 +107,7 @@ class ByHand:
             except refused() as error:
                 yield now._replace(error=said(error))
                 continue
-            missing = not figures.entries and _is_missing(rule.root)
+            missing = not figures.entries and is_missing(rule.root)
             yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles), missing=missing)
 
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Task:
@@ -151,23 +150,13 @@ class ByHand:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why)
         if not done.entries and not done.failed:
-            return now._replace(missing=_is_missing(rule.root))  # history has nothing to tell
+            return now._replace(missing=is_missing(rule.root))  # history has nothing to tell
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         host = self._pass.host
         line = {"run": self._pass.id, "at": at, "commit": desired.commit, "by": f"{host.account} on {host.name}"}
         removed = {"exit": int(bool(done.failed)), **entry((now.scratch,))}
         journal.append(self._pass.store.journal_path(desired.environment), line | removed)
         return now
-
-
-def _is_missing(root: str) -> bool:
-    try:
-        os.stat(root)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False  # it cannot be seen, which is told elsewhere
-    return False
 
 
 class _Held:

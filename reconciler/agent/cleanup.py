@@ -5,6 +5,7 @@ A pass in which no rule is due reads one small file and asks each file system th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,12 +62,12 @@ class Scratches:
         self._cleaned: dict[str, Cleaned] = {}
         self._end = 0.0  # by the monotonic clock: when this pass has cleaned up for long enough; 0: it has not begun
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
-        self.damage = ""  # why it is not known when rules come; a pass notes that anew
+        self.notices: list[str] = []  # what is told once for each time of a schedule, be there anything else or not
         try:
             self._before = store.scratch(desired.environment)
         except DamagedError as damaged:
             self._before = {}
-            self.damage = f"{damaged}: each rule of `cleanup` waits for the next time of its schedule"
+            self.notices.append(f"{damaged}: each rule of `cleanup` waits for the next time of its schedule")
         self._memory = rules.known(self._before, desired.cleanups)
 
     # ------------------------------------------------------------ the plan
@@ -94,6 +95,8 @@ class Scratches:
             self._idle.append(rule.name)
             if why is Why.FREE:
                 warnings.append(f"cleanup.{rule.name}: {_short(rule)}, and nothing below {rule.root} is old enough")
+            elif is_missing(rule.root):
+                self.notices.append(f"{self.desired.environment}: cleanup.{rule.name}: {not_there(rule)}")
         diff = plan.diff
         diff = diff._replace(gaps=(*diff.gaps, *gaps), warnings=(*diff.warnings, *warnings))
         return plan._replace(steps=(*plan.steps, *steps), diff=diff)
@@ -241,6 +244,20 @@ def entry(scratches: tuple[Scratch, ...]) -> dict[str, object]:
                 "failed": list(done.troubles),
             }
     return {"cleanup": found} if found else {}
+
+
+def is_missing(root: str) -> bool:
+    try:
+        os.stat(root)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it cannot be seen, which is told elsewhere
+    return False
+
+
+def not_there(rule: Cleanup) -> str:
+    return f"{rule.root} is not there: nothing is removed until it is"
 
 
 def said(error: Exception) -> str:

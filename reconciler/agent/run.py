@@ -182,8 +182,9 @@ class Pass:
                 self._vouch(chosen, reports)
             if self.explains:
                 reports = {name: self._explained(report, begun[name], known) for name, report in reports.items()}
-            damage = (Notice(one.damage, failed=False) for one in self.enforcer.scratches.values() if one.damage)
-            return self._report(chosen._replace(notices=(*chosen.notices, *damage)), reports)
+            told = (text for one in self.enforcer.scratches.values() for text in one.notices)
+            notices = (*chosen.notices, *(Notice(text, failed=False) for text in told))
+            return self._report(chosen._replace(notices=notices), reports)
         except InvalidCommit as invalid:
             return self._report(chosen._replace(problems=invalid.problems), {})
         finally:

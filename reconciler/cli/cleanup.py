@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from reconciler.agent.cleaning import ByHand, Listed, Now
-from reconciler.agent.cleanup import so_nothing_goes
+from reconciler.agent.cleanup import not_there, so_nothing_goes
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
@@ -97,7 +97,7 @@ def _heading(now: Now) -> None:
 def _outcome(now: Now) -> None:
     paint, done = style().paint, now.scratch.cleaned
     if now.missing:
-        print(f"  {paint('warning', 'yellow')}: {now.rule.root} is not there: nothing is removed until it is")
+        print(f"  {paint('warning', 'yellow')}: {not_there(now.rule)}")
     elif now.error:
         print(f"  {paint('error', 'red')}: {so_nothing_goes(now.error)}")
     elif now.held and done is None:

@@ -212,6 +212,8 @@ def _refused(root: str, folders: Mapping[str, str], home: str, root_is: RootIs) 
     """Why something cannot be a root, and how to mend that; nothing where it can."""
     if why := not_a_path(root):
         return why, "such as /scratch/jaws/inputs"
+    if pattern := re.search(r"[*?\[]", root):
+        return f"has `{pattern[0]}`, and no pattern is looked for", "name one folder: each rule has one root"
     if of_the_system(root):
         return "belongs to the system", "name the scratch folder itself"
     if home.startswith("/") and holds(root, os.path.normpath(home)):

@@ -121,6 +121,7 @@ ONE_PROBLEM = {
     "cleanup for nothing, 0%": ('cleanup: {in: {root: /scratch/x, older_than: 14, free_below: "0%"}}', 1, 62, "is nothing, so it would never", "leave it out"),
     "cleanup for nothing, 0G": ('cleanup: {in: {root: /scratch/x, older_than: 14, free_below: "0G"}}', 1, 62, "is nothing, so it would never", "leave it out"),
     "cleanup of /var/log": ("cleanup: {in: {root: /var/log, older_than: 14}}", 1, 22, "belongs to the system", "name the scratch folder"),
+    "cleanup of a pattern": ('cleanup: {in: {root: "/tmp/*", older_than: 14}}', 1, 22, "has `*`, and no pattern is looked for", "name one folder"),
     "cleanup of /var/lib/postgresql": ("cleanup: {in: {root: /var/lib/postgresql, older_than: 14}}", 1, 22, "belongs to the system", "name the scratch folder"),
     "cleanup for a number": ("cleanup: {in: {root: /scratch/x, older_than: 14, free_below: 10}}", 1, 62, "must be text, this is a number", 'with a unit: "10%"'),
     "cleanup in use nowhere": ("cleanup: {in: {root: /scratch/x, older_than: 14, in_use: {}}}", 1, 58, "does not say what lists", "`command:`"),

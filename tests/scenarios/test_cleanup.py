@@ -354,3 +354,15 @@ def test_who_names_no_rule_removes_nothing(world: World) -> None:
         assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
     assert world.run("cleanup", "--all").code == 0
     assert runs(root) == ["run-3", "run-4"]
+
+
+def test_a_root_that_is_not_there_is_told_once_for_each_time_of_the_schedule(world: World) -> None:
+    """It may be a slip of the pen, or a file system that is not mounted; nobody wants to read of it in each pass."""
+    world.commit(world.services("web") | rules(world, typo=f'root: "{world.folder}/scartch", older_than: 14'))
+    world.once()
+    for _ in range(2):
+        make_due(world)
+        done = world.once()
+        told = f"warning: dev: cleanup.typo: {world.folder}/scartch is not there: nothing is removed until it is"
+        assert told in " ".join(done.out.split()), done.said
+        world.idle()
