@@ -296,8 +296,12 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
         first = f"{done.failed} could not be removed or looked at below {rule.root}"
         return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), "all else that is old is gone")
     if done.stopped:
-        message = ASKED_TO_STOP if asked else f"{in_words(done.entries, done.size)} so far: the next pass goes on"
-        return Ended(Status.SKIPPED, message, waits=not asked)
+        so_far = f"{in_words(done.entries, done.size)} so far: the next pass goes on"
+        if not asked:
+            return Ended(Status.SKIPPED, so_far, waits=True)
+        if not done.entries:
+            return Ended(Status.SKIPPED, ASKED_TO_STOP)
+        return Ended(Status.SKIPPED, f"the pass was asked to stop: {so_far}", waits=True)
     if done.short:
         message = f"removed {in_words(done.entries, done.size)}; still {_short(rule)}, and nothing more is old enough"
         return Ended(Status.FAILED, message, f"look at what fills {rule.root}")

@@ -17,7 +17,7 @@ from reconciler.core.change import Diff
 from reconciler.core.cleanup import Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
 from reconciler.core.inventory import Inventory
-from reconciler.core.outcome import Status
+from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Plan
 
 
@@ -82,6 +82,26 @@ def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desi
         assert (ended.status, ended.waits) == (Status.SKIPPED, True)
         assert f"pid {os.getpid()}" in ended.message
     assert (tmp_path / "a/user/file").exists()
+
+
+def test_a_pass_that_is_asked_to_stop_tells_what_has_gone_by_then(tmp_path: Path, desired: Deployment) -> None:
+    for number in range(100):
+        file = tmp_path / f"a/user{number}/file"
+        file.parent.mkdir()
+        file.write_text("x")
+        os.utime(file, (0, 0))
+    one = scratches(desired, tmp_path)
+    first, _ = one.into(EMPTY, {}).steps
+    ended = one.carry_out(first, print, lambda: len(list((tmp_path / "a").rglob("file"))) < 101)
+    left = len(list((tmp_path / "a").rglob("file")))
+    assert 0 < left < 101
+    assert (ended.status, ended.waits) == (Status.SKIPPED, True)
+    assert f"asked to stop: {101 - left} entr" in ended.message
+    assert "before this step" not in ended.message
+
+    again = scratches(desired, tmp_path)
+    first, _ = again.into(EMPTY, {}).steps
+    assert again.carry_out(first, print, lambda: True).message == ASKED_TO_STOP
 
 
 # ---------------------------------------------------------------- what others have
