@@ -294,7 +294,7 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
     if done.failed:
         more = [f"and {done.failed - len(done.troubles)} more"] if done.failed > len(done.troubles) else []
         first = f"{done.failed} could not be removed or looked at below {rule.root}"
-        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), "all else that is old is gone")
+        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), _rest(done))
     if done.stopped:
         so_far = f"{in_words(done.entries, done.size)} so far: the next pass goes on"
         if not asked:
@@ -306,3 +306,10 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
         message = f"removed {in_words(done.entries, done.size)}; still {_short(rule)}, and nothing more is old enough"
         return Ended(Status.FAILED, message, f"look at what fills {rule.root}")
     return Ended(Status.DONE, in_words(done.entries, done.size))
+
+
+def _rest(done: Cleaned) -> str:
+    """What became of what could be removed."""
+    if done.stopped:
+        return "the next pass goes on with what is left"
+    return "all else that is old is gone" if done.entries else "nothing has gone: `reconcile doctor` tells what is shut"

@@ -50,7 +50,7 @@ def _look(hand: ByHand, options: Namespace) -> int:
     def told(one: Listed) -> None:
         nonlocal before
         if as_json:  # one by one: there may be millions
-            print(f"{before}    {json_line({**one._asdict(), 'path': shown(one.path)})}", end="")
+            print(f"{before}    {json_line(one._asdict())}", end="")
             before = ",\n"
         else:
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.date)) if one.date else "being removed"

@@ -14,7 +14,7 @@ from reconciler.agent.cleanup import Scratches
 from reconciler.agent.config import Agent
 from reconciler.agent.store import Store
 from reconciler.core.change import Diff
-from reconciler.core.cleanup import Memory, key_of
+from reconciler.core.cleanup import Cleaned, Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
 from reconciler.core.inventory import Inventory
 from reconciler.core.outcome import ASKED_TO_STOP, Status
@@ -102,6 +102,26 @@ def test_a_pass_that_is_asked_to_stop_tells_what_has_gone_by_then(tmp_path: Path
     again = scratches(desired, tmp_path)
     first, _ = again.into(EMPTY, {}).steps
     assert again.carry_out(first, print, lambda: True).message == ASKED_TO_STOP
+
+
+@pytest.mark.parametrize(
+    ("done", "hint"),
+    [
+        (Cleaned(0, troubles=("a: Read-only file system",), failed=1), "nothing has gone: `reconcile doctor`"),
+        (Cleaned(5, troubles=("a: Permission denied",), failed=1), "all else that is old is gone"),
+        (Cleaned(5, troubles=("a: Permission denied",), failed=1, stopped=True), "the next pass goes on"),
+    ],
+)
+def test_what_could_not_be_removed_says_what_became_of_the_rest(
+    tmp_path: Path, desired: Deployment, monkeypatch: pytest.MonkeyPatch, done: Cleaned, hint: str
+) -> None:
+    """Root may remove everything, so what comes of a removal is given here."""
+    one = scratches(desired, tmp_path)
+    first, _ = one.into(EMPTY, {}).steps
+    monkeypatch.setattr("reconciler.host.scratch.clean.clean", lambda *_words: done)
+    ended = one.carry_out(first, print, lambda: False)
+    assert ended.status is Status.FAILED
+    assert hint in ended.hint
 
 
 # ---------------------------------------------------------------- what others have

@@ -366,3 +366,17 @@ def test_a_root_that_is_not_there_is_told_once_for_each_time_of_the_schedule(wor
         told = f"warning: dev: cleanup.typo: {world.folder}/scartch is not there: nothing is removed until it is"
         assert told in " ".join(done.out.split()), done.said
         world.idle()
+
+
+def test_each_name_is_listed_as_it_is(world: World) -> None:
+    root = scratch(world)
+    for name in (b"a\nb", b"a\\nb", b"\xff"):
+        path = os.path.join(os.fsencode(root), b"ann", name)
+        with open(path, "wb"):
+            pass
+        os.utime(path, (0, 0))
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    found = world.run("cleanup", "--dry-run", "--json").json()["entries"]
+    names = {os.fsencode(one["path"]) for one in found}
+    assert names >= {b"ann/a\nb", b"ann/a\\nb", b"ann/\xff"}
