@@ -31,6 +31,7 @@ class Now(NamedTuple):
     rule: Cleanup
     scratch: Scratch
     due: float = 0.0  # when it comes by itself; 0: not known
+    last: float = 0.0  # when it has come by itself last; likewise
     held: str = ""  # why nothing of it is removed now
     error: str = ""
     missing: bool = False  # there is no such root
@@ -65,10 +66,9 @@ class ByHand:
             raise InvalidInput([Problem(Origin("--site", 0, 0), message, hint)])
         self._deployments = [desired for desired in every if not desired.is_elsewhere]
         self._commit = next((desired.commit for desired in every), "")
-        names = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
-        self.known = f"known: {', '.join(names)}" if names else self.no_rules
-        if name and name not in names:
-            hint = f"{self.known}; a pass brings what is newer" if names else self.known
+        known = sorted({rule.name for desired in self._deployments for rule in desired.cleanups})
+        if name and name not in known:
+            hint = f"known: {', '.join(known)}; a pass brings what is newer" if known else self.no_rules
             raise InvalidInput([Problem(Origin("RULE", 0, 0), f"there is no rule `{name}`{self._at}", hint)])
 
     @property
@@ -86,17 +86,24 @@ class ByHand:
                 if self._name in ("", rule.name):
                     yield desired, rule._replace(minutes=_FOREVER, entries=0)
 
+    def times(self) -> Iterator[Now]:
+        """Each rule, and when it comes. No tree is walked through."""
+        yield from (now for _, now in self._times())
+
+    def _times(self) -> Iterator[tuple[Deployment, Now]]:
+        for desired, rule in self._rules():
+            memory = Scratches(desired, self._pass.agent, self._pass.store, self._pass.host.name)
+            due, last = memory.times(rule)
+            yield desired, Now(desired.environment, rule, Scratch(rule.name, rule.root), due, last)
+
     def look(self, begun: Callable[[Now], None], told: Callable[[Listed], None]) -> Iterator[Now]:
         """What each rule would remove. `begun` gets each rule before anything is seen; `told` each entry that would go
         by itself."""
         from reconciler.host.scratch.clean import survey
         from reconciler.host.scratch.walk import Entry
 
-        for desired, rule in self._rules():
-            where, name = desired.environment, rule.name
-            now = Now(where, rule, Scratch(name, rule.root))
-            memory = Scratches(desired, self._pass.agent, self._pass.store, self._pass.host.name)
-            now = now._replace(due=memory.comes(rule))
+        for desired, now in self._times():
+            where, rule, name = now.environment, now.rule, now.rule.name
             begun(now)
 
             def tell(one: Entry, size: int, where: str = where, name: str = name) -> None:

@@ -111,10 +111,10 @@ class Scratches:
         lock.release()
         return taken
 
-    def comes(self, rule: Cleanup) -> float:
-        """When a rule comes by itself; 0: not known yet."""
+    def times(self, rule: Cleanup) -> tuple[float, float]:
+        """When a rule comes by itself, and when it has come so last; 0: that is not known."""
         memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
-        return memory.due if memory is not None else 0.0
+        return (memory.due if memory is not None else 0.0), rules.came(memory)
 
     def _due(self, rule: Cleanup) -> Why | None:
         free = None

@@ -32,7 +32,7 @@ COMMANDS = {
     "explain": "each effective value of a service, the file and line that set it, and what each layer says",
     "blame": "each effective value of a service, and the commit that wrote it",
     "schema": "a JSON Schema of the layer files, for an editor",
-    "cleanup": "remove now what the rules for scratch folders say; --dry-run lists it",
+    "cleanup": "when the rules for scratch folders come; remove now what they say, or list it",
     "bump": "prepare another version of a component, as a commit on a branch",
     "promote": "prepare the versions of one environment for another, as a commit on a branch",
     "rollback": "prepare the way back to an earlier state, as a commit on a branch",

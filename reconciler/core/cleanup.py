@@ -263,6 +263,11 @@ def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:
     return begun._replace(due=begun.seen, at=cleaned.at) if cleaned.stopped else begun
 
 
+def came(memory: Memory | None) -> float:
+    """When a rule has come last by its schedule; 0: it has not yet, or nobody knows."""
+    return memory.seen if memory is not None and not memory.new else 0.0
+
+
 def known(memories: Mapping[str, Memory], rules: Iterable[Cleanup]) -> dict[str, Memory]:
     """Without those of rules that git no longer has."""
     names = {rule.name for rule in rules}

@@ -343,17 +343,38 @@ def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: Wor
         assert rule["missing"] is True
 
 
-def test_who_names_no_rule_removes_nothing(world: World) -> None:
+def test_who_names_no_rule_removes_nothing_and_sees_when_each_comes(world: World) -> None:
     """Each rule removes for ever, due or not; that all of them are meant is said."""
     root = scratch(world)
-    world.commit(world.services("web") | inputs(world))
+    world.env["TZ"] = "UTC"
+    world.commit(world.services("web") | inputs(world, ', schedule: "0 2 * * sun", zone: America/New_York'))
     world.once()
-    for words, told in (((), "known: inputs; `--all`"), (("inputs", "--all"), "leave one of them out")):
-        done = world.run("cleanup", *words)
-        assert (done.code, told in " ".join(done.err.split())) == (3, True), done.said
-        assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    told = world.run("cleanup")
+    assert told.code == 0, told.said
+    assert f"dev cleanup.inputs below {root}\n  next at 20" in told.out
+    assert " 02:00 America/New_York\n" in told.out
+    assert ("last at" in told.out, "--dry-run" in told.out) == (False, True)
+    listed = world.run("cleanup", "--dry-run").out
+    assert re.search(r"comes by itself at 20..-..-.. 02:00 America/New_York\n", listed)
+    (rule,) = world.run("cleanup", "--json").json()["rules"]
+    assert (rule["rule"], rule["due"] > time.time(), rule["last"]) == ("inputs", True, None)
+    both = world.run("cleanup", "inputs", "--all")
+    assert (both.code, "leave one of them out" in both.err) == (3, True), both.said
+
+    make_due(world)
+    assert "is due: the next pass removes" in world.run("cleanup").out
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    world.once()
+    assert runs(root) == ["run-3", "run-4"]
+    told = world.run("cleanup")
+    assert re.search(r"  next at 20..-..-.. 02:00 America/New_York; last at 20..-..-.. ..:.. America/New_York\n", told.out), told.said
+    scratch(world)
     assert world.run("cleanup", "--all").code == 0
     assert runs(root) == ["run-3", "run-4"]
+
+    world.commit(inputs(world))
+    world.once()
+    assert re.search(r"  next at 20..-..-.. 0.:.. UTC\n", world.run("cleanup").out)
 
 
 def test_a_root_that_is_not_there_is_told_once_for_each_time_of_the_schedule(world: World) -> None:
