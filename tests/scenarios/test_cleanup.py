@@ -174,6 +174,7 @@ def test_what_is_not_through_goes_on_in_the_next_pass(world: World) -> None:
     make_due(world)
     done = world.once(code=2)
     assert "the next pass goes on" in done.out
+    assert " partial " in world.run("history").out
     passes = 1
     while world.run("--once").code == 2:
         passes += 1
