@@ -17,7 +17,7 @@ RULE = Cleanup("inputs", "/scratch", 14)
 
 
 def matches(pattern: str, name: str) -> bool:
-    return LIBRARY.fnmatch(pattern.encode(), name.encode(), 0) == 0
+    return bool(LIBRARY.fnmatch(pattern.encode(), name.encode(), 0) == 0)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.agent.store import Store
 from tests.scenarios.world import SLEEP, Done, World, a_world, finish, in_terminal, until
 
 __all__ = ["a_world"]
@@ -175,3 +176,21 @@ def test_the_loop_says_it_once(world: World) -> None:
         process.terminate()
         process.communicate(timeout=60)
     assert out.read_text().count("lets exactly this plan through") == 1
+
+
+def test_what_keeps_a_clean_up_from_removing_is_told_once(world: World) -> None:
+    """The list of what is in use is missing; its rule stays due, and no pass walks or mails for it again."""
+    old = world.folder / "scratch/old"
+    old.parent.mkdir()
+    old.write_text("x")
+    os.utime(old, (0, 0))
+    rule = f'{{root: "{old.parent}", older_than: 14, in_use: {{file: "{world.folder}/running"}}}}'
+    world.commit(world.services("web") | {f"desired/sites/{world.site}.dev.yaml": f"cleanup: {{old: {rule}}}\n"})
+    once(world)
+    store, due = Store(str(world.state), world.site), time.time() - 60
+    store.save_scratch("dev", {name: one._replace(due=due) for name, one in store.scratch("dev").items()})
+    assert "what is in use cannot be told" in " ".join(once(world, code=1).out.split())
+    assert once(world, code=1).out == ""
+    assert once(world, code=1).out == ""
+    (world.folder / "running").write_text("")
+    assert "1 entry" in once(world).out
