@@ -202,14 +202,17 @@ def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> Non
     scratch = world.folder / "scratch"
     for user in ("ann", "bob"):
         (scratch / user).mkdir(parents=True)
-    (scratch / "ann" / "run").write_text("x")
+    file, others = world.folder / "file", {name: world.folder / f"scratch-{name}" for name in "cf"}
+    file.write_text("x")
+    for folder in others.values():
+        folder.mkdir()
     rules = {
         "a": f"root: {scratch}, min_depth: 2, in_use: {{command: echo run-1; echo run-2}}",
-        "b": f"root: {scratch}/missing",
-        "c": f"root: {scratch}, in_use: {{file: {scratch}/list}}",
+        "b": f"root: {world.folder}/missing",
+        "c": f"root: {others['c']}, in_use: {{file: {scratch}/list}}",
         "d": "root: /dev/shm",
-        "e": f"root: {scratch}/ann/run",
-        "f": f"root: {scratch}, in_use: {{command: echo {scratch}2/ann; echo /elsewhere/ann}}",
+        "e": f"root: {file}",
+        "f": f"root: {others['f']}, in_use: {{command: echo {scratch}/ann; echo /elsewhere/ann}}",
     }
     lines = "".join(f"  {name}: {{{keys}, older_than: 14}}\n" for name, keys in rules.items())
     layers = {f"desired/sites/{world.site}.dev.yaml": f"cleanup:\n{lines}"}
@@ -219,15 +222,15 @@ def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> Non
     told = {verdict: [one["message"] for one in found[verdict, "cleanup"]] for verdict in ("ok", "warning")}
     told["ok"].remove("a: 2 lines of what is in use")
     assert told == {
-        "ok": [f"{name}: {scratch} can be removed from" for name in "acf"],
+        "ok": [f"{name}: {root} can be removed from" for name, root in ({"a": scratch} | others).items()],
         "warning": [
-            f"b: {scratch}/missing is not there",
-            f"f: 2 lines of what is in use, none of them below {scratch}: '{scratch}2/ann'",
+            f"b: {world.folder}/missing is not there",
+            f"f: 2 lines of what is in use, none of them below {others['f']}: '{scratch}/ann'",
         ],
     }
     wrong = {one["message"]: one["mend"] for one in found["error", "cleanup"]}
     assert f"c: what is in use cannot be told: {scratch}/list: No such file or directory" in wrong
-    assert any(message.startswith(f"e: {scratch}/ann/run") for message in wrong)
+    assert any(message.startswith(f"e: {file}") for message in wrong)
     if os.path.ismount("/dev/shm"):
         assert "root_is: mount" in wrong["d: /dev/shm is a mount point"]
     assert everything(scratch) == before
