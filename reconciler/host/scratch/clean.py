@@ -66,16 +66,20 @@ def anything(task: Task) -> bool:
 
 
 def survey(
-    task: Task, told: Callable[[Entry, int], None] = lambda _entry, _size: None
+    task: Task, told: Callable[[Entry, int], None] = lambda _entry, _size: None, workers: int = WORKERS
 ) -> tuple[Figures, tuple[str, ...]]:
-    """What a rule would remove, and what could not be looked at. Raises `RootError`."""
+    """What a rule would remove, and what could not be looked at. Raises `RootError`.
+
+    `told` gets one entry at a time, in no order, and not in the thread that calls this.
+    """
     tally = Tally(task.rule.minutes, 0, lambda: False)
     with _Held(task) as ground:
         if ground is None:
             return Figures(), ()
-        walk = Walk(task, ground, tally)
+        crew = Crew(workers)
+        walk = Walk(task, ground, tally, crew)
         surveyor = Surveyor(walk, told)
-        walk.run(surveyor)
+        crew.run(lambda: walk.run(surveyor), lambda: None)
         return surveyor.figures(), tuple(tally.troubles)
 
 

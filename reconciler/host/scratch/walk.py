@@ -236,7 +236,8 @@ class Walk:
             finally:
                 os.close(held)
 
-        self.crew.give(job)
+        if not self.crew.give(job):
+            job()
 
     def _old(self, folder: int, entry: Entry, depth: int) -> None:
         """A folder that is old by its own date."""
