@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
-from reconciler.agent.cleanup import limits_of
+from reconciler.agent.cleanup import limits_of, place_of
+from reconciler.agent.store import Store
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.host.detached import environment
+from reconciler.host.scratch.apart import Inside, apart
 from reconciler.host.scratch.clean import in_use
 from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root
 
@@ -20,23 +23,28 @@ _LISTED = 1000  # entries of one
 _DEEPEST = 20
 
 
-def examine_rules(desired: Deployment, state_dir: str) -> Iterator[Checked]:
+def examine_rules(desired: Deployment, store: Store) -> Iterator[Checked]:
     """Each root can be opened and removed from, and what is in use can be told."""
     where = desired.environment
     for rule in desired.cleanups:
+        look, place = partial(_opened, desired, rule, store.state_dir), place_of(rule, store, where)
         try:
-            ground = open_root(rule, limits_of(desired, state_dir))
+            yield apart(look, place)
+            used = _used(where, rule)
+            yield from used if rule.in_use_command else apart(partial(_all, used), place)
         except RootError as failed:
             yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
-            continue
-        if ground is None:
-            yield warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
-        else:
-            try:
-                yield _removable(where, rule, ground)
-            finally:
-                os.close(ground.descriptor)
-        yield from _used(where, rule)
+
+
+def _opened(desired: Deployment, rule: Cleanup, state_dir: str, _: Inside) -> Checked:
+    """Raises `RootError`."""
+    where, ground = desired.environment, open_root(rule, limits_of(desired, state_dir))
+    if ground is None:
+        return warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
+    try:
+        return _removable(where, rule, ground)
+    finally:
+        os.close(ground.descriptor)
 
 
 def _removable(where: str, rule: Cleanup, ground: Ground) -> Checked:
@@ -77,6 +85,10 @@ def _holders(folder: int, path: str, levels: int, left: list[int]) -> Iterator[t
                 yield from _holders(inner, f"{path}/{entry.name}".lstrip("/"), levels - 1, left)
             finally:
                 os.close(inner)
+
+
+def _all(told: Iterator[Checked], _: Inside) -> list[Checked]:
+    return list(told)
 
 
 def _used(where: str, rule: Cleanup) -> Iterator[Checked]:

@@ -17,7 +17,7 @@ from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk, name_of
 
 _LEVELS = 100  # folders in one another that are held open; what lies deeper is moved up first
-_BATCH = 256  # entries between two looks at the clock
+_BATCH = 64  # entries between two looks at the clock
 _ROUNDS = 3  # through a folder that is not empty afterwards: some file systems skip entries, and others may add some
 
 

@@ -269,7 +269,10 @@ class Walk:
             if inner < 0:
                 return True
             entries = self.entries(inner, path)
-            for entry in entries:
+            for count, entry in enumerate(entries):
+                if not count % _GLANCE and self.tally.must_stop():
+                    self.tally.left(path)
+                    return True
                 below = f"{path}/{entry.name}"
                 if self.kept.stays(entry.name, below) is not Stay.NO:
                     return True
