@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -151,9 +152,13 @@ def test_a_server_that_does_not_answer_is_told_and_at_once_as_long_as_that_lasts
     def work(inside: Inside) -> Cleaned:
         return clean(task(of), asked_to_stop=inside.must_stop)
 
+    mine, theirs = os.pipe()
     line.silence()
     with pytest.raises(SilentError, match=r"has not answered for 1\.5 s"):
         apart(work, place)
+    os.close(theirs)  # nobody else has it open: whoever reads all that a pass prints comes to its end
+    assert select.select((mine,), (), (), 20)[0]
+    os.close(mine)
     began = time.monotonic()
     with pytest.raises(SilentError, match=r"has not answered since .*: process \d+ still waits for it"):
         apart(work, place)
@@ -184,8 +189,13 @@ def test_what_was_left_behind_removes_nothing_when_the_answer_comes(at: Path, li
     of = rule(at / "scratch")
 
     def work(inside: Inside) -> Cleaned:
+        asked = 0
+
         def must_stop() -> bool:
-            inside.say("on the way")
+            nonlocal asked
+            asked += 1
+            if asked <= 20:
+                inside.say("on the way")
             return inside.must_stop()
 
         return clean(task(of), asked_to_stop=must_stop, workers=1)
