@@ -24,6 +24,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.backends import browser
+from tests.host import mounts
 
 _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pytest-xdist share it
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
@@ -151,6 +152,11 @@ def _strace() -> Backend:
     return Backend("strace", "", f"of no use here: {done.stderr.strip()}") if done.returncode else found
 
 
+def _sshfs() -> Backend:
+    why = mounts.why_no_mount()
+    return Backend("sshfs", "" if why else mounts.version(), why)
+
+
 def _browser() -> Backend:
     path = browser.program()
     found = _program(path, "", "--version") if path else None
@@ -169,12 +175,13 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "slurm 24.11 (scrontab)": lambda: _slurm(24, "slurm 24.11 (scrontab)"),
     "slurm 22.05": lambda: _slurm(22, "slurm 22.05"),
     "cron": lambda: _program("cron", "cron"),
+    "sshfs": _sshfs,
     "strace": _strace,
     "package index": _index,
     "chromium": _browser,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
-_NEEDED |= {"browser": "chromium", "strace": "strace"}
+_NEEDED |= {"browser": "chromium", "strace": "strace", "sshfs": "sshfs"}
 _NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from reconciler.agent.alone import Busy, alone
 from reconciler.agent.store import DamagedError, Store
@@ -24,6 +24,7 @@ from reconciler.host.lock import Lock
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
+    from reconciler.host.scratch.apart import Inside, Place
     from reconciler.host.scratch.root import Limits
     from reconciler.host.scratch.walk import Task
 
@@ -31,6 +32,7 @@ _PREFIX = "clean:scratch:"  # no path begins so, and every other step of this ki
 _SELDOM = 10.0  # seconds between two lines of progress
 
 Told = Callable[[str], None]
+T = TypeVar("T")
 
 
 class Ended(NamedTuple):
@@ -51,9 +53,12 @@ class Scratches:
         agent: Agent,
         store: Store,
         host: str,
+        *,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = 0.0,
     ) -> None:
-        self._clock = clock
+        """`patience`: seconds for which a file system may be silent; 0: as long as usual."""
+        self._clock, self._patience = clock, patience
         self.desired, self._agent, self._store, self._host = desired, agent, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
@@ -77,13 +82,13 @@ class Scratches:
             return plan
         steps, gaps, warnings = [], [], []
         for rule in self._rules.values():
-            why = self._due(rule)
-            if why is None:
-                continue
-            if not self._why and self._is_taken():
-                return plan
-            self._why[rule.name] = why
             try:
+                why = self._due(rule)
+                if why is None:
+                    continue
+                if not self._why and self._is_taken():
+                    return plan
+                self._why[rule.name] = why
                 found = self._anything(rule)
             except refused() as error:
                 gaps.append(Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}"))
@@ -114,19 +119,37 @@ class Scratches:
         return memory.due if memory is not None else 0.0
 
     def _due(self, rule: Cleanup) -> Why | None:
+        """Raises `RootError`."""
         free = None
         if rule.starts_early:
             from reconciler.host.scratch.root import free_of
 
-            free = free_of(rule.root)
+            free = self._apart(rule, lambda _: free_of(rule.root))
         return rules.due(rule, self._memory.get(rule.name), self._host, self._now, free)
 
     def _anything(self, rule: Cleanup) -> bool:
         from reconciler.host.scratch.clean import anything
 
-        return anything(self._task(rule, self._now))
+        made = self._task(rule, self._now)
+        return self._apart(rule, lambda inside: anything(made(), inside.must_stop))
 
-    def _task(self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False) -> Task:
+    def _apart(
+        self,
+        rule: Cleanup,
+        work: Callable[[Inside], T],
+        heard: Callable[[object], None] = lambda _value: None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """What asks the file system of a rule, so that no service has to wait for that. Raises `RootError`."""
+        from reconciler.host.scratch.apart import apart
+
+        place = place_of(rule, self._store, self.desired.environment)
+        place = place._replace(patience=self._patience or place.patience)
+        return apart(work, place, heard, asked_to_stop)
+
+    def _task(
+        self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False
+    ) -> Callable[[], Task]:
         """Raises `RootError`, `OSError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         return task(rule, now, limits, key, begin=self._begin(rule), why=why)
@@ -143,7 +166,8 @@ class Scratches:
         from reconciler.host.scratch.clean import survey
 
         try:
-            figures, troubles = survey(self._task(rule, self._now))
+            made = self._task(rule, self._now)
+            figures, troubles = self._apart(rule, lambda one: survey(made(), asked_to_stop=one.must_stop))
         except refused() as error:
             return Scratch(rule.name, rule.root, troubles=(said(error),))
         return Scratch(rule.name, rule.root, figures, troubles=troubles)
@@ -167,8 +191,8 @@ class Scratches:
 
         try:
             with alone(self._store.cleanup_lock_path()):
-                todo = self._task(rule, time.time(), why, make_key=True)
-                done = clean(todo, _seldom(progress), must_stop)
+                made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)
+                done = self._apart(rule, lambda one: clean(made(), one.say, one.must_stop), tell, must_stop)
         except Busy as busy:
             return Ended(Status.SKIPPED, f"another clean-up is at work: {busy.holder}", waits=True)
         except (refused(), OSError) as error:
@@ -219,25 +243,40 @@ def _places(desired: Deployment) -> Iterator[str]:
 
 def task(
     rule: Cleanup, now: float, limits: Limits, key: str, *, begin: str = "", why: Why = Why.SCHEDULE
-) -> Task:
-    """A rule with what must stay as it is now. `key`: the store's. Raises `RootError`."""
+) -> Callable[[], Task]:
+    """What makes a rule with what must stay as it is now. `key`: the store's. Both raise `RootError`.
+
+    A command that tells that has a time limit of its own. A file is read only by what is returned: it may lie where
+    nobody answers.
+    """
     from reconciler.host.detached import environment
-    from reconciler.host.scratch.used import in_use
+    from reconciler.host.scratch.used import located, told
     from reconciler.host.scratch.walk import Task
 
-    used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()
-    return Task(rule, Kept(rule, used), now, begin, why, key, limits)
+    lines = told(rule, environment()) if rule.in_use_command else None
+
+    def made() -> Task:
+        used = located(told(rule, {}) if lines is None else lines, rule.root)
+        return Task(rule, Kept(rule, used), now, begin, why, key, limits)
+
+    return made
 
 
-def _seldom(progress: Told) -> Told:
+def place_of(rule: Cleanup, store: Store, environment: str) -> Place:
+    from reconciler.host.scratch.apart import Place
+
+    return Place(rule.root, store.scratch_mark(environment, rule.name))
+
+
+def _seldom(progress: Told) -> Callable[[object], None]:
     """For a log: a line now and then, not one a second."""
     last = time.monotonic()
 
-    def tell(line: str) -> None:
+    def tell(line: object) -> None:
         nonlocal last
         if time.monotonic() - last >= _SELDOM:
             last = time.monotonic()
-            progress(line)
+            progress(str(line))
 
     return tell
 

@@ -199,6 +199,10 @@ class Store:
         """Of its own: who cleans up by hand, for hours maybe, keeps no pass from deploying."""
         return os.path.join(self.folder, "cleanup.lock")
 
+    def scratch_mark(self, environment: str, rule: str) -> str:
+        """The file that says which process waits for a file system that does not answer."""
+        return self._path(environment, f"cleanup.{rule}.silent")
+
     def scratch_key(self, *, make: bool = False) -> str:
         """What marks the folders that a clean-up is removing; empty where there is none yet.
 

@@ -42,7 +42,7 @@ def store(folder: Path) -> Store:
 
 def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = monotonic) -> Scratches:
     agent = Agent("https://nowhere/x", "x", state_dir=str(folder / "s"))
-    return Scratches(desired, agent, store(folder), "h", clock)
+    return Scratches(desired, agent, store(folder), "h", clock=clock)
 
 
 EMPTY = Plan("x", "dev", "", Diff((), (), (), (), (), (), (), ()), ())

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from reconciler.core.desired import Age
+from reconciler.host.scratch.crew import WORKERS
 from tests.host.trees import LIMIT
 
 pytestmark = pytest.mark.strace
@@ -59,12 +60,12 @@ def tree(root: Path, age: float) -> None:
 
 
 def asked(act: str, root: Path, age: Age, most: int) -> Asked:
-    log = root.parent / "strace.log"
-    strace = ["strace", "-f", "-y", "-s", "4096", "-o", str(log), "-e", "trace=%%stat,openat"]
+    log = root.parent / "strace.log"  # one for each thread: else calls that overlap are told in two halves
+    strace = ["strace", "-ff", "-y", "-s", "4096", "-o", str(log), "-e", "trace=%%stat,openat"]
     argv = [*strace, sys.executable, "-c", ACT, act, str(root), age.value, str(most)]
     subprocess.run(argv, check=True, capture_output=True)
     by_name, opened, open_ones = Counter[str](), Counter[str](), Counter[str]()
-    for line in log.read_text().splitlines():
+    for line in (line for one in log.parent.glob("strace.log.*") for line in one.read_text().splitlines()):
         found = _LINE.search(line)
         if not found or not f"{found[2]}/{found[3]}".startswith(f"{root}/") or found[3] in (".", ".."):
             continue
@@ -95,6 +96,28 @@ def test_no_entry_is_asked_twice(short_folder: Path, act: str, age: Age, most: i
         assert {path.rpartition("/")[2][:3] for path in found.by_name} == {"run"}
     if act == "survey" and old and age is Age.SELF:
         assert len([path for path in found.by_name if re.search(r"/f\d$", path)]) == 6 * 2 * FILES
+
+
+@pytest.mark.parametrize(("act", "call"), [("survey", "newfstatat"), ("clean", "unlinkat")])
+def test_where_each_call_takes_a_while_all_work_on_one_large_folder(short_folder: Path, act: str, call: str) -> None:
+    """On a file system behind a network the calls of one thread wait for each other."""
+    root = short_folder / "root"
+    when = (time.time() - LIMIT - 60,) * 2
+    for number in range(8):
+        folder = root / "u" / "run" / f"call-{number}" / "execution"
+        folder.mkdir(parents=True)
+        for file in range(FILES):
+            (folder / f"f{file}").write_text("x")
+    os.utime(root / "u" / "run", when)
+    log = short_folder / "strace.log"
+    slow = ["strace", "-ff", "-y", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=3000"]
+    argv = [*slow, sys.executable, "-c", ACT, act, str(root), Age.SELF.value, "2"]
+    subprocess.run(argv, check=True, capture_output=True)
+    files = re.compile(r'execution>, "f\d"')
+    found = [len(files.findall(one.read_text())) for one in short_folder.glob("strace.log.*")]
+    assert sum(found) == 8 * FILES
+    assert len([count for count in found if count >= FILES]) == WORKERS
+    assert list(root.rglob("*")) == [root / "u"] if act == "clean" else len(list(root.rglob("f*"))) == 8 * FILES
 
 
 # ---------------------------------------------------------------- calls that fail, and sudden ends

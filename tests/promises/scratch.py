@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _HOST, _CALLS = "tests/host/test_scratch.py", "tests/host/test_scratch_calls.py"
+_MOUNTS = "tests/host/test_scratch_mounts.py"
 _WHOLE = "tests/scenarios/test_cleanup.py"
 _GIT, _WRONG = "tests/desired/test_cleanup.py", "tests/desired/test_problems.py"
 
@@ -337,6 +338,30 @@ GUARDS = (
         "        if entry.is_folder:\n",
         _CALLS,
         "asked_twice",
+    ),
+    Guard(
+        "a process that waits for an answer, and removes when it comes",
+        "host/scratch/apart.py",
+        "    os.kill(pid, _SIGKILL)\n",
+        "    pass\n",
+        _MOUNTS,
+        "left_behind",
+    ),
+    Guard(
+        "the end of a pipe in a process that waits for an answer",
+        "host/scratch/apart.py",
+        "            os.dup2(null, int(name), inheritable=int(name) < 3)\n",
+        "            pass\n",
+        _MOUNTS,
+        "at_once",
+    ),
+    Guard(
+        "ever more processes that wait for an answer",
+        "host/scratch/apart.py",
+        "    _ask_for_earlier(place)\n",
+        "",
+        _MOUNTS,
+        "at_once",
     ),
     Guard(
         "an empty part of a root",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.agent.store import Store
+from tests.host.mounts import mounted
 from tests.scenarios.world import World, a_world, until
 
 __all__ = ["a_world"]
@@ -310,6 +311,37 @@ def test_what_the_agent_itself_reads_is_no_scratch(place: str, world: World) -> 
         assert (done.code, f"{root} holds" in said or f"{root} is part of" in said) == (1, True), done.said
     for folder in (world.repo / "old", usual / "x", world.folder / "keys/x"):
         assert (folder / "file").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.sshfs
+def test_services_do_not_wait_for_ever_where_scratch_does_not_answer(world: World) -> None:
+    """The first pass waits for a minute, those after it not at all."""
+    served, at = world.folder / "served", world.folder / "scratch"
+    scratch(world)
+    at.rename(served)
+    at.mkdir()
+    with mounted(served, at) as line:
+        world.commit(world.services("web") | inputs(world, ", root_is: mount"))
+        world.once()
+        make_due(world)
+        line.silence()
+        for services in (("web", "job"), ("web", "job", "more")):
+            world.commit(world.services(*services))
+            began = time.monotonic()
+            done = world.once(code=1)
+            assert set(services) <= world.pids().keys()
+            assert f"{at} has not answered" in " ".join(done.out.split())
+        assert time.monotonic() - began < 30
+        for words in (("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+            told = world.run(*words)
+            assert (told.code, "still waits for it" in " ".join(told.out.split())) == (1, True), told.said
+        assert runs(served) == ["run-1", "run-2", "run-3", "run-4"]
+        line.go_on()
+        assert until(lambda: "still waits" not in world.run("cleanup", "--dry-run").out)
+        world.once()
+        assert runs(served) == ["run-3", "run-4"]
+        world.idle()
 
 
 def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: World) -> None:

@@ -52,7 +52,7 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
         if compiled.deployment.cleanups:
             from reconciler.agent.doctor.scratch import examine_rules
 
-            yield from secrets.masked(examine_rules(compiled.deployment, agent), compiled)
+            yield from secrets.masked(examine_rules(compiled.deployment, agent, store), compiled)
 
 
 # ---------------------------------------------------------------- this host and this agent

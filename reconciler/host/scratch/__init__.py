@@ -10,4 +10,5 @@ system. What is removed is removed by its name within such a folder. `..` is nev
     survey.py   counts it instead
     crew.py     does that in several threads, for a limited time, at low priority
     clean.py    all of it together
+    apart.py    where that does not answer: in a process of its own
 """

@@ -20,10 +20,10 @@ _LOOK = 16  # files between two looks at what is free; a folder may hold much
 Told = Callable[[str], None]
 
 
-def anything(task: Task) -> bool:
+def anything(task: Task, asked_to_stop: Callable[[], bool] = lambda: False) -> bool:
     """Whether a rule has something to remove; the walk ends at the first. Raises `RootError`."""
     found: list[str] = []
-    tally = Tally(task.rule.minutes, 0, lambda: bool(found))
+    tally = Tally(task.rule.minutes, 0, lambda: asked_to_stop() or bool(found))
     with _Held(task) as ground:
         if ground is not None:
             Walk(task, ground, tally).run(lambda _folder, entry: found.append(entry.path), task.begin)
@@ -31,16 +31,22 @@ def anything(task: Task) -> bool:
 
 
 def survey(
-    task: Task, told: Callable[[Entry, int], None] = lambda _entry, _size: None
+    task: Task,
+    told: Callable[[Entry, int], None] = lambda _entry, _size: None,
+    asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Figures, tuple[str, ...]]:
-    """What a rule would remove, and what could not be looked at. Raises `RootError`."""
-    tally = Tally(task.rule.minutes, 0, lambda: False)
+    """What a rule would remove, and what could not be looked at. Raises `RootError`.
+
+    `told` gets one entry at a time, in no order, and not in the thread that calls this.
+    """
+    tally = Tally(task.rule.minutes, 0, asked_to_stop)
     with _Held(task) as ground:
         if ground is None:
             return Figures(), ()
-        walk = Walk(task, ground, tally)
+        crew = Crew()
+        walk = Walk(task, ground, tally, crew)
         surveyor = Surveyor(walk, told)
-        walk.run(surveyor)
+        crew.run(lambda: walk.run(surveyor), lambda: None)
         return surveyor.figures(), tuple(tally.troubles)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Condition, Lock, Thread
 from time import monotonic
+from typing import Generic, TypeVar
 
 WORKERS = 4
 _NICE = 10
@@ -22,6 +23,7 @@ _TOLD_TROUBLES, _TOLD_TOPS = 20, 100
 _TICK = 1.0  # seconds between two lines of progress
 
 Job = Callable[[], None]
+T = TypeVar("T")
 
 
 class Tally:
@@ -86,13 +88,17 @@ class Crew:
         self._error: BaseException | None = None
 
     def wants(self) -> bool:
-        """Somebody is idle. Asked without the lock: a wrong answer costs nothing."""
+        """Somebody is idle. Without the lock the answer may be wrong: `give` asks again."""
         return self._busy + len(self._jobs) < self._workers
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Job) -> bool:
+        """Whether somebody idle does it. What is given never waits for those who are busy: they may wait for it."""
         with self._change:
+            if not self.wants():
+                return False
             self._jobs.append(job)
             self._change.notify()
+            return True
 
     def run(self, first: Job, tick: Callable[[], None]) -> None:
         """Do a job and all that come of it; `tick` is called once a second. What a job raises is raised here."""
@@ -130,6 +136,49 @@ class Crew:
                 self._change.wait()
             self._busy += 1
             return self._jobs.popleft()
+
+
+class Helpers(Generic[T]):
+    """Idle colleagues who do parts of the work on one folder, and are waited for."""
+
+    __slots__ = ("_add", "_change", "_crew", "_parts")
+
+    def __init__(self, crew: Crew | None, add: Callable[[T], None]) -> None:
+        """`add` gets what came of each part, one at a time. Without a crew nobody helps."""
+        self._crew, self._add, self._parts = crew, add, 0
+        self._change: Condition | None = None  # there are millions of folders, and few colleagues
+
+    def take(self, folder: int, work: Callable[[int], T]) -> bool:
+        """Whether somebody does it, with a descriptor of his own. Raises `OSError`."""
+        if self._crew is None or not self._crew.wants():
+            return False
+        held, change = os.dup(folder), self._change or Condition()
+
+        def job() -> None:
+            try:
+                done = work(held)
+                with change:
+                    self._add(done)
+            finally:
+                os.close(held)
+                with change:
+                    self._parts -= 1
+                    change.notify()
+
+        self._change = change
+        with change:
+            taken = self._crew.give(job)
+            self._parts += taken
+        if not taken:
+            os.close(held)
+        return taken
+
+    def wait(self) -> None:
+        """Until all that was taken is done."""
+        if self._change is not None:
+            with self._change:
+                while self._parts:
+                    self._change.wait()
 
 
 def be_gentle() -> None:

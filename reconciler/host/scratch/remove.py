@@ -12,11 +12,12 @@ from errno import EACCES, ENOTEMPTY
 
 from reconciler.core.desired import Age
 from reconciler.core.retention import GONE
+from reconciler.host.scratch.crew import Helpers
 from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk, name_of
 
 _LEVELS = 100  # folders in one another that are held open; what lies deeper is moved up first
-_BATCH = 256  # entries between two looks at the clock
+_BATCH = 64  # entries between two looks at the clock
 _ROUNDS = 3  # through a folder that is not empty afterwards: some file systems skip entries, and others may add some
 
 
@@ -24,7 +25,7 @@ class Remover:
     """Takes entries by removing them."""
 
     def __init__(self, walk: Walk) -> None:
-        self.tally, self.ground = walk.tally, walk.ground
+        self.tally, self.ground, self.crew = walk.tally, walk.ground, walk.crew
         self._key, self._by_own_date = walk.key, walk.rule.age is Age.SELF
 
     def __call__(self, folder: int, entry: Entry) -> None:
@@ -109,7 +110,7 @@ class _Tree:
     """One folder that goes with all below it."""
 
     def __init__(self, remover: Remover, top: int, path: str) -> None:
-        self.remover, self.tally, self.ground = remover, remover.tally, remover.ground
+        self.tally, self.ground, self.crew = remover.tally, remover.ground, remover.crew
         self.top, self.path = top, path
         self.used = False  # others have put something into the folder itself meanwhile: its date is theirs
         self.lifted = False  # something was moved to the top that is to be looked for there
@@ -138,13 +139,22 @@ class _Tree:
         return False
 
     def _empty(self, folder: int, level: int) -> bool:
-        """Whether nothing is known to be left."""
+        """Whether nothing is known to be left. Colleagues who are idle take folders that are in it."""
+        left: set[bool] = set()
+        helpers = Helpers[bool](self.crew, lambda gone: left.add(not gone))
+        try:
+            whole = self._go_through(folder, level, helpers)
+        finally:
+            helpers.wait()
+        return whole and True not in left and not self.tally.must_stop()
+
+    def _go_through(self, folder: int, level: int, helpers: Helpers[bool]) -> bool:
         count, whole, unlink = 0, True, os.unlink
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        whole = self._inner(folder, entry.name, level + 1) and whole
+                        whole = self._each(folder, entry.name, level + 1, helpers) and whole
                         continue
                     try:
                         unlink(entry.name, dir_fd=folder)
@@ -163,11 +173,16 @@ class _Tree:
             self.tally.trouble(self.path, error)
             whole = False
         self.tally.add(count)
-        return whole and not self.tally.must_stop()
+        return whole
 
     def _shown(self, name: str, level: int) -> str:
         """Where something is, as far as that is known."""
         return self.path if not level else f"{self.path}/{name}" if level == 1 else f"{self.path}/…/{name}"
+
+    def _each(self, folder: int, name: str, level: int, helpers: Helpers[bool]) -> bool:
+        if helpers.take(folder, lambda held: self._inner(held, name, level)):
+            return True  # as far as is known by now
+        return self._inner(folder, name, level)
 
     def _inner(self, folder: int, name: str, level: int) -> bool:
         if level > _LEVELS:

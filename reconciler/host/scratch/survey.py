@@ -5,11 +5,16 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Callable
+from functools import partial
+from threading import Lock
 
 from reconciler.core.cleanup import Figures
+from reconciler.host.scratch.crew import Helpers
 from reconciler.host.scratch.walk import BLOCK, Entry, Walk, size_of
 
 _LARGEST = 10
+
+Below = tuple[int, int, os.stat_result | None]  # entries in a folder, their bytes, and what it says itself
 
 
 class Surveyor:
@@ -20,6 +25,7 @@ class Surveyor:
         self._tops = self._entries = self._size = 0
         self._oldest = self._newest = 0
         self._largest: list[tuple[int, str]] = []
+        self._lock = Lock()
 
     def __call__(self, folder: int, entry: Entry) -> None:
         """What the walk has seen of it is not asked again."""
@@ -29,6 +35,10 @@ class Surveyor:
             if own is None and not entries:
                 return  # it has gone by itself
             entries, size = 1 + below, (size if entries or own is None else size_of(own)) + bytes_
+        with self._lock:
+            self._count(entry, entries, size)
+
+    def _count(self, entry: Entry, entries: int, size: int) -> None:
         self._tops, self._entries, self._size = self._tops + 1, self._entries + entries, self._size + size
         if not entry.begun:
             self._oldest = min(self._oldest or entry.date, entry.date)
@@ -50,11 +60,13 @@ class Surveyor:
             not self._walk.tally.stopped,
         )
 
-    def _below(self, folder: int, name: str, path: str, level: int) -> tuple[int, int, os.stat_result | None]:
+    def _below(self, folder: int, name: str, path: str, level: int) -> Below:
         """How many entries are in a folder, and their bytes; what it says itself, None where it cannot be entered."""
         entries = size = 0
         if self._walk.tally.must_stop():
             return 0, 0, None
+        lent: list[int] = [0, 0]
+        helpers = Helpers[Below](self._walk.crew, lambda one: _add(lent, one))
         opened = self._walk.opened(folder, name, path, level)
         with opened as inner:
             if inner < 0:
@@ -64,8 +76,10 @@ class Surveyor:
                     for entry in found:
                         entries += 1
                         if entry.is_dir(follow_symlinks=False):
-                            below, bytes_, own = self._below(inner, entry.name, f"{path}/{entry.name}", level + 1)
-                            entries, size = entries + below, size + bytes_ + (size_of(own) if own is not None else 0)
+                            deeper = partial(self._below, name=entry.name, path=f"{path}/{entry.name}", level=level + 1)
+                            if not helpers.take(inner, deeper):
+                                below, bytes_, own = deeper(inner)
+                                entries, size = entries + below, size + bytes_ + _own(own)
                             continue
                         try:
                             info = entry.stat(follow_symlinks=False)
@@ -74,4 +88,15 @@ class Surveyor:
                         size += info.st_blocks * BLOCK // (info.st_nlink or 1)  # `size_of`, without the call
             except OSError as error:
                 self._walk.tally.trouble(path, error)
-            return entries, size, opened.info
+            finally:
+                helpers.wait()
+            return entries + lent[0], size + lent[1], opened.info
+
+
+def _add(sums: list[int], one: Below) -> None:
+    sums[0] += one[0]
+    sums[1] += one[1] + _own(one[2])
+
+
+def _own(info: os.stat_result | None) -> int:
+    return size_of(info) if info is not None else 0

@@ -236,7 +236,8 @@ class Walk:
             finally:
                 os.close(held)
 
-        self.crew.give(job)
+        if not self.crew.give(job):
+            job()
 
     def _old(self, folder: int, entry: Entry, depth: int) -> None:
         """A folder that is old by its own date."""
@@ -268,7 +269,10 @@ class Walk:
             if inner < 0:
                 return True
             entries = self.entries(inner, path)
-            for entry in entries:
+            for count, entry in enumerate(entries):
+                if not count % _GLANCE and self.tally.must_stop():
+                    self.tally.left(path)
+                    return True
                 below = f"{path}/{entry.name}"
                 if self.kept.stays(entry.name, below) is not Stay.NO:
                     return True
