@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from reconciler.agent.alone import Busy, alone
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
-from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words, in_words
+from reconciler.core.cleanup import Cleaned, Free, Kept, Memory, Why, bytes_in_words, in_words
 from reconciler.core.desired import Cleanup, Deployment
-from reconciler.core.observed import Shut
+from reconciler.core.observed import Finding, Shut
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.core.problem import Gap
 from reconciler.core.report import Scratch
-from reconciler.host.lock import Lock
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
@@ -65,6 +63,8 @@ class Scratches:
         self._why: dict[str, Why] = {}
         self._cleaned: dict[str, Cleaned] = {}
         self._end = 0.0  # by the monotonic clock: when this pass has cleaned up for long enough; 0: it has not begun
+        self._gaps: list[Gap] = []
+        self._findings: list[Finding] = []
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
         self.damage = ""  # why it is not known when rules come; a pass notes that anew
         try:
@@ -76,56 +76,59 @@ class Scratches:
 
     # ------------------------------------------------------------ the plan
 
-    def into(self, plan: Plan, shut: Mapping[str, Shut | None]) -> Plan:
-        """The plan with what is to be cleaned up. While a window or a pause holds, nothing is."""
-        if shut.get("") is not None:
-            return plan
-        steps, gaps, warnings = [], [], []
-        for rule in self._rules.values():
+    def begin(self, shut: Mapping[str, Shut | None]) -> bool:
+        """Whether there is anything to do or to note. While a window or a pause holds, nothing is removed."""
+        for rule in self._rules.values() if shut.get("") is None else ():
             try:
-                why = self._due(rule)
-                if why is None:
-                    continue
-                if not self._why and self._is_taken():
-                    return plan
+                free = self._free(rule)
+            except refused() as error:
+                self._gaps.append(_gap(rule, error))
+                continue
+            memory = self._memory.get(rule.name)
+            why = rules.due(rule, memory, self._host, self._now, free)
+            if why is not None:
                 self._why[rule.name] = why
+            elif free is not None and free.is_short(rule) and memory is not None and memory.early:
+                self._findings.append(_shortage(rule))
+        return bool(self._why) or self._to_note() != self._before
+
+    def told(self, plan: Plan) -> Plan:
+        """The plan with what is wrong and needs no further look."""
+        diff = plan.diff
+        findings = (*diff.findings, *self._findings)
+        return plan._replace(diff=diff._replace(gaps=(*diff.gaps, *self._gaps), findings=findings))
+
+    def into(self, plan: Plan) -> Plan:
+        """The plan with what is to be cleaned up, by the rules that are due."""
+        steps = []
+        self._gaps, self._findings = [], []
+        for name, why in self._why.items():
+            rule = self._rules[name]
+            try:
                 found = self._anything(rule)
             except refused() as error:
-                gaps.append(Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}"))
+                self._gaps.append(_gap(rule, error))
                 continue
             if found:
                 steps.append(_step(rule))
                 continue
-            self._idle.append(rule.name)
+            self._idle.append(name)
             if why is Why.FREE:
-                warnings.append(f"cleanup.{rule.name}: {_short(rule)}, and nothing below {rule.root} is old enough")
-        diff = plan.diff
-        diff = diff._replace(gaps=(*diff.gaps, *gaps), warnings=(*diff.warnings, *warnings))
-        return plan._replace(steps=(*plan.steps, *steps), diff=diff)
-
-    def _is_taken(self) -> bool:
-        """Somebody cleans up by hand: what is due waits for that, without a word in each pass."""
-        lock = Lock(self._store.cleanup_lock_path())
-        try:
-            taken = lock.acquire() is not None
-        except OSError:
-            return False
-        lock.release()
-        return taken
+                self._findings.append(_shortage(rule))
+        return self.told(plan._replace(steps=(*plan.steps, *steps)))
 
     def comes(self, rule: Cleanup) -> float:
         """When a rule comes by itself; 0: not known yet."""
         memory = self._memory.get(rule.name)
         return memory.due if memory is not None else 0.0
 
-    def _due(self, rule: Cleanup) -> Why | None:
-        """Raises `RootError`."""
-        free = None
-        if rule.starts_early:
-            from reconciler.host.scratch.root import free_of
+    def _free(self, rule: Cleanup) -> Free | None:
+        """None where that is not asked, or cannot be told. Raises `RootError`."""
+        if not rule.starts_early:
+            return None
+        from reconciler.host.scratch.root import free_of
 
-            free = self._apart(rule, lambda _: free_of(rule.root))
-        return rules.due(rule, self._memory.get(rule.name), self._host, self._now, free)
+        return self._apart(rule, lambda _: free_of(rule.root))
 
     def _anything(self, rule: Cleanup) -> bool:
         from reconciler.host.scratch.clean import anything
@@ -190,11 +193,8 @@ class Scratches:
             return asked_to_stop() or self._clock() > self._end
 
         try:
-            with alone(self._store.cleanup_lock_path()):
-                made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)
-                done = self._apart(rule, lambda one: clean(made(), one.say, one.must_stop), tell, must_stop)
-        except Busy as busy:
-            return Ended(Status.SKIPPED, f"another clean-up is at work: {busy.holder}", waits=True)
+            made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)
+            done = self._apart(rule, lambda one: clean(made(), one.say, one.must_stop), tell, must_stop)
         except (refused(), OSError) as error:
             return Ended(Status.FAILED, said(error))
         self._cleaned[rule.name] = done
@@ -206,6 +206,11 @@ class Scratches:
 
     def remember(self) -> None:
         """Note when each rule comes next; nothing is written where nothing has changed. Raises `OSError`."""
+        found = self._to_note()
+        if found != self._before:
+            self._store.save_scratch(self.desired.environment, found)
+
+    def _to_note(self) -> dict[str, Memory]:
         found = dict(self._memory)
         for rule in self._rules.values():
             memory, why = self._memory.get(rule.name), self._why.get(rule.name)
@@ -216,8 +221,7 @@ class Scratches:
                 done = Cleaned(short=why is Why.FREE)
             if why is not None and done is not None:
                 found[rule.name] = rules.after(why, done, memory, self._begun(rule))
-        if found != self._before:
-            self._store.save_scratch(self.desired.environment, found)
+        return found
 
     def _begun(self, rule: Cleanup) -> Memory:
         from reconciler.host.calendar import offset_of
@@ -314,6 +318,15 @@ def refused() -> type[Exception]:
     from reconciler.host.scratch.root import RootError
 
     return RootError
+
+
+def _gap(rule: Cleanup, error: Exception) -> Gap:
+    return Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}")
+
+
+def _shortage(rule: Cleanup) -> Finding:
+    """Once it was looked for, until enough is free: each look would walk through the tree again."""
+    return Finding(f"cleanup.{rule.name}", f"{_short(rule)}, and nothing more below {rule.root} is old enough", 0.0)
 
 
 def _step(rule: Cleanup) -> Step:

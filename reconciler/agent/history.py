@@ -168,12 +168,19 @@ def _removal(rule: str, told: Mapping[str, Any]) -> PastRemoval:
 
 
 def _joined(before: Part, part: Part) -> Part:
-    """Of what was tried and went back in the same pass, or of several rules of one clean-up, which are two lines."""
+    """Of what was tried and went back in the same pass, was cleaned up after all else, or was cleaned up by several
+    rules at once: several lines."""
     seconds = None if before.seconds is None or part.seconds is None else before.seconds + part.seconds
     changes, steps = (*before.changes, *part.changes), (*before.steps, *part.steps)
     error, cut = part.error or before.error, part.cut or before.cut
     joined = part._replace(changes=changes, steps=steps, seconds=seconds, error=error, cut=cut)
-    return joined._replace(removals=(*before.removals, *part.removals))
+    return joined._replace(
+        at=before.at,
+        removals=(*before.removals, *part.removals),
+        findings=part.findings or before.findings,
+        rolled_back=part.rolled_back or before.rolled_back,
+        health=part.health or before.health,
+    )
 
 
 def _later(part: Part, entry: Mapping[str, Any]) -> Part:

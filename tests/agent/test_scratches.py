@@ -9,7 +9,6 @@ from time import monotonic
 
 import pytest
 
-from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches
 from reconciler.agent.config import Agent
 from reconciler.agent.store import Store
@@ -49,10 +48,11 @@ EMPTY = Plan("x", "dev", "", Diff((), (), (), (), (), (), (), ()), ())
 
 
 def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deployment) -> None:
-    """So long a commit has to wait, however many there are. The next pass goes on with what is left."""
+    """So long a pass goes on, however many there are. The next one removes what is left."""
     now = 1000.0
     one = scratches(desired, tmp_path, lambda: now)
-    first, second = one.into(EMPTY, {}).steps
+    assert one.begin({})
+    first, second = one.into(EMPTY).steps
     assert one.carry_out(first, print, lambda: False).status is Status.DONE
     now += 121
     ended = one.carry_out(second, print, lambda: False)
@@ -61,18 +61,7 @@ def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deploy
     one.remember()
 
     again = scratches(desired, tmp_path, lambda: now)
-    (left,) = again.into(EMPTY, {}).steps
+    assert again.begin({})
+    (left,) = again.into(EMPTY).steps
     assert again.carry_out(left, print, lambda: False).status is Status.DONE
     assert not (tmp_path / "b/user/file").exists()
-
-
-def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desired: Deployment) -> None:
-    one = scratches(desired, tmp_path)
-    with alone(store(tmp_path).cleanup_lock_path()):
-        assert one.into(EMPTY, {}) == EMPTY
-    first, _ = one.into(EMPTY, {}).steps
-    with alone(store(tmp_path).cleanup_lock_path()):
-        ended = one.carry_out(first, print, lambda: False)
-        assert (ended.status, ended.waits) == (Status.SKIPPED, True)
-        assert f"pid {os.getpid()}" in ended.message
-    assert (tmp_path / "a/user/file").exists()

@@ -233,7 +233,9 @@ def test_services_do_not_wait_for_a_file_system_that_does_not_answer(at: Path, l
 
     line.silence()
     for _ in range(2):
-        plan = scratches().into(EMPTY, {})
+        one = scratches()
+        assert one.begin({})
+        plan = one.into(one.told(EMPTY))
         (gap,) = plan.diff.gaps
         assert (gap.subject, "has not answered" in gap.message) == ("a", True)
         assert [step.id for step in plan.steps] == ["clean:scratch:b"]
@@ -242,7 +244,8 @@ def test_services_do_not_wait_for_a_file_system_that_does_not_answer(at: Path, l
     line.go_on()
     answered(lambda _: None, Place("", store.scratch_mark("dev", "a")))
     one = scratches()
-    first, second = one.into(EMPTY, {}).steps
+    one.begin({})
+    first, second = one.into(EMPTY).steps
     line.silence()
     ended = one.carry_out(first, print, lambda: False)
     assert (ended.status, "has not answered" in ended.message) == (Status.FAILED, True)
