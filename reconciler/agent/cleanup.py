@@ -54,9 +54,11 @@ class Scratches:
         *,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 0.0,
+        is_awaited: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`patience`: seconds for which a file system may be silent; 0: as long as usual."""
-        self._clock, self._patience = clock, patience
+        """`patience`: seconds for which a file system may be silent; 0: as long as usual. `is_awaited`: somebody waits
+        for the end of it."""
+        self._clock, self._patience, self._is_awaited = clock, patience, is_awaited
         self.desired, self._agent, self._store, self._host = desired, agent, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
@@ -180,7 +182,7 @@ class Scratches:
     def carry_out(self, step: Step, progress: Told, asked_to_stop: Callable[[], bool]) -> Ended:
         """Remove what the rule of a step says. What is in use is asked for once more.
 
-        All rules together have the time of that which may have the most, so long may a commit have to wait.
+        All rules together have the time of that which may have the most: so long a pass goes on.
         """
         from reconciler.host.scratch.clean import clean
 
@@ -190,7 +192,7 @@ class Scratches:
         self._end = self._end or self._clock() + longest * 60
 
         def must_stop() -> bool:
-            return asked_to_stop() or self._clock() > self._end
+            return asked_to_stop() or self._clock() > self._end or self._is_awaited()
 
         try:
             made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)

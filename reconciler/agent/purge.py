@@ -27,14 +27,19 @@ if TYPE_CHECKING:
 class Purge:
     """The rules of all deployments of a pass."""
 
-    def __init__(self, enforcer: Enforcer, reports: Iterable[DeploymentReport]) -> None:
-        self._enforcer = enforcer
+    def __init__(
+        self, enforcer: Enforcer, reports: Iterable[DeploymentReport], is_awaited: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`is_awaited`: somebody waits for the end of it; what is left then is for the next pass."""
+        self._enforcer, self._is_awaited = enforcer, is_awaited
         cleaned = (report for report in reports if report.desired.cleanups and not report.busy)
         self._scratches = {report.plan.environment: self._of(report) for report in cleaned}
 
     def _of(self, report: DeploymentReport) -> Scratches:
         space = self._enforcer.workspace
-        return Scratches(report.desired, space.agent, self._enforcer.store, space.host.name)
+        return Scratches(
+            report.desired, space.agent, self._enforcer.store, space.host.name, is_awaited=self._is_awaited
+        )
 
     def damage(self) -> tuple[Notice, ...]:
         """Why it is not known when rules come."""

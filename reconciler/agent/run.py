@@ -61,6 +61,7 @@ class Pass:
         self.observer = observer
         self.asked_to_stop = asked_to_stop
         self.explains = explains
+        self.is_awaited: Callable[[], bool] = lambda: False  # clean-up ends then, and the next pass goes on with it
         self.elsewhere: tuple[tuple[str, str], ...] = ()
         self.variables: tuple[str, ...] = ()  # of our own environment, that git names as secrets
         self.store = Store(agent.state_dir, agent.site)
@@ -147,7 +148,7 @@ class Pass:
         """Only where git has rules for clean-up: without that nothing of it is loaded."""
         from reconciler.agent.purge import Purge
 
-        return Purge(self.enforcer, report.deployments)
+        return Purge(self.enforcer, report.deployments, self.is_awaited)
 
     def _looked(self, report: PassReport) -> PassReport:
         """With what would be removed of scratch folders."""

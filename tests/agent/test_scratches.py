@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from reconciler.agent.cleanup import Scratches
 from reconciler.agent.config import Agent
+from reconciler.agent.loop import Loop
 from reconciler.agent.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Plan
+from reconciler.report.log import Log
 
 
 @pytest.fixture
@@ -39,9 +43,9 @@ def store(folder: Path) -> Store:
     return found
 
 
-def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = monotonic) -> Scratches:
+def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = monotonic, **more: Any) -> Scratches:
     agent = Agent("https://nowhere/x", "x", state_dir=str(folder / "s"))
-    return Scratches(desired, agent, store(folder), "h", clock=clock)
+    return Scratches(desired, agent, store(folder), "h", clock=clock, **more)
 
 
 EMPTY = Plan("x", "dev", "", Diff((), (), (), (), (), (), (), ()), ())
@@ -65,3 +69,17 @@ def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deploy
     (left,) = again.into(EMPTY).steps
     assert again.carry_out(left, print, lambda: False).status is Status.DONE
     assert not (tmp_path / "b/user/file").exists()
+
+
+def test_it_ends_where_the_next_pass_of_a_loop_is_waited_for(tmp_path: Path, desired: Deployment) -> None:
+    agent = Agent("https://nowhere/x", "x", state_dir=str(tmp_path / "s"), interval=300.0)
+    loop = Loop(agent, Log(StringIO()), lambda _: None)
+    began = monotonic()
+    awaits = loop._awaits(began)
+    assert (awaits(), loop._awaits(began - 301)()) == (False, True)
+    loop._pushed = True
+    one = scratches(desired, tmp_path, is_awaited=awaits)
+    assert one.begin({})
+    ended = one.carry_out(one.into(EMPTY).steps[0], print, lambda: False)
+    assert (ended.status, ended.waits, "the next pass goes on" in ended.message) == (Status.SKIPPED, True, True)
+    assert (tmp_path / "a/user/file").exists()
