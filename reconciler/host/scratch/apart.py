@@ -84,9 +84,14 @@ def apart(
     _ask_for_earlier(place)
     shared = memoryview(mmap(-1, PAGESIZE)).cast("Q")
     shared[_STOP] = asked_to_stop()
-    mine, theirs = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
-    pid = os.fork()
+    mine, theirs = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(mine)
+        os.close(theirs)
+        raise RootError(f"{place.root}: no process can be started: {error.strerror}") from error
     if not pid:
         _inside(work, Inside(theirs, shared, parent))
     os.close(theirs)

@@ -148,9 +148,13 @@ class Helpers(Generic[T]):
         self._crew, self._add, self._parts = crew, add, 0
         self._change: Condition | None = None  # there are millions of folders, and few colleagues
 
+    def wanted(self) -> bool:
+        """Somebody is idle, as far as is known."""
+        return self._crew is not None and self._crew.wants()
+
     def take(self, folder: int, work: Callable[[int], T]) -> bool:
         """Whether somebody does it, with a descriptor of his own. Raises `OSError`."""
-        if self._crew is None or not self._crew.wants():
+        if self._crew is None:
             return False
         held, change = os.dup(folder), self._change or Condition()
 

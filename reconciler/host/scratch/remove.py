@@ -141,7 +141,7 @@ class _Tree:
     def _empty(self, folder: int, level: int) -> bool:
         """Whether nothing is known to be left. Colleagues who are idle take folders that are in it."""
         left: set[bool] = set()
-        helpers = Helpers[bool](self.crew, lambda gone: left.add(not gone))
+        helpers: Helpers[bool] = Helpers(self.crew, lambda gone: left.add(not gone))
         try:
             whole = self._go_through(folder, level, helpers)
         finally:
@@ -180,7 +180,7 @@ class _Tree:
         return self.path if not level else f"{self.path}/{name}" if level == 1 else f"{self.path}/…/{name}"
 
     def _each(self, folder: int, name: str, level: int, helpers: Helpers[bool]) -> bool:
-        if helpers.take(folder, lambda held: self._inner(held, name, level)):
+        if helpers.wanted() and helpers.take(folder, lambda held: self._inner(held, name, level)):
             return True  # as far as is known by now
         return self._inner(folder, name, level)
 

@@ -62,35 +62,45 @@ class Surveyor:
 
     def _below(self, folder: int, name: str, path: str, level: int) -> Below:
         """How many entries are in a folder, and their bytes; what it says itself, None where it cannot be entered."""
-        entries = size = 0
         if self._walk.tally.must_stop():
             return 0, 0, None
-        lent: list[int] = [0, 0]
-        helpers = Helpers[Below](self._walk.crew, lambda one: _add(lent, one))
         opened = self._walk.opened(folder, name, path, level)
         with opened as inner:
             if inner < 0:
                 return 0, 0, None
+            lent = [0, 0]
+            helpers: Helpers[Below] = Helpers(self._walk.crew, partial(_add, lent))
             try:
-                with os.scandir(inner) as found:
-                    for entry in found:
-                        entries += 1
-                        if entry.is_dir(follow_symlinks=False):
-                            deeper = partial(self._below, name=entry.name, path=f"{path}/{entry.name}", level=level + 1)
-                            if not helpers.take(inner, deeper):
-                                below, bytes_, own = deeper(inner)
-                                entries, size = entries + below, size + bytes_ + _own(own)
-                            continue
-                        try:
-                            info = entry.stat(follow_symlinks=False)
-                        except OSError:
-                            continue
-                        size += info.st_blocks * BLOCK // (info.st_nlink or 1)  # `size_of`, without the call
-            except OSError as error:
-                self._walk.tally.trouble(path, error)
+                entries, size = self._within(inner, path, level + 1, helpers)
             finally:
                 helpers.wait()
             return entries + lent[0], size + lent[1], opened.info
+
+    def _within(self, folder: int, path: str, level: int, helpers: Helpers[Below]) -> tuple[int, int]:
+        """What is in a folder, but for the folders that colleagues have taken."""
+        entries = size = 0
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    entries += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        where = (entry.name, f"{path}/{entry.name}", level)
+                        if helpers.wanted() and helpers.take(folder, partial(self._part, where)):
+                            continue
+                        below, bytes_, own = self._below(folder, *where)
+                        entries, size = entries + below, size + bytes_ + _own(own)
+                        continue
+                    try:
+                        info = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue
+                    size += info.st_blocks * BLOCK // (info.st_nlink or 1)  # `size_of`, without the call
+        except OSError as error:
+            self._walk.tally.trouble(path, error)
+        return entries, size
+
+    def _part(self, where: tuple[str, str, int], folder: int) -> Below:
+        return self._below(folder, *where)
 
 
 def _add(sums: list[int], one: Below) -> None:
