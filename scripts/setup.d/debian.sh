@@ -5,7 +5,7 @@
 BACKENDS=(
     git:git ssh:openssh-client sshd:openssh-server lighttpd:lighttpd gpg:gnupg
     /lib/systemd/systemd:systemd busybox:busybox-static
-    cron:cron strace:strace
+    cron:cron strace:strace bwrap:bubblewrap
     # the browser that reports as a page are looked at with (59 MB to fetch, half a minute), and letters for it
     chromium-headless-shell:chromium-headless-shell
     # what Apptainer runs: it makes images, mounts them, and maps user ids

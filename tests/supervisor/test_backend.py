@@ -299,6 +299,16 @@ def test_it_starts_after_a_reboot(site: Site) -> None:
     assert site.unit("rpc").detail == "not started yet"
 
 
+def test_what_is_no_socket_is_not_taken_for_a_stale_one(make_site: Make, short_folder: Path) -> None:
+    """Git may have named a file of somebody else's by mistake."""
+    theirs = short_folder / "theirs"
+    theirs.write_text("keep me")
+    site = make_site(settings={"socket": str(theirs)})
+    with pytest.raises(BackendError, match=f"{theirs} is no socket"):
+        site.backend.start_daemon(lambda _: None)
+    assert theirs.read_text() == "keep me"
+
+
 def test_starting_twice_leaves_the_first(site: Site) -> None:
     site.up()
     daemon = site.daemon()
