@@ -79,12 +79,10 @@ class _Venv:
     def build(
         self, install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool] = never
     ) -> None:
-        from reconciler.host import files
         from reconciler.install.workbench import hint
 
         try:
-            with files.held_folder(os.path.dirname(install.path), make=True):
-                pass  # it is there, and no link of another account's leads to it
+            os.makedirs(os.path.dirname(install.path), exist_ok=True)
             with alone(_beside(install, "lock"), install.id, progress, asked_to_stop):
                 _remove_unfinished(install)
                 if not _is_finished(install.path, install.digest):
