@@ -144,7 +144,10 @@ def test_links_in_the_repo(target: str, world: World) -> None:
 
 
 def test_agents_files_of_garbage(world: World) -> None:
-    """Forty, mutated from a good one; whatever they say, nothing is done on the host."""
+    """Forty, mutated from a good one; whatever they say, nothing is done on the host.
+
+    Where it remembers is said by an option: root may make any folder that a mutated file names.
+    """
     world.commit({DEV: TEXTS[DEV]})
     pick = random.Random(5)
     config = world.folder / "agent.yaml"
@@ -155,7 +158,8 @@ def test_agents_files_of_garbage(world: World) -> None:
             at = pick.randrange(len(content))
             content[at : at + pick.choice((0, 1, 12))] = pick.choice(PIECES)
         config.write_bytes(b"}{" + content if turn % 4 == 0 else content)
-        done = sound(world.run("plan", "--config", str(config), where=False), 1, 2, 3)
+        words = ("plan", "--config", str(config), "--state-dir", str(world.state))
+        done = sound(world.run(*words, where=False), 1, 2, 3)
         assert done.code != 2 or not done.err
         assert not world.root.exists()
 
