@@ -18,10 +18,15 @@ from pathlib import Path
 _NEW_MOUNTS = 0x00020000  # CLONE_NEWNS of unshare(2); os.unshare comes with Python 3.12
 _KERNEL = ("/proc", "/sys", "/dev")  # tests make control groups, and use /dev/shm
 _WRITTEN = ("/tmp", "/run", "/var/tmp", "/var/log", "/var/cache", "/var/lib/apptainer")
-_SHUT = """
+_CRONTABS = "/var/spool/cron"  # crontab(1) writes there to check a table; it sees an empty one
+_SHUT = f"""
 set -e
 mount --make-rprivate /
 for path; do mount --rbind "$path" "$path"; done
+if [ -d {_CRONTABS}/crontabs ]; then
+    mount -t tmpfs -o mode=755 none {_CRONTABS}
+    mkdir -m 1730 {_CRONTABS}/crontabs
+fi
 """
 
 
@@ -34,7 +39,7 @@ def shut_in(tester: str) -> str:
     if done.returncode:
         return done.stderr.strip()
     os.chdir(os.getcwd())  # the same folder as it is seen now
-    open_ = (*_KERNEL, *written)
+    open_ = (*_KERNEL, _CRONTABS, *written)
     for point in _mounts():
         if not any(point == path or point.startswith(f"{path}/") for path in open_):
             argv = ["mount", "-o", "remount,bind,ro", point]
