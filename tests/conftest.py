@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.backends import browser
+from tests.backends import browser, view
 from tests.host import mounts
 
 _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pytest-xdist share it
@@ -32,6 +32,7 @@ _TESTER = "reconcile-test"  # whom root becomes where root will not do; made by 
 _SYSTEMD = "/lib/systemd/systemd"
 _SLURM = (b"munged\n", b"slurmctld\n", b"slurmd\n", b"slurmstepd\n")
 _LEAKS = pytest.StashKey[list[str]]()
+_OPEN = pytest.StashKey[str]()  # why root's tests see the machine as it is; empty where they see it read-only
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
@@ -185,10 +186,12 @@ _NEEDED |= {"browser": "chromium", "strace": "strace", "sshfs": "sshfs"}
 _NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     backends = [look() for look in _BACKENDS.values()]
     lines = ["real backends: " + ", ".join(backend.found for backend in backends if backend.found)]
     lines += [f"left out: {backend.name}: {backend.missing}" for backend in backends if not backend.found]
+    if why := config.stash.get(_OPEN, ""):
+        lines.append(f"left out: a view of the machine in which it is read-only: {why}")
     return lines
 
 
@@ -209,6 +212,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config):
         return
     os.environ.pop("RECONCILE_CONFIG", None)  # nobody's own settings
+    if not os.getuid():
+        config.stash[_OPEN] = view.shut_in(_TESTER)
     base = tempfile.mkdtemp(prefix="rc-", dir="/tmp")
     os.chmod(base, 0o755)  # tests that become another user pass through it
     os.environ[_BASE] = base

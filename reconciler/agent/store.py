@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -308,7 +308,7 @@ class Store:
         damage = ""
         for path in (self._path(environment, "inventory.json"), *([_copy_path(root)] if root else [])):
             try:
-                data = _unseal(path)
+                data = _unseal(path, read=files.read_own)  # it says what may be removed
             except DamagedError as error:
                 damage = damage or str(error)
                 continue
@@ -407,10 +407,12 @@ def _seal(data: Mapping[str, Any], form: int = _FORMAT) -> bytes:
     return json.dumps({"reconcile": form, "digest": digest(body)}).encode() + b"\n" + body + b"\n"
 
 
-def _unseal(path: str, form: int = _FORMAT) -> dict[str, Any] | None:
+def _unseal(
+    path: str, form: int = _FORMAT, *, read: Callable[[str], bytes] = files.read
+) -> dict[str, Any] | None:
     """None where there is no such file. Raises `DamagedError`."""
     try:
-        head, _, body = files.read(path).partition(b"\n")
+        head, _, body = read(path).partition(b"\n")
         seal = json.loads(head)
         if seal["reconcile"] != form:
             raise DamagedError(f"{path} was written by another version of reconcile")

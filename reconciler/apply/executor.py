@@ -298,6 +298,8 @@ class Executor:
         for wanted in self.files:  # a root or a home that git or this pass spells otherwise, by way of a link
             if os.path.basename(wanted) == name and _is_same(wanted, step.path):
                 return Ending(Status.SKIPPED, f"is {wanted} by another name")
+        if files.state(step.path).digest not in ("", step.before):
+            return Ending(Status.FAILED, "was changed since the plan was made", "the next pass looks again")
         files.remove(step.path)
         return DONE
 

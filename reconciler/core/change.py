@@ -188,6 +188,7 @@ class Diff(NamedTuple):
     ended_managers: tuple[str, ...]  # launchers that are no longer wanted, and keep nothing of ours after the plan
     gaps: tuple[Gap, ...]
     copies: Mapping[str, str] = {}  # further descriptions of units that have one -> the launcher that reads them
+    going: Mapping[str, str] = {}  # `stale_files` and `copies` -> digest of what was found there
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()

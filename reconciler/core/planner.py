@@ -67,7 +67,7 @@ class _Planner:
         yield from self._guard_steps()
         yield from self.renders
         for path in self.diff.copies:
-            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.COPIES, path=path)
+            yield self._clean(path, Phase.COPIES)
         for daemon in self.diff.daemons:
             yield from self._daemon_steps(daemon)
         yield from self._stray_daemon_steps()
@@ -75,7 +75,10 @@ class _Planner:
         for change in self.diff.changes:
             yield from self._service_steps(change)
         for path in self.diff.stale_files:
-            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path)
+            yield self._clean(path, Phase.CLEAN)
+
+    def _clean(self, path: str, phase: Phase) -> Step:
+        return Step(f"clean:{path}", Action.CLEAN, "", path, phase, path=path, before=self.diff.going.get(path, ""))
 
     def _install_steps(self) -> Iterator[Step]:
         for name, step in self.installs.items():

@@ -38,10 +38,14 @@ def write(folder: str, contact: Contact) -> None:
     The last few may be of a job that still runs: somebody has submitted another one beside it.
     """
     keep(folder, contact)
-    notes = [f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".json")]
+    notes = [f"{folder}/{name}" for name in os.listdir(folder) if _is_of_a_job(name)]
     with suppress(OSError):
         for old in sorted(notes, key=os.path.getmtime)[:-_KEPT]:
             os.unlink(old)
+
+
+def _is_of_a_job(name: str) -> bool:
+    return name.endswith(".json") and name.removesuffix(".json").isdecimal()
 
 
 def keep(folder: str, contact: Contact) -> None:
