@@ -105,8 +105,6 @@ def _propose(options: Namespace, make: Callable[[Tree, Facts, Checkout, str], Pr
         if proposal.content:
             check(proposal, tree, facts)
             taken = checkout.taken(branch)
-        if taken and not options.dry_run:
-            raise Refused([taken])
         made = ""
         if proposal.content and not options.dry_run:
             made = checkout.make(base, proposal.content, proposal.message, branch)
