@@ -296,10 +296,11 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        self._withhold((*self.variables, *_variables(deployments.values())))
+        self._withhold((*self.variables, *variables_of(deployments.values())))
         self.enforcer.begin(deployments)
         here = {name: self.enforcer.hold_back(one) for name, one in deployments.items() if not one.is_elsewhere}
-        self._withhold(_variables((*deployments.values(), *here.values())))  # what is held back has secrets of its own
+        # What is held back has secrets of its own.
+        self._withhold(variables_of((*deployments.values(), *here.values())))
         self.windows.ask(deployments.values())
         found, shared = {}, Shared()
         self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
@@ -369,7 +370,7 @@ class Pass:
         return "", ""
 
 
-def _variables(deployments: Iterable[Deployment]) -> set[str]:
+def variables_of(deployments: Iterable[Deployment]) -> set[str]:
     """Of the environment that reconcile itself runs in, which git names as secrets."""
     references = (use.secret.reference for one in deployments for use in one.secrets)
     return {one.target for one in references if one.source.of_environment}
