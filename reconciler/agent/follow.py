@@ -97,7 +97,7 @@ def _withheld(known: SourceState, why: str) -> str:
     if not names or not any(sign in why for sign in ("could not read", "Authentication failed")):
         return ""
     told = ", ".join(names)
-    return f"\n    git does not get {told}, which `!secret {{env: ...}}` names; `reconcile doctor` tries with and without"
+    return f"\n    git does not get {told}, which `!secret {{env: ...}}` names; `reconcile doctor` asks without"
 
 
 def _gist(why: str) -> str:
