@@ -22,6 +22,7 @@ from reconciler.core.desired import Deployment, Policy, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.problem import Problem
 from reconciler.core.report import DeploymentReport, Notice, PassReport
+from reconciler.core.standing import as_it_runs
 from reconciler.launchers.base import Shared
 from reconciler.source import Mirror, SourceError
 
@@ -103,6 +104,7 @@ class Pass:
             begun = self._begin(known.valid, kept or self._compiled(known.valid))
             reports = self._each(begun, {}, apply=False)
             notices = (*notices, *self._troubles(reports))
+            reports = {name: _as_it_runs(report, begun[name]) for name, report in reports.items()}
             return self._report(Chosen(known.valid, known, notices=notices), reports)
         except InvalidCommit as invalid:
             return self._report(Chosen(known.valid, known, invalid.problems, notices), {})
@@ -368,6 +370,12 @@ class Pass:
                 info = self.mirror.commit_info(commit)
                 return info.subject, info.author.partition(" <")[0]
         return "", ""
+
+
+def _as_it_runs(report: DeploymentReport, observation: Observation) -> DeploymentReport:
+    diff, observed = report.plan.diff, report.observed
+    changes = tuple(as_it_runs(change, observed, observation.inventory) for change in diff.changes)
+    return report._replace(plan=report.plan._replace(diff=diff._replace(changes=changes)))
 
 
 def variables_of(deployments: Iterable[Deployment]) -> set[str]:
