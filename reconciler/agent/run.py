@@ -23,6 +23,7 @@ from reconciler.core.desired import Deployment, Policy, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.problem import Problem
 from reconciler.core.report import DeploymentReport, Notice, PassReport
+from reconciler.core.standing import as_it_runs
 from reconciler.launchers.base import Shared
 from reconciler.source import Mirror, SourceError
 
@@ -110,6 +111,7 @@ class Pass:
             begun = self._begin(known.valid, kept or self._compiled(known.valid))
             reports = self._each(begun, {}, apply=False)
             notices = (*notices, *self._troubles(reports))
+            reports = {name: _as_it_runs(report, begun[name]) for name, report in reports.items()}
             return self._report(Chosen(known.valid, known, notices=notices), reports)
         except InvalidCommit as invalid:
             return self._report(Chosen(known.valid, known, invalid.problems, notices), {})
@@ -344,10 +346,11 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        self._withhold((*self.variables, *_variables(deployments.values())))
+        self._withhold((*self.variables, *variables_of(deployments.values())))
         self.enforcer.begin(deployments)
         here = {name: self.enforcer.hold_back(one) for name, one in deployments.items() if not one.is_elsewhere}
-        self._withhold(_variables((*deployments.values(), *here.values())))  # what is held back has secrets of its own
+        # What is held back has secrets of its own.
+        self._withhold(variables_of((*deployments.values(), *here.values())))
         self.windows.ask(deployments.values())
         found, shared = {}, Shared()
         self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
@@ -417,7 +420,13 @@ class Pass:
         return "", ""
 
 
-def _variables(deployments: Iterable[Deployment]) -> set[str]:
+def _as_it_runs(report: DeploymentReport, observation: Observation) -> DeploymentReport:
+    diff, observed = report.plan.diff, report.observed
+    changes = tuple(as_it_runs(change, observed, observation.inventory) for change in diff.changes)
+    return report._replace(plan=report.plan._replace(diff=diff._replace(changes=changes)))
+
+
+def variables_of(deployments: Iterable[Deployment]) -> set[str]:
     """Of the environment that reconcile itself runs in, which git names as secrets."""
     references = (use.secret.reference for one in deployments for use in one.secrets)
     return {one.target for one in references if one.source.of_environment}
