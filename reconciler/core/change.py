@@ -159,6 +159,7 @@ class DaemonAct(Enum):
     RESTART = "restart"
     STOP = "stop"  # nothing is left for it to run
     RENEW = "renew"  # its time is nearly over: another one is asked for that follows it
+    ADJUST = "adjust"  # what was asked for and waits for its turn gets other limits, and keeps its place
 
     @property
     def begins(self) -> bool:

@@ -15,8 +15,10 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
     state = view.observed.daemons.get(daemon.launcher, DaemonState(running=False))
     running = Running(state.pid, state.started) if state.running else None
     act, why = DaemonAct.NONE, ""
-    if daemon.launcher in view.blind or state.waits:
+    if daemon.launcher in view.blind:
         pass
+    elif state.waits:
+        act, why = (DaemonAct.ADJUST, state.adjust) if state.adjust else (act, why)
     elif not state.running:
         act, why = DaemonAct.START, f"{daemon.launcher} was not running"
     elif state.spec and state.spec != daemon.spec:
@@ -28,6 +30,8 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
         act, why = DaemonAct.RESTART, f"{daemon.launcher} was started from a configuration edited by hand"
     elif state.renew:
         act, why = DaemonAct.RENEW, state.renew
+    elif state.adjust:
+        act, why = DaemonAct.ADJUST, state.adjust
     waits = state.waits if daemon.launcher not in view.blind else ""
     surplus = () if daemon.launcher in view.blind else tuple(Running(pid, 0.0) for pid in state.surplus)
     return DaemonChange(daemon.launcher, act, why, running, waits, surplus)

@@ -58,7 +58,9 @@ class SlurmBackend:
         waits = self._why_it_waits(standing)
         there = standing.job or standing.next
         pid = there.id if there else 0
-        return look._replace(daemon=DaemonState(running=False, pid=pid, waits=waits, surplus=surplus))
+        warnings, adjust = self._adjustment(standing)
+        daemon = DaemonState(running=False, pid=pid, waits=waits, adjust=adjust, surplus=surplus)
+        return look._replace(daemon=daemon, warnings=warnings)
 
     def _carried(self, look: Look, standing: Standing, carrier: Job, surplus: tuple[int, ...]) -> Look:
         """A job runs: what is in it is asked of its supervisord."""
@@ -77,11 +79,13 @@ class SlurmBackend:
             daemon = DaemonState(running=False, pid=carrier.id, waits=waits, surplus=surplus)
             return look._replace(daemon=daemon)
         warnings, renew = self._renewal(standing, carrier)
+        more, adjust = self._adjustment(standing)
         spec = standing.spec if standing.spec == inside.job_spec else f"{standing.spec}+{inside.job_spec}"
         spec, place = f"{spec}.{inside.spec}", words.place(carrier)
-        daemon = DaemonState(True, carrier.id, carrier.start, spec, renew=renew, surplus=surplus, place=place)
+        daemon = DaemonState(True, carrier.id, carrier.start, spec, renew=renew, adjust=adjust, surplus=surplus)
+        daemon = daemon._replace(place=place)
         units = {(NAME, name): unit for name, unit in inside.units.items()}
-        return look._replace(daemon=daemon, units=units, processes=inside.processes, warnings=warnings)
+        return look._replace(daemon=daemon, units=units, processes=inside.processes, warnings=(*warnings, *more))
 
     def _renewal(self, standing: Standing, carrier: Job) -> tuple[tuple[str, ...], str]:
         """Why a successor must be submitted now; or that it should be, and why that is not the time."""
@@ -93,6 +97,17 @@ class SlurmBackend:
         except BackendError as error:
             return (f"{ends}, and whether another one may follow cannot be told: {error}",), ""
         return ((f"{ends}: {held}",), "") if held else ((), ends)
+
+    def _adjustment(self, standing: Standing) -> tuple[tuple[str, ...], str]:
+        """Why the job that waits has to get other limits; or that this cannot be told."""
+        if standing.next is None:
+            return (), ""
+        try:
+            slot = self._scheduler.adjusted(standing.next)
+        except BackendError as error:
+            waits = f"job {standing.next.id} waits, and whether it fits before a maintenance cannot be told"
+            return (f"{waits}: {error}",), ""
+        return (), words.adjusted(standing.next, slot) if slot else ""
 
     def _why_it_waits(self, standing: Standing) -> str:
         """No job runs: what the one that waits is waiting for, or why none is submitted. Empty: it can be."""

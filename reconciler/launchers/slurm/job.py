@@ -105,6 +105,13 @@ def submission(
     ]
 
 
+def adjustment(number: int, time: int | None, least: int | None) -> list[str]:
+    """The command that gives a job which waits other limits, in seconds. Its owner may do so, and it keeps its place
+    in the queue (22.05 and 24.11). Both go along together: neither may pass the other."""
+    words = (f"TimeLimit={limits.write(time)}", f"TimeMin={limits.write(least or 0)}")
+    return ["scontrol", "update", f"JobId={number}", *words]
+
+
 def script(address: Mapping[str, str], python: str) -> str:
     """What Slurm keeps and runs on the node. `python` is one that has supervisord, where all nodes see it."""
     return f"#!/bin/sh\nexec {shim.quote(address['script'])} {shim.quote(python)}\n"

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from reconciler.core.desired import Manager
 from reconciler.launchers.base import BackendError, NotYet
-from reconciler.launchers.slurm import job, queue, words
+from reconciler.launchers.slurm import job, limits, queue, words
 from reconciler.launchers.slurm.carrier import Carrier
 from reconciler.launchers.slurm.queue import Job
 from reconciler.launchers.slurm.scheduler import Scheduler, find, tell
@@ -46,6 +46,16 @@ class JobControl:
         standing = self._scheduler.standing()
         if standing.renew:
             self._submit(standing, progress)
+
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        """A job that has begun meanwhile is left alone: its owner may shorten it, and never give it its time back."""
+        waits = self._scheduler.standing().next
+        slot = self._scheduler.adjusted(waits) if waits else None
+        if waits is None or slot is None:
+            return
+        tell(job.adjustment(waits.id, slot.time, slot.least))
+        least = "" if slot.least is None else f", or {limits.write(slot.least)} if it has to wait"
+        progress(f"job {waits.id} asks for {limits.write(slot.time)}{least}")
 
     def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
         """Another supervisord in the same job where that is enough; else another job. That one is in the queue before
