@@ -21,6 +21,7 @@ from reconciler.launchers.slurm.queue import Mark
 NAME = "slurm"  # the launcher's
 USER = "reconcile"  # of the port; the key to it is the job's own
 KEY, PORT, UNTIL = "RECONCILE_JOB_KEY", "RECONCILE_JOB_PORT", "RECONCILE_JOB_UNTIL"
+ID = "RECONCILE_JOB_ID"  # what its services know of the job
 _KILL_WAIT = 30  # seconds that Slurm leaves between SIGTERM and SIGKILL unless a site says otherwise
 _OWN = ("job-name", "dependency", "comment", "time", "time-min", "parsable", "signal", "chdir", "output", "open-mode")
 _NOT_OURS = ("wrap", "wait", "array", "begin")  # would make it another kind of job

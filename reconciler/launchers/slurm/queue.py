@@ -12,6 +12,7 @@ from reconciler.core.reservations import Limits
 from reconciler.launchers.slurm import limits
 
 WHICH = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which Slurm is meant
+OF_A_JOB = ("SLURM_", "SLURMD_")  # how variables begin that Slurm gives to what runs in a job
 _MARK = "reconcile/1"  # what our comments begin with
 _SEPARATOR = "\x1f"  # no name or comment has it
 _NO_LEAST = "0:00"  # of a job without a least time, in 22.05 and 24.11
