@@ -285,6 +285,10 @@ class Executor:
         return ending
 
     def _reload(self, step: Step) -> Ending:
+        daemon = self.backends[step.launcher].daemon
+        if step.phase is Phase.DAEMON and daemon is not None:
+            daemon.adjust_daemon(functools.partial(self.watcher.progress, step))
+            return DONE
         self.backends[step.launcher].reload()
         return DONE
 

@@ -184,6 +184,7 @@ class Leaves(Enum):
     PID = "pid"  # the pid of a process, and nothing else
     SOCKET = "socket"  # made as PATH.PID at first
     STOP = "stop"  # which process was told to stop: its pid, its start and since when
+    JOBS = "jobs"  # a folder of notes on jobs of Slurm's: how to reach them, and what has run in one
     RECORD = "record"  # Apptainer's of an instance, for each host one; the path is that of its configuration
 
 

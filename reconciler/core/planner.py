@@ -166,6 +166,8 @@ class _Planner:
             yield self._retire_step(daemon)
         if daemon.act is DaemonAct.RENEW:
             yield self._renew_step(daemon)
+        if daemon.act is DaemonAct.ADJUST:
+            yield self._adjust_step(daemon)
         if daemon.act not in _BEGINS:
             return
         action = _BEGINS[daemon.act]
@@ -205,6 +207,12 @@ class _Planner:
         target = f"{daemon.launcher} anew: {daemon.why}"
         step = Step(_daemon_step(Action.START, daemon.launcher), Action.START, "", target, Phase.DAEMON)
         return step._replace(launcher=daemon.launcher, running=daemon.running)
+
+    def _adjust_step(self, daemon: DaemonChange) -> Step:
+        """It needs nothing, and nothing waits for it."""
+        target = f"{daemon.launcher}: {daemon.why}"
+        step = Step(_daemon_step(Action.RELOAD, daemon.launcher), Action.RELOAD, "", target, Phase.DAEMON)
+        return step._replace(launcher=daemon.launcher)
 
     def _retire_step(self, daemon: DaemonChange) -> Step:
         return Step(

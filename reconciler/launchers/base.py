@@ -147,6 +147,9 @@ class DaemonControl(Protocol):
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
 
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        """Give what was asked for and waits for its turn other limits, as its `adjust` says. Raises `BackendError`."""
+
     def reached_at(self) -> str:
         """By what name the place of what it runs is reached from here; empty: it is here, or is not known."""
 

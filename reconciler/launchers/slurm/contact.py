@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -74,6 +75,13 @@ def started(folder: str) -> set[str]:
         return set(files.read(f"{folder}/started").decode(errors="replace").split("\n")) - {""}
     except OSError:
         return set()
+
+
+def forget_started(folder: str, names: Iterable[str]) -> None:
+    """They were taken away while no job runs. Raises `OSError`."""
+    known = started(folder)
+    if known & set(names):
+        note_started(folder, known - set(names))
 
 
 def note_started(folder: str, names: set[str]) -> None:

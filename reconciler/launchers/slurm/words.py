@@ -31,6 +31,13 @@ def held(slot: Slot) -> str:
     return f"no job is submitted before {clock(slot.held_until)}, the end of the maintenance {slot.because}"
 
 
+def adjusted(job: Job, slot: Slot) -> str:
+    """Why a job that waits gets other limits. Without the limits themselves, which are others with every minute."""
+    if slot.because:
+        return f"the time limit of job {job.id}, which waits, is fitted to the maintenance {slot.because}"
+    return f"job {job.id}, which waits, was shortened for a maintenance and gets its time back"
+
+
 def strange(stranger: Job, own: Mark, root: str) -> str:
     """That a job has the name that ours would have, and what to do."""
     mark = mark_of(stranger)

@@ -261,6 +261,9 @@ class SupervisorBackend:
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """It goes on until somebody ends it."""
 
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        """It never waits for its turn."""
+
     def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
         """It runs here, where its processes are seen to."""
         return mains
