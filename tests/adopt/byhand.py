@@ -17,6 +17,7 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.backends.warm import reconcile
 from tests.scenarios.site import _KILLED as KILLED
 from tests.scenarios.site import Told, until
 
@@ -247,12 +248,13 @@ class Place:
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Told:
         options = ["--repo", str(self.repo), "--site", self.site, "--state-dir", str(self.state)]
-        argv = [sys.executable, "-m", "reconciler", *options, "--environment", ENVIRONMENT, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **(env or {})}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "a defect in reconcile itself" not in done.stderr, done.stderr
-        return Told(done.returncode, done.stdout, done.stderr)
+        words = [*options, "--environment", ENVIRONMENT, *arguments]
+        done = reconcile(sys.executable, words, env=env, cwd=self.folder, timeout=120, become={})
+        told = Told(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in told.err, told.err
+        assert "a defect in reconcile itself" not in told.err, told.err
+        return told
 
     def adopt(self, *what: str, code: int = 0, env: dict[str, str] | None = None) -> Told:
         told = self.run("adopt", *what, "--root", str(self.root), "--json", env=env)

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.backends.warm import reconcile
+
 T = TypeVar("T")
 Make = Callable[..., "Site"]
 Pids = Mapping[str, tuple[int, ...]]  # of the main processes, by service; "" is supervisord
@@ -171,12 +173,13 @@ class Site:
 
     def run(self, *arguments: str) -> Told:
         options = ["--repo", str(self.repo), "--site", self.name, "--state-dir", str(self.state)]
-        argv = [sys.executable, "-m", "reconciler", *options, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "a defect in reconcile itself" not in done.stderr, done.stderr
-        return Told(done.returncode, done.stdout, done.stderr)
+        words = [*options, *arguments]
+        done = reconcile(sys.executable, words, env=env, cwd=self.folder, timeout=120, become={})
+        told = Told(done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert "Traceback" not in told.err, told.err
+        assert "a defect in reconcile itself" not in told.err, told.err
+        return told
 
     def once(self, code: int = 0) -> dict[str, Any]:
         """One pass."""

@@ -27,6 +27,7 @@ import pytest
 from tests.backends.account import Account, current, python_for
 from tests.backends.instances import helpers, instances
 from tests.backends.manager import Manager
+from tests.backends.warm import reconcile
 
 T = TypeVar("T")
 
@@ -163,8 +164,12 @@ class World:
     # ------------------------------------------------------------ the command
 
     def argv(self, *words: str) -> list[str]:
-        where = ["--repo", self.url, "--site", self.site, "--state-dir", str(self.state)]
-        return [self.python, "-m", "reconciler", *words, *where]
+        return [self.python, "-m", "reconciler", *words, *self.where]
+
+    @property
+    def where(self) -> list[str]:
+        """Options that tell the command this world."""
+        return ["--repo", self.url, "--site", self.site, "--state-dir", str(self.state)]
 
     def start(self, *words: str, **changes: Any) -> subprocess.Popen[str]:
         """The command as a process that is not waited for, with pipes."""
@@ -175,19 +180,12 @@ class World:
         return process
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
-        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
         with contextlib.suppress(OSError):  # what is held is told as if for the first time
             (self.state / self.site / "printed").unlink()
-        done = subprocess.run(
-            argv,
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            **self.account.become,
-        )
+        words = (*words, *self.where) if where else words
+        env = {**self.env, **(env or {})}
+        become = self.account.become
+        done = reconcile(self.python, words, env=env, cwd=self.folder, timeout=seconds, become=become)
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def run_python(self, code: str) -> Done:

@@ -1,0 +1,60 @@
+"""A call of `reconcile` that is a fork is the same as one that is a program executed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.backends.account import ordinary, python_for
+from tests.backends.warm import reconcile
+
+_VALID = {"desired/defaults.yaml": "", "desired/environments/dev.yaml": "", "desired/sites/here.yaml": "vars: {a: b}\n"}
+
+
+def test_it_says_what_a_program_says(tmp_path: Path) -> None:
+    """Its words, its folder, its environment, both of its outputs, and its exit status."""
+    for name, text in _VALID.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COLUMNS": "70"}
+    for words in (["--version"], ["validate"], ["validate", "--json", "nowhere"], ["plan"], ["no-such-command"]):
+        argv = [sys.executable, "-m", "reconciler", *words]
+        real = subprocess.run(argv, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        warm = reconcile(sys.executable, words, env=env, cwd=tmp_path, timeout=60, become={})
+        assert warm == (real.returncode, real.stdout, real.stderr), words
+    (tmp_path / "desired/sites/here.yaml").write_text("vars: [\n")
+    broken = reconcile(sys.executable, ["validate"], env=env, cwd=tmp_path, timeout=60, become={})
+    assert (broken.returncode, "Traceback" in broken.stderr.decode()) == (3, False)
+
+
+def test_it_is_who_it_should_be(short_folder: Path) -> None:
+    account = ordinary()
+    account.own(short_folder)
+    home = account.folder(short_folder / "h")
+    env = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    where = ["--state-dir", str(home / "s"), "--site", "here", "--repo", str(home)]
+    words = ["pause", "--for", "1h", "--reason", "a test", *where]
+    done = reconcile(python_for(account), words, env=env, cwd=home, timeout=60, become=account.become)
+    assert done.returncode == 0, done.stderr
+    made = [home / "s", *(home / "s").rglob("*")]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(account.uid, account.gid)}
+
+
+def test_one_that_takes_too_long_is_ended(short_folder: Path) -> None:
+    """Here one that goes on for ever."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(short_folder)}
+    words = ["--state-dir", str(short_folder / "s"), "--site", "here", "--repo", str(short_folder)]
+    with pytest.raises(subprocess.TimeoutExpired):
+        reconcile(sys.executable, words, env=env, cwd=short_folder, timeout=1, become={})
+    again = reconcile(sys.executable, ["--once", *words], env=env, cwd=short_folder, timeout=60, become={})
+    assert again.returncode != 75, "it still holds the lock"
+
+
+def test_what_only_an_executed_program_can_show_is_executed(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPROFILEIMPORTTIME": "1"}
+    done = reconcile(sys.executable, ["--version"], env=env, cwd=tmp_path, timeout=60, become={})
+    assert b"import time:" in done.stderr

@@ -1,0 +1,129 @@
+"""A Python that has imported the project, and makes a process for each call of `reconcile` by forking.
+
+Run by its path, with the number of a socket, by tests.backends.warm. Four fifths of the processor time of a short
+call are imports. Nothing of the project has run here: a fork is a command that has just been started, with the
+arguments, environment, folder, descriptors and account of the call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+# What the project imports where it is used.
+_OTHERS = (
+    "argparse", "calendar", "csv", "difflib", "email.message", "fcntl", "fnmatch", "getpass", "glob", "gzip",
+    "http.client", "random", "secrets", "shlex", "shutil", "signal", "smtplib", "ssl", "subprocess", "tempfile",
+    "textwrap", "threading", "traceback", "urllib.request", "xml.parsers.expat", "xmlrpc.client",
+    "deepdiff", "git", "jinja2", "jinja2.debug", "jinja2.sandbox", "pyrage", "ruamel.yaml", "ruamel.yaml.cyaml",
+    "structlog", "structlog.dev", "structlog.stdlib", "supervisor.xmlrpc", "urllib3", "watchfiles",
+)  # fmt: skip
+_SET_DUMPABLE = 4
+
+
+def main() -> None:
+    """Until the other side of the socket is closed."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    entry = _import_all()
+    library = ctypes.CDLL(None)
+    gc.freeze()  # collecting would copy what forks share
+    woken, wakes = os.pipe()
+    for end in (woken, wakes):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes)
+    called: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([control.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            _tell_ended(called)
+        if control.fileno() not in ready:
+            continue
+        message, received, _, _ = socket.recv_fds(control, 1 << 20, 4)
+        if not message:
+            return
+        *streams, answers = received
+        pid = os.fork()
+        if not pid:
+            _be(json.loads(message), streams, entry, library)
+        for each in streams:
+            os.close(each)
+        called[pid] = socket.socket(fileno=answers)
+        _say(called[pid], pid)
+
+
+def _import_all() -> str:
+    """The path of the project's `__main__`."""
+    for name in _OTHERS:
+        with suppress(ImportError):
+            import_module(name)
+    import reconciler
+
+    for found in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
+        if not found.name.endswith("__main__"):
+            with suppress(ImportError):  # of an extra
+                import_module(found.name)
+    return os.path.join(os.path.dirname(reconciler.__file__), "__main__.py")
+
+
+def _tell_ended(called: dict[int, socket.socket]) -> None:
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            answers = called.pop(pid)
+            _say(answers, os.waitstatus_to_exitcode(status))
+            answers.close()
+
+
+def _say(answers: socket.socket, number: int) -> None:
+    with suppress(OSError):  # nobody waits any more
+        answers.send(b"%d" % number)
+
+
+def _be(call: dict[str, Any], streams: list[int], entry: str, library: Any) -> None:
+    """Become the process that was called for. Does not return."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        os.closerange(3, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+        os.chdir(call["cwd"])
+        os.environ.clear()
+        os.environ.update(call["env"])
+        time.tzset()
+        if call["user"] is not None:
+            os.setgroups(call["groups"])
+            os.setresgid(*[call["group"]] * 3)
+            os.setresuid(*[call["user"]] * 3)
+            library.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # as a program is that was executed by that account
+        sys.argv = [entry, *call["words"]]
+        sys.orig_argv = [sys.executable, "-m", "reconciler", *call["words"]]
+        sys.path.insert(0, call["cwd"])
+        sys.modules["__main__"] = ModuleType("__main__")
+        gc.unfreeze()
+        import_module("reconciler.__main__")
+    except BaseException:  # noqa: BLE001 - as the interpreter does at its outermost
+        traceback.print_exc()
+        sys.stderr.flush()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
