@@ -17,7 +17,7 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from tests.backends.warm import reconcile
+from tests.backends import warm
 from tests.scenarios.site import _KILLED as KILLED
 from tests.scenarios.site import Told, until
 
@@ -249,9 +249,8 @@ class Place:
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Told:
         options = ["--repo", str(self.repo), "--site", self.site, "--state-dir", str(self.state)]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **(env or {})}
-        words = [*options, "--environment", ENVIRONMENT, *arguments]
-        done = reconcile(sys.executable, words, env=env, cwd=self.folder, timeout=120, become={})
-        told = Told(done.returncode, done.stdout.decode(), done.stderr.decode())
+        argv = [sys.executable, "-m", "reconciler", *options, "--environment", ENVIRONMENT, *arguments]
+        told = Told(*warm.run(argv, env=env, cwd=self.folder).texts)
         assert "Traceback" not in told.err, told.err
         assert "a defect in reconcile itself" not in told.err, told.err
         return told

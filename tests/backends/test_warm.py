@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends import warm
 from tests.backends.account import ordinary, python_for
-from tests.backends.warm import reconcile
 
+RECONCILE = "-m", "reconciler"
 _VALID = {"desired/defaults.yaml": "", "desired/environments/dev.yaml": "", "desired/sites/here.yaml": "vars: {a: b}\n"}
 
 
@@ -24,11 +25,16 @@ def test_it_says_what_a_program_says(tmp_path: Path) -> None:
     for words in (["--version"], ["validate"], ["validate", "--json", "nowhere"], ["plan"], ["no-such-command"]):
         argv = [sys.executable, "-m", "reconciler", *words]
         real = subprocess.run(argv, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        warm = reconcile(sys.executable, words, env=env, cwd=tmp_path, timeout=60, become={})
-        assert warm == (real.returncode, real.stdout, real.stderr), words
-    (tmp_path / "desired/sites/here.yaml").write_text("vars: [\n")
-    broken = reconcile(sys.executable, ["validate"], env=env, cwd=tmp_path, timeout=60, become={})
-    assert (broken.returncode, "Traceback" in broken.stderr.decode()) == (3, False)
+        assert warm.run(argv, env=env, cwd=tmp_path) == (real.returncode, real.stdout, real.stderr), words
+
+
+@pytest.mark.parametrize("code", ["print(1)", "1/0", "exit('no')", "exit(3)", "import os; os.kill(os.getpid(), 9)"])
+def test_a_few_lines_end_as_they_do_elsewhere(code: str, tmp_path: Path) -> None:
+    argv, env = [sys.executable, "-c", code, "word"], {"PATH": os.environ["PATH"]}
+    real = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, check=False)
+    done = warm.run(argv, env=env, cwd=tmp_path)
+    last = [(said.splitlines() or [b""])[-1] for said in (real.stderr, done.err)]
+    assert (done.code, done.out, last[1]) == (real.returncode, real.stdout, last[0])
 
 
 def test_it_is_who_it_should_be(short_folder: Path) -> None:
@@ -38,8 +44,8 @@ def test_it_is_who_it_should_be(short_folder: Path) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(home)}
     where = ["--state-dir", str(home / "s"), "--site", "here", "--repo", str(home)]
     words = ["pause", "--for", "1h", "--reason", "a test", *where]
-    done = reconcile(python_for(account), words, env=env, cwd=home, timeout=60, become=account.become)
-    assert done.returncode == 0, done.stderr
+    done = warm.run([python_for(account), *RECONCILE, *words], env=env, cwd=home, become=account.become)
+    assert done.code == 0, done.err
     made = [home / "s", *(home / "s").rglob("*")]
     assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(account.uid, account.gid)}
 
@@ -49,12 +55,11 @@ def test_one_that_takes_too_long_is_ended(short_folder: Path) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(short_folder)}
     words = ["--state-dir", str(short_folder / "s"), "--site", "here", "--repo", str(short_folder)]
     with pytest.raises(subprocess.TimeoutExpired):
-        reconcile(sys.executable, words, env=env, cwd=short_folder, timeout=1, become={})
-    again = reconcile(sys.executable, ["--once", *words], env=env, cwd=short_folder, timeout=60, become={})
-    assert again.returncode != 75, "it still holds the lock"
+        warm.run([sys.executable, *RECONCILE, *words], env=env, cwd=short_folder, timeout=1)
+    again = warm.run([sys.executable, *RECONCILE, "--once", *words], env=env, cwd=short_folder)
+    assert again.code != 75, "it still holds the lock"
 
 
 def test_what_only_an_executed_program_can_show_is_executed(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPROFILEIMPORTTIME": "1"}
-    done = reconcile(sys.executable, ["--version"], env=env, cwd=tmp_path, timeout=60, become={})
-    assert b"import time:" in done.stderr
+    assert b"import time:" in warm.run([sys.executable, *RECONCILE, "--version"], env=env, cwd=tmp_path).err

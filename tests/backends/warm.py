@@ -1,8 +1,9 @@
-"""Calls of `reconcile` that do not begin with an interpreter: see tests.backends.zygote.
+"""Runs `reconcile` and other programs in Python without the start of an interpreter: see tests.backends.zygote.
 
-A test makes ten calls, and CI some ten thousand. What only a program that was executed can show is executed: another
-environment than a plain one, and whatever a test starts with `subprocess` itself (a pass that is killed, traced, run
-by cron, or left running). That each module can be imported first of all is held by tests/test_imports.py.
+A test calls `reconcile` ten times, and CI some ten thousand times. What only a program that was executed can show is
+executed: another environment than a plain one, and whatever a test starts with `subprocess` itself (a pass that is
+traced, run by cron, killed from outside, or left running). No module needs another to be imported first, as none
+imports itself by way of others: tests/test_imports.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -29,26 +31,37 @@ _PLAIN = frozenset(
     | {f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     | {"APPTAINER_CONFIGDIR", "APPTAINER_CACHEDIR", "GIT_SSH", "GIT_SSH_COMMAND"}
 )
+NOBODY_ELSE: Mapping[str, Any] = MappingProxyType({})
 _SET_FIRST = ("LANG", "PYTHONPATH")  # a zygote for each of their values that the tests themselves have
 
 
 class Ended(NamedTuple):
-    """What a call came to, as `subprocess.run` tells it."""
+    """What a program came to."""
 
-    returncode: int
-    stdout: bytes
-    stderr: bytes
+    code: int  # negative: ended by that signal
+    out: bytes
+    err: bytes
+
+    @property
+    def texts(self) -> tuple[int, str, str]:
+        return self.code, self.out.decode(errors="replace"), self.err.decode(errors="replace")
 
 
-def reconcile(
-    python: str, words: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float, become: Mapping[str, Any]
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout: float = 90,
+    become: Mapping[str, Any] = NOBODY_ELSE,
 ) -> Ended:
-    """`python -m reconciler WORDS` to its end, with nothing to read. Raises `subprocess.TimeoutExpired`."""
+    """`PYTHON -m MODULE` or `PYTHON -c CODE` to its end, with nothing to read; `become`: arguments of `Popen` that say
+    whose. Raises `subprocess.TimeoutExpired`."""
     if not _is_plain(env):
-        argv = [python, "-m", "reconciler", *words]
         given: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, **become}
         done = subprocess.run(argv, env=env, cwd=cwd, timeout=timeout, check=False, **given)
         return Ended(done.returncode, done.stdout, done.stderr)
+    python, *words = argv
     control = _zygote(python, *(env.get(name) for name in _SET_FIRST))
     call: dict[str, Any] = {"words": words, "env": dict(env), "cwd": str(cwd), "user": become.get("user")}
     call |= {"group": become.get("group"), "groups": list(become.get("extra_groups", ()))}
@@ -100,7 +113,7 @@ def _called(control: socket.socket, call: Mapping[str, Any], timeout: float) -> 
         except TimeoutError:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(["reconcile", *call["words"]], timeout) from None
+            raise subprocess.TimeoutExpired(call["words"], timeout) from None
 
 
 def _read(streams: list[Any], until: float) -> list[bytes]:

@@ -1,8 +1,8 @@
-"""A Python that has imported the project, and makes a process for each call of `reconcile` by forking.
+"""A Python that has imported the project, and becomes a process for each call of one by forking.
 
 Run by its path, with the number of a socket, by tests.backends.warm. Four fifths of the processor time of a short
-call are imports. Nothing of the project has run here: a fork is a command that has just been started, with the
-arguments, environment, folder, descriptors and account of the call.
+call of `reconcile` are imports. Nothing of the project has run here: a fork is a program that has just been started,
+with the arguments, environment, folder, descriptors and account of the call.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import socket
@@ -29,7 +30,8 @@ _OTHERS = (
     "http.client", "random", "secrets", "shlex", "shutil", "signal", "smtplib", "ssl", "subprocess", "tempfile",
     "textwrap", "threading", "traceback", "urllib.request", "xml.parsers.expat", "xmlrpc.client",
     "deepdiff", "git", "jinja2", "jinja2.debug", "jinja2.sandbox", "pyrage", "ruamel.yaml", "ruamel.yaml.cyaml",
-    "structlog", "structlog.dev", "structlog.stdlib", "supervisor.xmlrpc", "urllib3", "watchfiles",
+    "structlog", "structlog.dev", "structlog.stdlib", "supervisor.options",
+    "supervisor.xmlrpc", "urllib3", "watchfiles",
 )  # fmt: skip
 _SET_DUMPABLE = 4
 
@@ -37,7 +39,7 @@ _SET_DUMPABLE = 4
 def main() -> None:
     """Until the other side of the socket is closed."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    entry = _import_all()
+    _import_all()
     library = ctypes.CDLL(None)
     gc.freeze()  # collecting would copy what forks share
     woken, wakes = os.pipe()
@@ -59,15 +61,14 @@ def main() -> None:
         *streams, answers = received
         pid = os.fork()
         if not pid:
-            _be(json.loads(message), streams, entry, library)
+            _be(json.loads(message), streams, library)
         for each in streams:
             os.close(each)
         called[pid] = socket.socket(fileno=answers)
         _say(called[pid], pid)
 
 
-def _import_all() -> str:
-    """The path of the project's `__main__`."""
+def _import_all() -> None:
     for name in _OTHERS:
         with suppress(ImportError):
             import_module(name)
@@ -77,7 +78,6 @@ def _import_all() -> str:
         if not found.name.endswith("__main__"):
             with suppress(ImportError):  # of an extra
                 import_module(found.name)
-    return os.path.join(os.path.dirname(reconciler.__file__), "__main__.py")
 
 
 def _tell_ended(called: dict[int, socket.socket]) -> None:
@@ -96,8 +96,9 @@ def _say(answers: socket.socket, number: int) -> None:
         answers.send(b"%d" % number)
 
 
-def _be(call: dict[str, Any], streams: list[int], entry: str, library: Any) -> None:
+def _be(call: dict[str, Any], streams: list[int], library: Any) -> None:
     """Become the process that was called for. Does not return."""
+    code = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -113,16 +114,33 @@ def _be(call: dict[str, Any], streams: list[int], entry: str, library: Any) -> N
             os.setresgid(*[call["group"]] * 3)
             os.setresuid(*[call["user"]] * 3)
             library.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # as a program is that was executed by that account
-        sys.argv = [entry, *call["words"]]
-        sys.orig_argv = [sys.executable, "-m", "reconciler", *call["words"]]
-        sys.path.insert(0, call["cwd"])
-        sys.modules["__main__"] = ModuleType("__main__")
         gc.unfreeze()
-        import_module("reconciler.__main__")
+        _execute(*call["words"])
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        if isinstance(exit_.code, str):
+            print(exit_.code, file=sys.stderr)
     except BaseException:  # noqa: BLE001 - as the interpreter does at its outermost
         traceback.print_exc()
+    with suppress(OSError):
+        sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)
+
+
+def _execute(way: str, what: str, *words: str) -> None:
+    """As `python -m` and `python -c` do."""
+    sys.orig_argv = [sys.executable, way, what, *words]
+    if way == "-m":
+        sys.path.insert(0, os.getcwd())
+        sys.argv = [what, *words]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *words]
+        sys.modules["__main__"] = program = ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), program.__dict__)
 
 
 if __name__ == "__main__":

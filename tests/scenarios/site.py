@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from tests.backends.warm import reconcile
+from tests.backends import warm
 
 T = TypeVar("T")
 Make = Callable[..., "Site"]
@@ -174,9 +174,8 @@ class Site:
     def run(self, *arguments: str) -> Told:
         options = ["--repo", str(self.repo), "--site", self.name, "--state-dir", str(self.state)]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
-        words = [*options, *arguments]
-        done = reconcile(sys.executable, words, env=env, cwd=self.folder, timeout=120, become={})
-        told = Told(done.returncode, done.stdout.decode(), done.stderr.decode())
+        argv = [sys.executable, "-m", "reconciler", *options, *arguments]
+        told = Told(*warm.run(argv, env=env, cwd=self.folder).texts)
         assert "Traceback" not in told.err, told.err
         assert "a defect in reconcile itself" not in told.err, told.err
         return told

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from tests.backends import warm
 from tests.backends.account import Account, current, python_for
 from tests.backends.instances import helpers, instances
 from tests.backends.manager import Manager
-from tests.backends.warm import reconcile
 
 T = TypeVar("T")
 
@@ -164,12 +164,8 @@ class World:
     # ------------------------------------------------------------ the command
 
     def argv(self, *words: str) -> list[str]:
-        return [self.python, "-m", "reconciler", *words, *self.where]
-
-    @property
-    def where(self) -> list[str]:
-        """Options that tell the command this world."""
-        return ["--repo", self.url, "--site", self.site, "--state-dir", str(self.state)]
+        where = ["--repo", self.url, "--site", self.site, "--state-dir", str(self.state)]
+        return [self.python, "-m", "reconciler", *words, *where]
 
     def start(self, *words: str, **changes: Any) -> subprocess.Popen[str]:
         """The command as a process that is not waited for, with pipes."""
@@ -182,11 +178,10 @@ class World:
     def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
         with contextlib.suppress(OSError):  # what is held is told as if for the first time
             (self.state / self.site / "printed").unlink()
-        words = (*words, *self.where) if where else words
+        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
         env = {**self.env, **(env or {})}
-        become = self.account.become
-        done = reconcile(self.python, words, env=env, cwd=self.folder, timeout=seconds, become=become)
-        return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        done = warm.run(argv, env=env, cwd=self.folder, timeout=seconds, become=self.account.become)
+        return Done(*done.texts)
 
     def run_python(self, code: str) -> Done:
         """A few lines of Python with this world's environment."""
@@ -270,17 +265,9 @@ class World:
         return found
 
     def supervisorctl(self, *words: str) -> str:
-        program = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf")]
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*program, *words],
-            capture_output=True,
-            text=True,
-            env=self.env,
-            timeout=30,
-            check=False,
-            **self.account.become,
-        )
-        return done.stdout + done.stderr
+        argv = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf"), *words]
+        done = warm.run(argv, env=self.env, cwd=self.folder, timeout=30, become=self.account.become)
+        return "".join(done.texts[1:])
 
     def end(self) -> None:
         """The managers first, so that they start nothing again; then whatever carries this root."""
