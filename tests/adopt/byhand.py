@@ -271,8 +271,7 @@ class Place:
         """A pass that is killed when the last step whose id begins so has ended."""
         argv = [sys.executable, "-c", KILLED, prefix, str(self.repo), self.site, str(self.state)]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
-        done = subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, timeout=120, check=False)
-        assert done.returncode == -signal.SIGKILL, done
+        assert warm.run(argv, env=env, cwd=self.folder).code == -signal.SIGKILL
 
     def bump(self, components: Iterable[str], version: str) -> None:
         """Other versions for these, as a person edits the lines, and a commit."""

@@ -200,8 +200,8 @@ class Site:
     def run_until_ended(self, prefix: str) -> None:
         """A pass that is killed when the last step whose id begins so has ended."""
         argv = [sys.executable, "-c", _KILLED, prefix, str(self.repo), self.name, str(self.state)]
-        done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == -signal.SIGKILL, done
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        assert warm.run(argv, env=env, cwd=self.folder).code == -signal.SIGKILL
 
     def status(self) -> dict[str, dict[str, Any]]:
         """By service."""
