@@ -387,10 +387,10 @@ def test_planning_grows_with_the_number_of_services_and_no_faster(made: object) 
     assert calls_of(made(1000)) / calls_of(made(500)) < 2.3
 
 
-def test_ten_thousand_services_are_planned() -> None:
-    plan = bumped(10_000).plan()
-    assert sum(step.action is Action.RESTART for step in plan.steps) == 10_000
-    assert len(plan.diff.changes) == 10_000
+def test_two_thousand_services_are_planned() -> None:
+    plan = bumped(2000).plan()
+    assert sum(step.action is Action.RESTART for step in plan.steps) == 2000
+    assert len(plan.diff.changes) == 2000
     assert {step.act for step in plan.steps if step.phase is Phase.START} == {Act.RESTART}
 
 
