@@ -37,6 +37,15 @@ def test_a_few_lines_end_as_they_do_elsewhere(code: str, tmp_path: Path) -> None
     assert (done.code, done.out, last[1]) == (real.returncode, real.stdout, last[0])
 
 
+def test_the_kernel_tells_its_words_and_its_environment(tmp_path: Path) -> None:
+    code = "print(*(open(f'/proc/self/{name}').read() for name in ('cmdline', 'environ')), sep='\\n', end='')"
+    env = {"WORD": "one two", "PATH": os.environ["PATH"]}
+    argv = [sys.executable, "-c", code, "", "a b"]
+    done = warm.run(argv, env=env, cwd=tmp_path)
+    words, values = ("".join(f"{each}\0" for each in many) for many in (argv, [f"{n}={v}" for n, v in env.items()]))
+    assert done == (0, f"{words}\n{values}".encode(), b"")
+
+
 def test_it_is_who_it_should_be(short_folder: Path) -> None:
     account = ordinary()
     account.own(short_folder)

@@ -1,8 +1,8 @@
 """Runs `reconcile` and other programs in Python without the start of an interpreter: see tests.backends.zygote.
 
 A test calls `reconcile` ten times, and CI some ten thousand times. What only a program that was executed can show is
-executed: another environment than a plain one, and whatever a test starts with `subprocess` itself (a pass that is
-traced, run by cron, killed from outside, or left running). No module needs another to be imported first, as none
+executed: with variables that change the interpreter, and whatever a test starts with `subprocess` itself (a pass that
+is traced, run by cron, killed from outside, or left running). No module needs another to be imported first, as none
 imports itself by way of others: tests/test_imports.py.
 """
 
@@ -12,6 +12,7 @@ import atexit
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,13 +25,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
-# Variables that mean the same however late they come. Others may change the interpreter, or be looked for in what
-# the kernel keeps of the environment that a program was executed with.
-_PLAIN = frozenset(
-    {"HOME", "PATH", "TMPDIR", "COLUMNS", "GIT_CONFIG_NOSYSTEM", "RECONCILE_DEBUG", "SLURM_CONF", "XDG_RUNTIME_DIR"}
-    | {f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    | {"APPTAINER_CONFIGDIR", "APPTAINER_CACHEDIR", "GIT_SSH", "GIT_SSH_COMMAND"}
-)
+# Variables that an interpreter, or a module as it is imported, looks at.
+_EARLY = ("PYTHON", "LD_", "LANG", "LC_", "GIT_PYTHON")
 NOBODY_ELSE: Mapping[str, Any] = MappingProxyType({})
 _SET_FIRST = ("LANG", "PYTHONPATH")  # a zygote for each of their values that the tests themselves have
 
@@ -69,8 +65,10 @@ def run(
 
 
 def _is_plain(env: Mapping[str, str]) -> bool:
-    own = env.get("PYTHONPATH", "") in ("", os.environ.get("PYTHONPATH", ""))
-    return own and env.get("LANG", "C.UTF-8") == "C.UTF-8" and env.keys() <= _PLAIN.union(_SET_FIRST)
+    """GitPython looks for git as it is imported."""
+    early = {name: value for name, value in env.items() if name.startswith(_EARLY) and value}
+    own = {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "LANG": "C.UTF-8"}
+    return early.items() <= own.items() and bool(shutil.which("git", path=env.get("PATH")))
 
 
 @cache

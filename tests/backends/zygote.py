@@ -16,6 +16,7 @@ import runpy
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -33,7 +34,8 @@ _OTHERS = (
     "structlog", "structlog.dev", "structlog.stdlib", "supervisor.options",
     "supervisor.xmlrpc", "urllib3", "watchfiles",
 )  # fmt: skip
-_SET_DUMPABLE = 4
+_SET_DUMPABLE, _SET_MM, _SET_MM_MAP = 4, 35, 14
+_KEPT: list[Any] = []  # what the kernel has been told of must stay where it is
 
 
 def main() -> None:
@@ -115,6 +117,9 @@ def _be(call: dict[str, Any], streams: list[int], library: Any) -> None:
             os.setresuid(*[call["user"]] * 3)
             library.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # as a program is that was executed by that account
         gc.unfreeze()
+        argv = [sys.executable, *call["words"]]
+        if not _tell_kernel(library, argv, call["env"]):
+            os.execve(sys.executable, argv, call["env"])
         _execute(*call["words"])
         code = 0
     except SystemExit as exit_:
@@ -127,6 +132,24 @@ def _be(call: dict[str, Any], streams: list[int], library: Any) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _tell_kernel(library: Any, argv: list[str], env: dict[str, str]) -> bool:
+    """Have /proc show the arguments and the environment of the call, as if it had been executed with them; whether
+    that can be done. The other fields are what they were: proc(5), and PR_SET_MM_MAP of prctl(2)."""
+    words = b"".join(os.fsencode(word) + b"\0" for word in argv)
+    values = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in env.items())
+    _KEPT.append(ctypes.create_string_buffer(words + values))
+    begin = ctypes.addressof(_KEPT[-1])
+    middle, end = begin + len(words), begin + len(words) + len(values)
+    with open("/proc/self/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    code, data, heap, stack = (int(fields[number - 3]) for number in (26, 45, 47, 28))
+    code_end, data_end = int(fields[27 - 3]), int(fields[46 - 3])
+    library.sbrk.restype = ctypes.c_void_p
+    places = (code, code_end, data, data_end, heap, library.sbrk(0), stack, begin, middle, middle, end, 0)
+    made = struct.pack("12Q2I", *places, 0, 0xFFFFFFFF)
+    return bool(library.prctl(_SET_MM, _SET_MM_MAP, made, len(made), 0) == 0)
 
 
 def _execute(way: str, what: str, *words: str) -> None:
