@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.backends import warm
+
 T = TypeVar("T")
 Make = Callable[..., "Site"]
 Pids = Mapping[str, tuple[int, ...]]  # of the main processes, by service; "" is supervisord
@@ -171,12 +173,12 @@ class Site:
 
     def run(self, *arguments: str) -> Told:
         options = ["--repo", str(self.repo), "--site", self.name, "--state-dir", str(self.state)]
-        argv = [sys.executable, "-m", "reconciler", *options, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "a defect in reconcile itself" not in done.stderr, done.stderr
-        return Told(done.returncode, done.stdout, done.stderr)
+        argv = [sys.executable, "-m", "reconciler", *options, *arguments]
+        told = Told(*warm.run(argv, env=env, cwd=self.folder).texts)
+        assert "Traceback" not in told.err, told.err
+        assert "a defect in reconcile itself" not in told.err, told.err
+        return told
 
     def once(self, code: int = 0) -> dict[str, Any]:
         """One pass."""
@@ -198,8 +200,8 @@ class Site:
     def run_until_ended(self, prefix: str) -> None:
         """A pass that is killed when the last step whose id begins so has ended."""
         argv = [sys.executable, "-c", _KILLED, prefix, str(self.repo), self.name, str(self.state)]
-        done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == -signal.SIGKILL, done
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        assert warm.run(argv, env=env, cwd=self.folder).code == -signal.SIGKILL
 
     def status(self) -> dict[str, dict[str, Any]]:
         """By service."""

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from tests.backends import warm
 from tests.backends.account import Account, current, python_for
 from tests.backends.instances import helpers, instances
 from tests.backends.manager import Manager
@@ -175,20 +176,12 @@ class World:
         return process
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
-        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
         with contextlib.suppress(OSError):  # what is held is told as if for the first time
             (self.state / self.site / "printed").unlink()
-        done = subprocess.run(
-            argv,
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            **self.account.become,
-        )
-        return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
+        env = {**self.env, **(env or {})}
+        done = warm.run(argv, env=env, cwd=self.folder, timeout=seconds, become=self.account.become)
+        return Done(*done.texts)
 
     def run_python(self, code: str) -> Done:
         """A few lines of Python with this world's environment."""
@@ -272,17 +265,9 @@ class World:
         return found
 
     def supervisorctl(self, *words: str) -> str:
-        program = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf")]
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*program, *words],
-            capture_output=True,
-            text=True,
-            env=self.env,
-            timeout=30,
-            check=False,
-            **self.account.become,
-        )
-        return done.stdout + done.stderr
+        argv = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf"), *words]
+        done = warm.run(argv, env=self.env, cwd=self.folder, timeout=30, become=self.account.become)
+        return "".join(done.texts[1:])
 
     def end(self) -> None:
         """The managers first, so that they start nothing again; then whatever carries this root."""

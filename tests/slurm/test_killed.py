@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.test_kill import VICTIM
+from tests.scenarios.test_kill import run_to
 from tests.scenarios.world import until
 from tests.slurm.deck import Deck
 
@@ -25,16 +24,11 @@ def a_deck(decks: Callable[..., Deck]) -> Deck:
     return deck
 
 
-def killed_at(deck: Deck, boundary: int) -> tuple[bool, list[str]]:
-    """A pass that ends itself at its n-th boundary; whether it came so far, and which it came to."""
-    world = deck.world
-    argv = [world.python, "-c", VICTIM, world.url, world.site, str(world.state), str(boundary)]
-    done = subprocess.run(
-        argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=120, check=False,
-        **world.account.become,
-    )  # fmt: skip
-    assert done.returncode in (0, 2, -signal.SIGKILL), done.stderr
-    return done.returncode == -signal.SIGKILL, done.stdout.splitlines()
+def killed_at(deck: Deck, boundary: int | str) -> tuple[bool, list[str]]:
+    """A pass that ends itself at a boundary, see `run_to`; whether it came so far, and which it came to."""
+    done = run_to(deck.world, boundary)
+    assert done.code in (0, 2, -signal.SIGKILL), done.said
+    return done.code == -signal.SIGKILL, done.out.splitlines()
 
 
 def converges(deck: Deck, where: str) -> None:
@@ -55,16 +49,14 @@ def converges(deck: Deck, where: str) -> None:
 def test_a_cold_start(deck: Deck) -> None:
     """Around the submission; what is before and after it is killed everywhere in `scenarios/test_kill.py`."""
     deck.commit()
-    _, all_of_them = killed_at(deck, 0)
-    submitted = all_of_them.index("progress start:daemon:slurm") + 1
-    for boundary in (submitted - 1, submitted, submitted + 2):
+    deck.world.once()
+    for where in ("begins", "progress", "ended"):
         deck.cluster.run("scancel", deck.job().id)
         until(lambda: not deck.cluster.jobs() and not deck.running(), seconds=60)
         shutil.rmtree(deck.world.root)
         shutil.rmtree(deck.world.state)
-        killed, came_to = killed_at(deck, boundary)
+        killed, came_to = killed_at(deck, f"{where} start:daemon:slurm")
         assert killed
-        assert "start:daemon:slurm" in came_to[-1]
         converges(deck, came_to[-1])
 
 
