@@ -50,7 +50,7 @@ class Agent(NamedTuple):
     notify: str = ""  # the file that says who is told, absolute; empty: nobody
     metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
     own: str = ""  # the agent's file, absolute; in its usual folder, which holds nothing else, that
-    named: tuple[Named, ...] = ()
+    named: tuple[Named, ...] = ()  # the files that it names, and where
 
     @property
     def reads(self) -> tuple[str, ...]:
