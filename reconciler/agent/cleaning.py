@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, limits_of, place_of, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
+from reconciler.agent.limits import limits_of
 from reconciler.agent.run import InvalidCommit, Pass
 from reconciler.agent.windows import Windows
 from reconciler.core.desired import Cleanup, Deployment

@@ -5,11 +5,11 @@ A pass in which no rule is due reads one small file and asks each file system th
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from reconciler.agent.limits import limits_of
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Free, Kept, Memory, Why, bytes_in_words, in_words
@@ -121,7 +121,7 @@ class Scratches:
 
     def comes(self, rule: Cleanup) -> float:
         """When a rule comes by itself; 0: not known yet."""
-        memory = self._memory.get(rule.name)
+        memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
         return memory.due if memory is not None else 0.0
 
     def _free(self, rule: Cleanup) -> Free | None:
@@ -215,9 +215,9 @@ class Scratches:
     def _to_note(self) -> dict[str, Memory]:
         found = dict(self._memory)
         for rule in self._rules.values():
-            memory, why = self._memory.get(rule.name), self._why.get(rule.name)
-            done = self._cleaned.get(rule.name)
-            if memory is None or memory.key != rules.key_of(rule, self._host):
+            memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
+            why, done = self._why.get(rule.name), self._cleaned.get(rule.name)
+            if memory is None:
                 memory = found[rule.name] = self._begun(rule)
             if rule.name in self._idle:
                 done = Cleaned(short=why is Why.FREE)
@@ -229,22 +229,6 @@ class Scratches:
         from reconciler.host.calendar import offset_of
 
         return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
-
-
-def limits_of(desired: Deployment, agent: Agent) -> Limits:
-    """What is installed and remembered here, and what the agent goes by, which no rule may reach."""
-    from reconciler.host.scratch.root import Limits
-
-    made = {os.path.dirname(path) for path in (*(file.path for file in desired.files), *_places(desired))}
-    inner = sorted(path for path in made if not rules.holds(path, desired.root))
-    own = (agent.state_dir, os.path.join(desired.root, ".reconcile"), *inner, *agent.reads)
-    return Limits((desired.root, *own), own)
-
-
-def _places(desired: Deployment) -> Iterator[str]:
-    """What is built, and the sockets and pid files of daemons."""
-    yield from (install.path for install in desired.installs if install.path)
-    yield from (value for manager in desired.managers for _, value in manager.address if value.startswith("/"))
 
 
 def task(

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from reconciler.core import globs
 from reconciler.core.calendar import DAY, Offset
 from reconciler.core.cron import next_after, parse
 from reconciler.core.desired import Cleanup, Sort
 from reconciler.core.digest import digest
 
-if TYPE_CHECKING:
-    from re import Pattern
-
 _NANO = 1_000_000_000
 _NIGHT = (60, 300)  # minutes of the day between which a rule without a schedule comes: 1:00 to 5:00
 _NOISE = 10**6  # bytes
 _PAUSE = 3600  # seconds after an early start that did not free enough
+_LOOKED_AT = DAY  # seconds that a new rule may be looked at before it starts early
+_MISSED = 7 * DAY  # seconds after which a time that nobody came for is over
+_BACK = 3600  # seconds that a clock may be set back by
 
 # Below a file system's root they hold what everybody needs; what lies in most of them may be a scratch folder.
 _SYSTEM = frozenset(
@@ -75,12 +76,13 @@ class Stay(Enum):
 class Kept:
     """What must stay: by the patterns of `exclude`, and by what `in_use` lists.
 
+    A pattern is as with `find -name`, or where it has a slash as with `-path`: a star stands for slashes too.
     A line of `in_use` is a path, in full or from the root on, or a bare name that counts wherever it stands.
     """
 
     def __init__(self, rule: Cleanup, in_use: Iterable[str] = ()) -> None:
-        self._names = [_pattern(one) for one in rule.exclude if "/" not in one]
-        self._shapes = [_pattern(one.strip("/")) for one in rule.exclude if "/" in one]
+        self._names = [globs.compiled(one) for one in rule.exclude if not globs.is_of_paths(one)]
+        self._shapes = [globs.compiled(globs.path_of(one)) for one in rule.exclude if globs.is_of_paths(one)]
         self._used: set[str] = set()
         self._paths: set[str] = set()
         self._above: set[str] = set()
@@ -120,25 +122,18 @@ class Kept:
         return Stay.ABOVE if path in self._above else Stay.NO
 
 
-def _pattern(text: str) -> Pattern[str]:
-    """As the shell has it: `*`, `?`, `[...]`; a star stands for slashes too, as in `find -path`."""
-    import re
-    from fnmatch import translate
-
-    return re.compile(translate(text))
-
-
 # ---------------------------------------------------------------- when
 
 
 class Memory(NamedTuple):
     """What is remembered of one rule between passes. All times are seconds since the epoch."""
 
-    key: str  # of schedule and zone: another one begins anew
+    key: str  # of what the rule means: another one begins anew
     seen: float  # when this was reckoned
     due: float  # when it comes next; 0: never
     at: str = ""  # the name in the root at which a pass has stopped for its limit
     early: float = 0.0  # when it was started early last, and could not free enough
+    new: float = 0.0  # since when it is known, until its time has come once; then 0
 
 
 def schedule_of(rule: Cleanup, host: str) -> str:
@@ -158,11 +153,24 @@ def begin(rule: Cleanup, host: str, now: float, offset: Offset) -> Memory:
     A rule that is new in git is so looked at before it removes anything, and a lost memory costs one turn at most.
     """
     cron = schedule_of(rule, host)
-    return Memory(key_of(rule, host), now, float(next_after(parse(cron), now, offset) or 0))
+    return Memory(key_of(rule, host), now, float(next_after(parse(cron), now, offset) or 0), new=now)
 
 
 def key_of(rule: Cleanup, host: str) -> str:
-    return f"{schedule_of(rule, host)} {rule.zone}".strip()
+    """Of when it comes and what it removes. How much in one pass is no other meaning."""
+    meaning = rule._replace(name="", cron=schedule_of(rule, host), minutes=0, entries=0)
+    return digest(repr(meaning).encode())
+
+
+def fitting(rule: Cleanup, memory: Memory | None, host: str, now: float) -> Memory | None:
+    """What is remembered, where that still holds; None where a rule begins anew.
+
+    A time that was missed for long is over. If nobody was there for it, nobody has looked at what would go; and if
+    the clock is wrong, all is old by it. What was noted by a clock that was ahead would not come for years.
+    """
+    if memory is None or memory.key != key_of(rule, host) or memory.seen > now + _BACK:
+        return None
+    return None if memory.due and now - memory.due > _MISSED else memory
 
 
 class Why(Enum):
@@ -174,12 +182,14 @@ class Why(Enum):
 
 def due(rule: Cleanup, memory: Memory | None, host: str, now: float, free: Free | None) -> Why | None:
     """Whether it is the time. `free`: of its file system; None where that was not asked or cannot be told."""
-    if memory is None or memory.key != key_of(rule, host):
-        memory = None
-    if memory is not None and memory.due and now >= memory.due:
+    memory = fitting(rule, memory, host, now)
+    if memory is None:
+        return None
+    if memory.due and now >= memory.due:
         return Why.SCHEDULE
-    waited = memory is None or not memory.early or not 0 <= now - memory.early < _PAUSE
-    return Why.FREE if free is not None and waited and free.is_short(rule) else None
+    waits = memory.early and 0 <= now - memory.early < _PAUSE
+    waits = waits or (memory.new and now - memory.new < _LOOKED_AT)
+    return Why.FREE if free is not None and not waits and free.is_short(rule) else None
 
 
 class Free(NamedTuple):
@@ -247,7 +257,8 @@ def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:
     """
     if why is Why.FREE:
         return memory._replace(early=begun.seen if cleaned.short and not cleaned.stopped else 0.0)
-    return memory._replace(at=cleaned.at) if cleaned.stopped else begun
+    begun = begun._replace(new=0.0)
+    return begun._replace(due=begun.seen, at=cleaned.at) if cleaned.stopped else begun
 
 
 def known(memories: Mapping[str, Memory], rules: Iterable[Cleanup]) -> dict[str, Memory]:

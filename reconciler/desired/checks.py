@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from reconciler.core.problem import Origin
-from reconciler.desired.overlap import Sweep, meet, overlaps
+from reconciler.desired.overlap import Overlap, Sweep, meet, overlaps
 from reconciler.desired.problems import Problems, suggest
+from reconciler.desired.reached import Installed, reached
 from reconciler.desired.service import Draft
 
 
@@ -30,6 +31,7 @@ class Uses(NamedTuple):
     roots: list[Use]
     names: list[Use]
     sweeps: list[Sweep]
+    installed: list[Installed]
 
 
 def references(
@@ -131,9 +133,16 @@ def on_host(uses: Iterable[Uses], problems: Problems) -> None:
     names = [use for one in every for use in one.names]
     _twice(names, "the name {} is used twice", "put {{ environment }} into it", problems)
     _roots([use for one in every for use in one.roots], problems)
-    for found in overlaps(sweep for one in every for sweep in one.sweeps):
+    for found in swept(every):
         if found.wrong:
             problems.add(found.origin, found.message, found.hint, rule=found.rule)
+
+
+def swept(uses: Sequence[Uses]) -> Iterator[Overlap]:
+    """What rules of `cleanup` would remove of what another one keeps, or another deployment has."""
+    sweeps = [sweep for one in uses for sweep in one.sweeps]
+    yield from overlaps(sweeps)
+    yield from reached(sweeps, [place for one in uses for place in one.installed])
 
 
 def _twice(uses: list[Use], words: str, hint: str, problems: Problems) -> None:

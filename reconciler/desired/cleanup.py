@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
+from reconciler.core import globs
 from reconciler.core.cleanup import holds, of_the_system
 from reconciler.core.cron import parse
 from reconciler.core.desired import Age, Cleanup, Compiled, Field, RootIs, Sort
@@ -103,6 +104,12 @@ def _exclude(reader: Reader) -> tuple[str, ...]:
         if not got.text.strip("/") or got.text.startswith("/") or ".." in got.text.split("/"):
             hint = "a pattern of names (`*.keep`), or with a slash of paths from the root on (`shared/*`)"
             reader.tell(got.origin, f"`exclude` of {reader.label} cannot be `{got.text[:80]}`", hint)
+            continue
+        try:
+            globs.check(got.text)
+        except globs.GlobError as error:
+            hint = "write it as for `find -name`, or with a slash as for `find -path`"
+            reader.tell(got.origin, f"the pattern `{got.text[:80]}` in `exclude` of {reader.label} {error}", hint)
     return tuple(got.text for got in found)
 
 

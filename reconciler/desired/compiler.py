@@ -14,7 +14,6 @@ from reconciler.desired.deployment import Made, compile_deployment
 from reconciler.desired.folder import Tree
 from reconciler.desired.ground import Facts, Wanted
 from reconciler.desired.layers import Layers, Parsed, site_file
-from reconciler.desired.overlap import overlaps
 from reconciler.desired.problems import Problems, suggest
 from reconciler.desired.rendering import Broken
 from reconciler.desired.templates import Templates
@@ -127,7 +126,7 @@ def examine(tree: Tree, facts: Facts) -> Examined:
                 warnings.where = f"{site}/{environment}"
                 _warn(one.compiled, warnings)
         warnings.where = ""
-        for found in overlaps(sweep for one in made.values() for sweep in one.uses.sweeps):
+        for found in checks.swept([one.uses for one in made.values()]):
             if not found.wrong:
                 warnings.add(found.origin, found.message, found.hint, rule=found.rule)
     return Examined(problems.told(deployments), warnings.told(deployments))

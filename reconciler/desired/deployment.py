@@ -16,8 +16,9 @@ from reconciler.desired.component import Components
 from reconciler.desired.ground import ConfigFile, Facts, Ground, Wanted
 from reconciler.desired.health import of_deployment
 from reconciler.desired.nodes import Entries, Scalar
-from reconciler.desired.part import part_of
+from reconciler.desired.part import Part, part_of
 from reconciler.desired.problems import Problems
+from reconciler.desired.reached import Installed
 from reconciler.desired.read import Reader
 from reconciler.desired.schema import LAYER
 from reconciler.desired.scope import Got
@@ -55,7 +56,11 @@ def compile_deployment(wanted: Wanted, templates: Templates, problems: Problems)
     cleanups = cleanup.rules(ground, folders) if wanted.merged.get("cleanup") else ()
     ready = _ready(ground, {n: draft for n, draft in services.items() if n not in twice and n not in away}, files)
     runs = _render(ground, folders, ready) if len(folders) == len(ground.paths) else []
-    uses = _uses(ground, folders, files, services, runs)._replace(sweeps=cleanup.sweeps(cleanups, ground, whole.hosts))
+    uses = _uses(ground, folders, files, services, runs)
+    uses = uses._replace(
+        sweeps=cleanup.sweeps(cleanups, ground, whole.hosts),
+        installed=_installed(folders, wanted.environment, [whole, *(draft.part for draft in services.values())]),
+    )
     _visible(ground, others, services)
     if not len(problems):
         sound = {name for name, one in others.items() if one.sound} | {n for n, one in away.items() if one.sound}
@@ -249,7 +254,14 @@ def _uses(
         address = dict(run.rendering.manager.address)
         paths += [Use(address[key], f"{key} of {run.name}", run.socket, here) for key in _OF_A_DAEMON if key in address]
     roots = [Use(folders["root"], "root", ground.path_origin("root"), here)] if "root" in folders else []
-    return Uses(ports, paths, roots, list(_names(enabled, here)), [])
+    return Uses(ports, paths, roots, list(_names(enabled, here)), [], [])
+
+
+def _installed(folders: Mapping[str, str], here: str, parts: list[Part]) -> list[Installed]:
+    """What no rule of another deployment may reach, on each host that a service of this one may be on."""
+    everywhere = not all(part.hosts for part in parts)
+    hosts = () if everywhere else tuple(sorted({host for part in parts for host in part.hosts}))
+    return [Installed(folder, name, here, hosts) for name, folder in folders.items()]
 
 
 def _names(enabled: list[Draft], here: str) -> Iterator[Use]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from reconciler.core.cleanup import Kept, Stay, holds
 from reconciler.core.desired import Age, Cleanup, Sort
+from reconciler.core.globs import is_of_paths, path_of
 from reconciler.core.problem import Origin
 
 
@@ -125,7 +126,7 @@ def _lost(one: Sweep, other: Sweep) -> str:
 
 def _from(above: str, pattern: str) -> str:
     """A pattern of paths counts from the root on, one of names wherever it stands."""
-    return f"{above}/{pattern.strip('/')}" if above and "/" in pattern else pattern
+    return f"{above}/{path_of(pattern)}" if above and is_of_paths(pattern) else pattern
 
 
 def _alike(one: Cleanup, other: Cleanup) -> bool:

@@ -1,7 +1,8 @@
 """Whether any process of this host still uses what lies at some paths. As far as this account may look.
 
 A Python of a venv is a link to that of the system, and modules are closed once they are read: what tells is the
-command line and the environment. An image is held open by who runs it, or by a loop device of the kernel's.
+command line and the environment, by whatever name these have it. An image is held open by who runs it, or by a loop
+device of the kernel's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from reconciler.host import files, procfs
+from reconciler.host.aliases import Aliases
 
 _GONE = (FileNotFoundError, ProcessLookupError)
 _LOOPS = "/sys/block"
@@ -25,12 +27,12 @@ def holders(places: Mapping[str, Sequence[str]]) -> dict[str, str]:
     in a slash counts only with more behind it. Raises `Unseen`, `OSError`."""
     needles = [(key, os.fsencode(name)) for key, names in places.items() for name in names]
     found = {key: "a loop device" for key, needle in needles if any(needle in line for line in _loop_files())}
-    account, own = os.geteuid(), os.getpid()
+    account, own, aliases = os.geteuid(), os.getpid(), Aliases()
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         if pid == own:
             continue
         try:
-            seen = b"\0".join(_traces(pid, all_of_it=account in (0, os.stat(f"/proc/{pid}").st_uid)))
+            seen = b"\0".join(_traces(pid, aliases, all_of_it=account in (0, os.stat(f"/proc/{pid}").st_uid)))
         except _GONE:
             continue
         for key, needle in needles:
@@ -39,14 +41,18 @@ def holders(places: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return found
 
 
-def _traces(pid: int, *, all_of_it: bool) -> Iterable[bytes]:
-    """All texts of a process that may name a path."""
+def _traces(pid: int, aliases: Aliases, *, all_of_it: bool) -> Iterable[bytes]:
+    """All texts of a process that may name a path. The kernel knows open files and the like by their own names."""
     with suppress(*_GONE, PermissionError):
-        yield procfs.arguments(pid)
+        words = procfs.arguments(pid)
+        yield words
+        yield from aliases.of(words, _folder(pid) if all_of_it else b"")
     if not all_of_it:
         return
     try:
-        yield procfs.environ(str(pid))
+        environ = procfs.environ(str(pid))
+        yield environ
+        yield from aliases.of(environ)
         with open(f"/proc/{pid}/maps", "rb") as maps:  # the kernel gives a page at a time
             yield maps.read()
         yield from _links(pid)
@@ -55,6 +61,12 @@ def _traces(pid: int, *, all_of_it: bool) -> Iterable[bytes]:
     except PermissionError as error:
         if os.geteuid() != 0 and _runs(pid) and not _is_closed(pid):
             raise Unseen(f"process {pid} cannot be looked at: {error.strerror}") from error
+
+
+def _folder(pid: int) -> bytes:
+    with suppress(*_GONE, PermissionError):
+        return os.fsencode(os.readlink(f"/proc/{pid}/cwd"))
+    return b""
 
 
 def _is_closed(pid: int) -> bool:

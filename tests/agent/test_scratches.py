@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from reconciler.agent.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
+from reconciler.core.inventory import Inventory
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Plan
 from reconciler.report.log import Log
@@ -33,8 +35,13 @@ def desired(tmp_path: Path) -> Deployment:
         file.write_text("x")
         os.utime(file, (0, 0))
         rules.append(Cleanup(name, str(tmp_path / name), 14, min_depth=2, minutes=2))
-    store(tmp_path).save_scratch("dev", {rule.name: Memory(key_of(rule, "h"), 0.0, 1.0) for rule in rules})
+    make_due(tmp_path, *rules)
     return without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=tuple(rules))
+
+
+def make_due(folder: Path, *rules: Cleanup) -> None:
+    before = time.time() - 60
+    store(folder).save_scratch("dev", {rule.name: Memory(key_of(rule, "h"), before, before) for rule in rules})
 
 
 def store(folder: Path) -> Store:
@@ -83,3 +90,77 @@ def test_it_ends_where_the_next_pass_of_a_loop_is_waited_for(tmp_path: Path, des
     ended = one.carry_out(one.into(EMPTY).steps[0], print, lambda: False)
     assert (ended.status, ended.waits, "the next pass goes on" in ended.message) == (Status.SKIPPED, True, True)
     assert (tmp_path / "a/user/file").exists()
+
+
+# ---------------------------------------------------------------- what others have
+
+
+def noted(folder: Path, site: str, environment: str) -> Path:
+    """What another deployment has installed, and the state directory remembers."""
+    root = folder / "inst" / f"{site}-{environment}"
+    (root / "config").mkdir(parents=True)
+    conf, unit = root / "config/app.conf", folder / "units/app.service"
+    unit.parent.mkdir(exist_ok=True)
+    for path in (conf, unit):
+        path.write_text("x")
+        os.utime(path, (0, 0))
+    other = Store(str(folder / "s"), site)
+    other.prepare()
+    inventory = Inventory(files={str(conf): "", str(unit): ""}, roots=(str(root),))
+    other.save_inventory(environment, str(root), inventory)
+    return root
+
+
+@pytest.mark.parametrize(("site", "environment"), [("x", "prod"), ("x", "dev"), ("other", "dev")])
+@pytest.mark.parametrize("place", ["inst", "inst/{}", "inst/{}/old", "inst/{}/config", "inst/{}/.reconcile", "units"])
+def test_what_other_deployments_have_installed_is_no_scratch(
+    tmp_path: Path, desired: Deployment, site: str, environment: str, place: str
+) -> None:
+    """Those of other sites, and what git has no more: `x/dev` had another root before."""
+    root = noted(tmp_path, site, environment)
+    (root / "old").mkdir()
+    folder = tmp_path / place.format(root.name)
+    mistaken = desired.cleanups[0]._replace(root=str(folder), min_depth=1)
+    make_due(tmp_path, mistaken)
+    one = scratches(desired._replace(cleanups=(mistaken,)), tmp_path)
+    own_scratch = place == "inst/{}/old" and (site, environment) == ("x", "dev")
+    assert one.begin({})
+    (gap,) = one.into(EMPTY).diff.gaps or (None,)
+    assert (gap is None) == own_scratch
+    if gap is not None:
+        assert f"{folder} holds {tmp_path}" in gap.message or f"{folder} is part of {tmp_path}" in gap.message
+
+
+def test_nothing_is_removed_while_it_is_not_known_what_others_have(tmp_path: Path, desired: Deployment) -> None:
+    noted(tmp_path, "x", "prod")
+    path = tmp_path / "s/x/prod/inventory.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    plan = one.into(EMPTY)
+    assert plan.steps == ()
+    assert all(f"{path} is damaged" in gap.message and "x/prod" in gap.message for gap in plan.diff.gaps)
+    assert len(plan.diff.gaps) == 2
+
+
+# ---------------------------------------------------------------- clocks
+
+
+def test_nothing_is_removed_by_a_clock_that_the_file_system_does_not_have(
+    tmp_path: Path, desired: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is years ahead, all is old. Ages are dates of the file system's."""
+    ahead = time.time() + 400 * 86400
+    young = tmp_path / "a/user/young"
+    young.write_text("x")
+    monkeypatch.setattr("time.time", lambda: ahead)
+    make_due(tmp_path, *desired.cleanups)
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    first, _ = one.into(EMPTY).steps
+    ended = one.carry_out(first, print, lambda: False)
+    assert ended.status is Status.FAILED
+    assert "400 days" in ended.message
+    assert "clock" in ended.message
+    assert sorted(path.name for path in young.parent.iterdir()) == ["file", "young"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["user"]  # nor is anything left of the look

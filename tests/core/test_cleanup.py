@@ -15,10 +15,11 @@ from reconciler.core.cleanup import (
     begin,
     bytes_in_words,
     due,
+    fitting,
     limit_of,
     reach,
 )
-from reconciler.core.desired import Cleanup, Sort
+from reconciler.core.desired import Age, Cleanup, RootIs, Sort
 
 HOUR, DAY = 3600, 86400
 MIDNIGHT = 20_000 * DAY  # a Thursday
@@ -43,15 +44,68 @@ def test_a_rule_comes_at_its_time_and_not_with_its_commit() -> None:
     assert is_due(RULE, None, MIDNIGHT + 3 * HOUR) is None  # nothing is remembered: not yet seen, or lost
     assert is_due(RULE, memory, MIDNIGHT + 2 * HOUR - 1) is None
     assert is_due(RULE, memory, MIDNIGHT + 2 * HOUR) is Why.SCHEDULE
-    assert is_due(RULE, memory, MIDNIGHT + 9 * DAY) is Why.SCHEDULE  # the host was off
-    done = after(Why.SCHEDULE, Cleaned(5), memory, begun(RULE, MIDNIGHT + 9 * DAY))
-    assert is_due(RULE, done, MIDNIGHT + 9 * DAY + HOUR) is None
-    assert is_due(RULE, done, MIDNIGHT + 9 * DAY + 2 * HOUR) is Why.SCHEDULE
+    assert is_due(RULE, memory, MIDNIGHT + 3 * DAY) is Why.SCHEDULE  # the host was off
+    done = after(Why.SCHEDULE, Cleaned(5), memory, begun(RULE, MIDNIGHT + 3 * DAY))
+    assert is_due(RULE, done, MIDNIGHT + 3 * DAY + HOUR) is None
+    assert is_due(RULE, done, MIDNIGHT + 3 * DAY + 2 * HOUR) is Why.SCHEDULE
 
 
-def test_another_schedule_begins_anew() -> None:
-    other = RULE._replace(cron="0 1 * * *")
-    assert is_due(other, begun(RULE, MIDNIGHT), MIDNIGHT + 5 * HOUR) is None
+@pytest.mark.parametrize(
+    "other",
+    [
+        RULE._replace(cron="0 1 * * *"),
+        RULE._replace(zone="America/New_York"),
+        RULE._replace(root="/scratch/two"),
+        RULE._replace(days=7),
+        RULE._replace(min_depth=2),
+        RULE._replace(max_depth=2),
+        RULE._replace(sort=Sort.FILE),
+        RULE._replace(age=Age.NEWEST),
+        RULE._replace(exclude=("*.keep",)),
+        RULE._replace(in_use_command="ids"),
+        RULE._replace(in_use_file="/ids"),
+        RULE._replace(root_is=RootIs.MOUNT),
+        RULE._replace(free_percent=90),
+    ],
+)
+def test_another_meaning_begins_anew(other: Cleanup) -> None:
+    """What was due is not so any more, nor is it known where another root had come to."""
+    memory = begun(RULE, MIDNIGHT)
+    assert is_due(other, memory, MIDNIGHT + 5 * HOUR) is None
+    assert is_due(other, memory, MIDNIGHT + 5 * HOUR, Free(0, GB)) is None
+    limits = RULE._replace(minutes=9, entries=9)
+    assert is_due(limits, memory, MIDNIGHT + 5 * HOUR) is Why.SCHEDULE
+
+
+def test_a_new_rule_does_not_come_early_before_it_could_be_looked_at() -> None:
+    """A day, or until its first time: whoever merges it wants to see what it lists."""
+    rule, full = RULE._replace(free_percent=10), Free(0, GB)
+    assert is_due(rule, None, MIDNIGHT, full) is None
+    memory = begun(rule, MIDNIGHT)
+    assert is_due(rule, memory, MIDNIGHT + HOUR, full) is None
+    first = after(Why.SCHEDULE, Cleaned(), memory, begun(rule, MIDNIGHT + 2 * HOUR))
+    assert is_due(rule, first, MIDNIGHT + 3 * HOUR, full) is Why.FREE
+    seldom = rule._replace(cron="0 2 29 2 *")
+    memory = begun(seldom, MIDNIGHT)
+    assert is_due(seldom, memory, MIDNIGHT + DAY - 1, full) is None
+    assert is_due(seldom, memory, MIDNIGHT + DAY, full) is Why.FREE
+
+
+def test_a_clock_that_was_wrong_removes_nothing_and_does_not_put_it_off_for_years() -> None:
+    memory, years = begun(RULE, MIDNIGHT), 400 * DAY
+    assert is_due(RULE, memory, MIDNIGHT + years) is None
+    ahead = begun(RULE, MIDNIGHT + years)
+    assert fitting(RULE, ahead, "login01", MIDNIGHT + years) == ahead
+    assert fitting(RULE, ahead, "login01", MIDNIGHT) is None  # it is begun anew
+    assert fitting(RULE, memory, "login01", MIDNIGHT - 60) == memory
+
+
+def test_what_goes_on_for_longer_than_a_time_may_be_missed_goes_on() -> None:
+    memory, now = begun(RULE, MIDNIGHT), float(MIDNIGHT + 2 * HOUR)
+    for _ in range(12):
+        assert is_due(RULE, memory, now) is Why.SCHEDULE
+        memory = after(Why.SCHEDULE, Cleaned(5, stopped=True, at="u"), memory, begun(RULE, now))
+        now += DAY
 
 
 def test_what_has_stopped_for_its_limit_stays_due_and_goes_on_there() -> None:
@@ -63,7 +117,8 @@ def test_what_has_stopped_for_its_limit_stays_due_and_goes_on_there() -> None:
 
 
 def test_too_little_free_starts_it_early_and_not_again_at_once_where_that_was_not_enough() -> None:
-    rule, memory = RULE._replace(free_percent=10), begun(RULE, MIDNIGHT)
+    rule = RULE._replace(free_percent=10)
+    memory = after(Why.SCHEDULE, Cleaned(), begun(rule, MIDNIGHT), begun(rule, MIDNIGHT))
     now, full, roomy = MIDNIGHT + HOUR, Free(99 * GB, 1000 * GB), Free(100 * GB, 1000 * GB)
     assert is_due(rule, memory, now, roomy) is None
     assert is_due(rule, memory, now, None) is None  # it cannot be told
@@ -73,7 +128,9 @@ def test_too_little_free_starts_it_early_and_not_again_at_once_where_that_was_no
     assert is_due(rule, short, MIDNIGHT + 2 * HOUR, full) is Why.SCHEDULE  # which it does not put off
     enough = after(Why.FREE, Cleaned(5), memory, begun(rule, now))
     assert is_due(rule, enough, now + 60, full) is Why.FREE
-    assert is_due(RULE._replace(free_bytes=500 * GB), memory, now, full) is Why.FREE
+    rule = RULE._replace(free_bytes=500 * GB)
+    memory = after(Why.SCHEDULE, Cleaned(), begun(rule, MIDNIGHT), begun(rule, MIDNIGHT))
+    assert is_due(rule, memory, now, full) is Why.FREE
 
 
 def test_without_a_schedule_each_host_has_a_time_of_its_own_in_the_night() -> None:

@@ -118,3 +118,48 @@ def test_hosts_of_their_own(tree: Tree) -> None:
 
     (problem,), _ = told(tree({**TWO, **{name: text.replace("login01", "login*") for name, text in layers.items()}}))
     assert "after 14 days, which `in` of prod keeps for 90" in problem
+
+
+@pytest.mark.parametrize(
+    ("root", "what"),
+    [
+        ("/D/inst2", "holds what prod has installed (paths.root, /D/inst2/prod)"),
+        ("/D/inst2/prod", "holds what prod has installed (paths.root, /D/inst2/prod)"),
+        ("/D/inst2/prod/scratch", "lies in what prod has installed (paths.root, /D/inst2/prod)"),
+        ("/D/logs", "holds what prod has installed (paths.logs, /D/logs/prod)"),
+        ("/D/logs/prod/old", "lies in what prod has installed (paths.logs, /D/logs/prod)"),
+    ],
+)
+def test_a_rule_reaches_nothing_that_another_environment_has_installed(root: str, what: str, tree: Tree) -> None:
+    layers = {
+        BOTH: f"cleanup: {{all: {{root: {root}, older_than: 14}}}}",
+        "desired/sites/x.prod.yaml": "paths: {root: /D/inst2/prod, logs: /D/logs/prod}",
+    }
+    (problem,), warnings = told(tree({**TWO, **layers}))
+    assert problem.startswith(f"{BOTH}:1:23: the root of cleanup `all` {what}"), problem
+    assert "{{ environment }}" in problem
+    assert warnings == []
+
+
+def test_what_is_installed_on_another_host_is_only_told(tree: Tree) -> None:
+    """One path may be two disks then, or one that they share."""
+    layers = {
+        BOTH: "host: login01\ncleanup: {all: {root: /D, older_than: 14}}",
+        "desired/sites/x.prod.yaml": "host: login02\npaths: {root: /D/prod}",
+    }
+    problems, (warning,) = told(tree({**TWO, **layers}))
+    assert problems == []
+    assert "the root of cleanup `all` holds what prod has installed (paths.root, /D/prod)" in warning
+
+    one = "host: login02\npaths: {root: /D/prod}\nservices: {web: {host: login01}}"
+    for text in (one, "paths: {root: /D/prod}", "host: login*\npaths: {root: /D/prod}"):
+        (problem,), _ = told(tree({**TWO, **layers, "desired/sites/x.prod.yaml": text}))
+        assert "holds what prod has installed" in problem
+
+
+def test_a_folder_beside_what_others_have_installed_may_be_cleaned_up(tree: Tree) -> None:
+    layers = {
+        BOTH: "cleanup: {all: {root: /D/scratch, older_than: 14}}",
+        "desired/sites/x.prod.yaml": "paths: {root: /D/scratch-prod}",
+    }
+    assert told(tree({**TWO, **layers})) == ([], [])

@@ -123,6 +123,8 @@ ONE_PROBLEM = {
     "cleanup in use twice": ("cleanup: {in: {root: /scratch/x, older_than: 14, in_use: {command: x, file: /y}}}", 1, 58, "both `command` and `file`", ""),
     "cleanup in use of a relative file": ("cleanup: {in: {root: /scratch/x, older_than: 14, in_use: {file: y}}}", 1, 65, "no absolute path", "in full"),
     "cleanup that excludes all": ('cleanup: {in: {root: /scratch/x, older_than: 14, exclude: ["/"]}}', 1, 60, "cannot be `/`", "a pattern"),
+    "cleanup that excludes by two stars": ('cleanup: {in: {root: /scratch/x, older_than: 14, exclude: ["**/keep"]}}', 1, 60, "has `**`, and one star stands for slashes too", "as for `find -name`"),
+    "cleanup that excludes by half a pattern": ('cleanup: {in: {root: /scratch/x, older_than: 14, exclude: ["a[z-b]"]}}', 1, 60, "has a range that holds nothing, `z-b`", "as for `find -name`"),
     "cleanup of what root": ("cleanup: {in: {root: /scratch/x, older_than: 14, root_is: scratch}}", 1, 59, "unknown root_is `scratch`", "home, mount"),
     "window's unknown key": ('policy: {windows: {night: {deny: "@daily", fro: 8h}}}', 1, 44, "unknown key `fro`", "`for`"),
     "unknown launcher": ("services: {web: {launcher: supervisord}}", 1, 28, "unknown launcher", "`supervisor`"),

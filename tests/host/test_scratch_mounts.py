@@ -225,7 +225,8 @@ def test_services_do_not_wait_for_a_file_system_that_does_not_answer(at: Path, l
     agent = Agent("https://nowhere/x", "x", state_dir=str(short_folder / "state"))
     store = Store(agent.state_dir, "x")
     store.prepare()
-    store.save_scratch("dev", {one.name: Memory(key_of(one, "h"), 0.0, 1.0) for one in rules})
+    due = time.time() - 60
+    store.save_scratch("dev", {one.name: Memory(key_of(one, "h"), due, due) for one in rules})
     desired = without_services("x", "dev", "", str(short_folder / "r"), Policy())._replace(cleanups=rules)
 
     def scratches() -> Scratches:

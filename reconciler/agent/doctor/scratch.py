@@ -8,8 +8,9 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 
-from reconciler.agent.cleanup import limits_of, place_of
+from reconciler.agent.cleanup import place_of
 from reconciler.agent.config import Agent
+from reconciler.agent.limits import limits_of
 from reconciler.agent.store import Store
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.cleanup import holds

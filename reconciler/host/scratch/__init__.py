@@ -5,6 +5,7 @@ opened by its name within the folder that is held open, never through a link, an
 system. What is removed is removed by its name within such a folder. `..` is never used.
 
     root.py     opens a root, or says why it must not be
+    clock.py    says whether the dates in it are of this host's clock
     walk.py     finds what goes
     remove.py   removes it
     survey.py   counts it instead

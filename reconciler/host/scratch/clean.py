@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from reconciler.core.cleanup import Cleaned, Figures, Free, Why
+from reconciler.host.scratch import clock
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
 from reconciler.host.scratch.root import FOLDER, Ground, open_root
@@ -62,6 +63,7 @@ def clean(
     with _Held(task) as ground:
         if ground is None:
             return Cleaned()
+        clock.check(rule.root, ground)
         before = _free(ground)
         crew = Crew(workers if scheduled else 1)
         walk = Walk(task, ground, tally, crew if scheduled else None)
