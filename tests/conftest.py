@@ -202,6 +202,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if backend and not backend.found:
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {backend.missing}"))
+    _begin_with_the_slow(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _begin_with_the_slow(items: list[pytest.Item], workers: int) -> None:
+    """pytest-xdist gives each worker a stretch of the list, and what is at the end of one to whoever has no more: there
+    should be short ones, so that in the end nobody waits long for another."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    ends = [len(fast) * each // workers for each in range(workers + 1)]
+    items[:] = [item for each in range(workers) for item in (*slow[each::workers], *fast[ends[each] : ends[each + 1]])]
 
 
 # ---------------------------------------------------------------- folders
