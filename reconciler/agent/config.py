@@ -157,6 +157,7 @@ def _missing(key: str, path: str) -> Problem:
     return Problem(Origin(where, 0, 0), f"no {key} is given", hint)
 
 
+_NAME_IT = "name another one with --config, or write it: `reconcile help agent` says what stands in it"
 _Values = dict[str, tuple[object, Origin]]
 
 
@@ -166,7 +167,7 @@ def _read(path: str) -> tuple[_Values, list[Problem]]:
     try:
         content = files.read(path)
     except OSError as error:
-        return {}, [Problem(Origin(path, 0, 0), f"cannot be read: {error.strerror or error}", "see --config")]
+        return {}, [Problem(Origin(path, 0, 0), f"cannot be read: {error.strerror or error}", _NAME_IT)]
     simple = _read_simple(path, content)
     return (simple, []) if simple is not None else _read_yaml(path, content)
 
