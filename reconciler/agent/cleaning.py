@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, limits_of, refused, said, task
+from reconciler.agent.cleanup import Scratches, check_others, entry, limits_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import InvalidCommit, Pass
 from reconciler.agent.windows import Windows
@@ -112,6 +112,7 @@ class ByHand:
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Task:
         """Raises `RootError`, `OSError`."""
         store = self._pass.store
+        check_others(desired, rule)
         return task(rule, time.time(), limits_of(desired, self._pass.agent), store.scratch_key(make=make_key))
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:

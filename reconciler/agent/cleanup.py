@@ -128,6 +128,7 @@ class Scratches:
 
     def _task(self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False) -> Task:
         """Raises `RootError`, `OSError`."""
+        check_others(self.desired, rule)
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         return task(rule, now, limits, key, begin=self._begin(rule), why=why)
 
@@ -199,6 +200,22 @@ class Scratches:
         from reconciler.host.calendar import offset_of
 
         return rules.begin(rule, self._host, time.time(), offset_of(rule.zone))
+
+
+def check_others(desired: Deployment, rule: Cleanup) -> None:
+    """What git says of the roots was compared by their names; where they lead may be one tree all the same.
+    Raises `RootError` for a rule that would remove what another one keeps."""
+    roots = {one.name: os.path.realpath(one.root) for one in desired.cleanups}
+    if all(roots[one.name] == one.root for one in desired.cleanups):
+        return
+    from reconciler.core.problem import Origin
+    from reconciler.desired.overlap import Sweep, overlaps
+    from reconciler.host.scratch.root import RootError
+
+    nowhere = Origin("", 0, 0)
+    for found in overlaps(Sweep(one._replace(root=roots[one.name]), nowhere, "") for one in desired.cleanups):
+        if found.wrong and found.taker == rule.name:
+            raise RootError(found.message, found.hint)
 
 
 def limits_of(desired: Deployment, agent: Agent) -> Limits:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
-from reconciler.agent.cleanup import limits_of
+from reconciler.agent.cleanup import check_others, limits_of
 from reconciler.agent.config import Agent
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.desired import Cleanup, Deployment
@@ -26,6 +26,7 @@ def examine_rules(desired: Deployment, agent: Agent) -> Iterator[Checked]:
     where = desired.environment
     for rule in desired.cleanups:
         try:
+            check_others(desired, rule)
             ground = open_root(rule, limits_of(desired, agent))
         except RootError as failed:
             yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
