@@ -85,7 +85,7 @@ _TIMES = ("interval", "timeout", "max_staleness")
 _PATHS = ("age_identity", "notify", "metrics")
 _LISTS = ("environments", "sources", "roots")
 _WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, *_PATHS)
-_KEYS = (*_WORDS, *_LISTS, "verify")
+KEYS = (*_WORDS, *_LISTS, "verify")
 _KINDS = {
     "environments": "a list of names",
     "sources": "a list of patterns",
@@ -215,7 +215,7 @@ def _read_yaml(path: str, content: bytes) -> tuple[_Values, list[Problem]]:
 
     problems = Problems()
     entries = parse(content, path, problems)
-    values = _entries(entries, _KEYS, problems) if entries else {}
+    values = _entries(entries, KEYS, problems) if entries else {}
     return values, list(problems.told(1))
 
 
