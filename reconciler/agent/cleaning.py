@@ -117,7 +117,8 @@ class ByHand:
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Callable[[], Task]:
         """Raises `RootError`, `OSError`."""
         store = self._pass.store
-        return task(rule, time.time(), limits_of(desired, self._pass.agent), store.scratch_key(make=make_key))
+        limits = limits_of(desired, self._pass.agent)
+        return task(desired, rule, time.time(), limits, store.scratch_key(make=make_key))
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.

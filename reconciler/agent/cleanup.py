@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from reconciler.agent.limits import limits_of
+from reconciler.agent.limits import check_others, limits_of
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Free, Kept, Memory, Why, bytes_in_words, in_words
@@ -157,7 +157,7 @@ class Scratches:
     ) -> Callable[[], Task]:
         """Raises `RootError`, `OSError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
-        return task(rule, now, limits, key, begin=self._begin(rule), why=why)
+        return task(self.desired, rule, now, limits, key, begin=self._begin(rule), why=why)
 
     def _begin(self, rule: Cleanup) -> str:
         memory = self._memory.get(rule.name)
@@ -232,7 +232,14 @@ class Scratches:
 
 
 def task(
-    rule: Cleanup, now: float, limits: Limits, key: str, *, begin: str = "", why: Why = Why.SCHEDULE
+    desired: Deployment,
+    rule: Cleanup,
+    now: float,
+    limits: Limits,
+    key: str,
+    *,
+    begin: str = "",
+    why: Why = Why.SCHEDULE,
 ) -> Callable[[], Task]:
     """What makes a rule with what must stay as it is now. `key`: the store's. Both raise `RootError`.
 
@@ -246,6 +253,7 @@ def task(
     lines = told(rule, environment()) if rule.in_use_command else None
 
     def made() -> Task:
+        check_others(desired, rule)
         used = located(told(rule, {}) if lines is None else lines, rule.root)
         return Task(rule, Kept(rule, used), now, begin, why, key, limits)
 

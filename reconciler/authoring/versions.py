@@ -94,7 +94,7 @@ class Versions:
             wrong.append(_unknown(option, "environment", scope.environment, environments))
         if scope.site and scope.site not in sites:
             wrong.append(_unknown("--site", "site", scope.site, sites))
-        wrong += [_unknown("COMPONENT", "component", name, known) for name in components if name not in known]
+        wrong += [self._no_component(name, known) for name in components if name not in known]
         if not wrong and not any(map(scope.has, self.pairs)):
             has = self.layers.environments(scope.site)
             hint = f"it has {', '.join(has) or 'none'}"
@@ -105,6 +105,16 @@ class Versions:
             )
         if wrong:
             raise Refused(wrong)
+
+    def _no_component(self, name: str, known: Iterable[str]) -> Problem:
+        """Whoever reads `status` knows the names of services."""
+        problem = _unknown("COMPONENT", "component", name, known)
+        layers = filter(None, (self.layers.layer(path) for pair in self.pairs for path in pair.layers))
+        for service in filter(None, (layer.section("services").get(name) for layer in layers)):
+            said = service.get("component") if isinstance(service, Entries) else None
+            if isinstance(said, Scalar) and said.text in known:
+                return problem._replace(hint=f"`{name}` is a service of `{said.text}`: `reconcile bump {said.text}`")
+        return problem
 
     def users(self, scope: Scope, component: str) -> list[Pair]:
         """The deployments that have the component. Raises `Refused` where none does."""

@@ -160,6 +160,7 @@ def test_a_site_with_a_version_of_its_own_keeps_it(checkout: Checkout) -> None:
         (("web", "1", "--environment", "dve"), "no environment `dve`", "did you mean `dev`?"),
         (("web", "1", "--environment", "dev", "--site", "dory"), "no site `dory`", "did you mean `dori`?"),
         (("web", "1"), "web is not set for all environments at once", "give --environment: dev, prod"),
+        (("server", "1"), "no component `server`", "`server` is a service of `web`: `reconcile bump web`"),
         (("web", "1 2", "--environment", "dev"), "`1 2` cannot be a version", "letters, digits"),
         (("web", "9", "--environment", "dev", "--branch", "a..b"), "not the name of a branch", ""),
         (("web", "9", "--environment", "dev", "--branch", "main"), "there is a branch main already", "--branch NAME"),

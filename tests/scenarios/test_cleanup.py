@@ -387,6 +387,28 @@ def test_services_do_not_wait_for_ever_where_scratch_does_not_answer(world: Worl
         world.idle()
 
 
+def test_a_rule_does_not_take_by_way_of_a_link_what_another_one_keeps(world: World) -> None:
+    """Names in git say nothing of links: that both reach one tree only the host can tell."""
+    root, link = scratch(world), world.folder / "kept"
+    link.symlink_to(root / "ann")
+    quick, slow = f'root: "{root}", min_depth: 2, older_than: 14', f'root: "{link}", older_than: 90'
+    world.commit(world.services("web") | rules(world, quick=quick, slow=slow))
+    assert world.run("validate", str(world.repo)).code == 0
+    world.once()
+    make_due(world)
+
+    for words in (("--once",), ("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+        done = world.run(*words)
+        said = " ".join(done.out.split())
+        assert (done.code, "after 14 days, which `slow` keeps for 90" in said) == (1, True), done.said
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+
+    apart = f'{quick}, exclude: ["ann/"]'
+    world.commit(world.services("web") | rules(world, quick=apart, slow=slow))
+    world.once()
+    assert world.run("cleanup").code == 0
+
+
 def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: World) -> None:
     world.commit(world.services("web"))
     world.once()

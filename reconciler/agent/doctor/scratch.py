@@ -10,7 +10,7 @@ from itertools import islice
 
 from reconciler.agent.cleanup import place_of
 from reconciler.agent.config import Agent
-from reconciler.agent.limits import limits_of
+from reconciler.agent.limits import check_others, limits_of
 from reconciler.agent.store import Store
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.cleanup import holds
@@ -42,6 +42,7 @@ def examine_rules(desired: Deployment, agent: Agent, store: Store) -> Iterator[C
 
 def _opened(desired: Deployment, rule: Cleanup, agent: Agent, _: Inside) -> Checked:
     """Raises `RootError`."""
+    check_others(desired, rule)
     where, ground = desired.environment, open_root(rule, limits_of(desired, agent))
     if ground is None:
         return warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
