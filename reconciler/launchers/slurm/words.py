@@ -43,8 +43,9 @@ def strange(stranger: Job, own: Mark, root: str) -> str:
     mark = mark_of(stranger)
     if mark is not None and mark.deployment == own.deployment:
         return (
-            f"job {stranger.id} carries this deployment below another root than {root}: end it (scancel "
-            f"{stranger.id}), and the next pass submits ours"
+            f"job {stranger.id} carries this deployment below another root than {root}: "
+            f"`scancel --batch --signal=TERM {stranger.id}` ends it, each of its services with the time that it needs, "
+            "and the next pass submits ours"
         )
     return (
         f"job {stranger.id} has the name {stranger.name} and not our mark: end it (scancel {stranger.id}), or give "
