@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from supervisor.xmlrpc import SupervisorTransport
 
 from tests.backends import warm
+from tests.backends.processes import read_all
 
 T = TypeVar("T")
 Make = Callable[..., "Site"]
@@ -258,11 +259,10 @@ class Site:
         return pid
 
     def _marked(self) -> Iterator[tuple[int, dict[str, str]]]:
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with suppress(OSError):
-                environ = _environ(int(name))
-                if environ.get("RECONCILE_ROOT", "").startswith(f"{self.folder}/"):
-                    yield int(name), environ
+        ours = f"{self.folder}/"
+        for pid, environ in read_all("environ"):
+            if ours.encode() in environ and (marks := _variables(environ)).get("RECONCILE_ROOT", "").startswith(ours):
+                yield pid, marks
 
     def environ(self, service: str) -> dict[str, str]:
         return _environ(self.pid(service))
@@ -436,7 +436,11 @@ def _unhealthy(changes: list[dict[str, Any]]) -> bool:
 
 
 def _environ(pid: int) -> dict[str, str]:
-    entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return _variables(Path(f"/proc/{pid}/environ").read_bytes())
+
+
+def _variables(environ: bytes) -> dict[str, str]:
+    entries = environ.decode(errors="replace").split("\0")
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 

@@ -28,6 +28,7 @@ from tests.backends import warm
 from tests.backends.account import Account, current, python_for
 from tests.backends.instances import helpers, instances
 from tests.backends.manager import Manager
+from tests.backends.processes import read_all
 
 T = TypeVar("T")
 
@@ -226,17 +227,13 @@ class World:
 
     def _live_processes(self) -> Iterator[Live]:
         wanted = b"RECONCILE_ROOT=" + os.fsencode(self.root)
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if wanted not in entries:
+        for pid, environ in read_all("environ"):
+            if wanted not in environ or wanted not in (entries := environ.split(b"\0")):
                 continue
             ours = [entry.decode(errors="replace") for entry in entries if entry.startswith(b"RECONCILE_")]
             marks = dict(entry.partition("=")[::2] for entry in ours)
-            if marks.get("RECONCILE_PID") == name and _runs(int(name)):
-                yield Live(int(name), marks.get("RECONCILE_SERVICE", ""), marks)
+            if marks.get("RECONCILE_PID") == str(pid) and _runs(pid):
+                yield Live(pid, marks.get("RECONCILE_SERVICE", ""), marks)
 
     def live_instances(self) -> list[Live]:
         """Those of Apptainer by their `appinit`: what runs inside counts processes in its own way."""
@@ -288,11 +285,12 @@ class World:
         wanted = b"=" + os.fsencode(self.root)
         ours = [*(one.pid for one in self.live_instances()), *helpers(self.folder)]
         found = dict.fromkeys(filter(_runs, ours), False)
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-                if any(entry.startswith(b"RECONCILE_") and wanted in entry for entry in entries) and _runs(int(name)):
-                    found[int(name)] = any(entry[:17] == b"RECONCILE_DAEMON=" and entry[17:] for entry in entries)
+        for pid, environ in read_all("environ"):
+            if wanted not in environ:
+                continue
+            entries = environ.split(b"\0")
+            if any(entry.startswith(b"RECONCILE_") and wanted in entry for entry in entries) and _runs(pid):
+                found[pid] = any(entry[:17] == b"RECONCILE_DAEMON=" and entry[17:] for entry in entries)
         return found
 
 
