@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, place_of, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, is_missing, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.limits import limits_of
 from reconciler.agent.run import InvalidCommit, Pass
@@ -36,6 +35,7 @@ class Now(NamedTuple):
     rule: Cleanup
     scratch: Scratch
     due: float = 0.0  # when it comes by itself; 0: not known
+    last: float = 0.0  # when it has come by itself last; likewise
     held: str = ""  # why nothing of it is removed now
     error: str = ""
     missing: bool = False  # there is no such root
@@ -90,16 +90,23 @@ class ByHand:
                 if self._name in ("", rule.name):
                     yield desired, rule._replace(minutes=_FOREVER, entries=0)
 
+    def times(self) -> Iterator[Now]:
+        """Each rule, and when it comes. No tree is walked through."""
+        yield from (now for _, now in self._times())
+
+    def _times(self) -> Iterator[tuple[Deployment, Now]]:
+        for desired, rule in self._rules():
+            memory = Scratches(desired, self._pass.agent, self._pass.store, self._pass.host.name)
+            due, last = memory.times(rule)
+            yield desired, Now(desired.environment, rule, Scratch(rule.name, rule.root), due, last)
+
     def look(self, begun: Callable[[Now], None], told: Callable[[Listed], None]) -> Iterator[Now]:
         """What each rule would remove. `begun` gets each rule before anything is seen; `told` each entry that would go
         by itself."""
         from reconciler.host.scratch.apart import apart
 
-        for desired, rule in self._rules():
-            where, name = desired.environment, rule.name
-            now = Now(where, rule, Scratch(name, rule.root))
-            memory = Scratches(desired, self._pass.agent, self._pass.store, self._pass.host.name)
-            now = now._replace(due=memory.comes(rule))
+        for desired, now in self._times():
+            where, rule, name = now.environment, now.rule, now.rule.name
             begun(now)
 
             def tell(rows: object, where: str = where, name: str = name) -> None:
@@ -152,7 +159,7 @@ class ByHand:
 
         def work(inside: Inside) -> tuple[Cleaned, bool]:
             done = clean(made(), inside.say, inside.must_stop)
-            return done, not done.entries and not done.failed and _is_missing(rule.root)
+            return done, not done.entries and not done.failed and is_missing(rule.root)
 
         try:
             made, place = self._task(desired, rule, make_key=True), place_of(rule, self._pass.store, now.environment)
@@ -188,17 +195,7 @@ def _look(made: Callable[[], Task], root: str, inside: Inside) -> tuple[Figures,
 
     figures, troubles = survey(made(), tell, inside.must_stop)
     inside.say(rows)
-    return figures, troubles, not figures.entries and _is_missing(root)
-
-
-def _is_missing(root: str) -> bool:
-    try:
-        os.stat(root)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False  # it cannot be seen, which is told elsewhere
-    return False
+    return figures, troubles, not figures.entries and is_missing(root)
 
 
 class _Held:

@@ -5,6 +5,7 @@ A pass in which no rule is due reads one small file and asks each file system th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -68,12 +69,12 @@ class Scratches:
         self._gaps: list[Gap] = []
         self._findings: list[Finding] = []
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
-        self.damage = ""  # why it is not known when rules come; a pass notes that anew
+        self.notices: list[str] = []  # what is told once for each time of a schedule, be there anything else or not
         try:
             self._before = store.scratch(desired.environment)
         except DamagedError as damaged:
             self._before = {}
-            self.damage = f"{damaged}: each rule of `cleanup` waits for the next time of its schedule"
+            self.notices.append(f"{damaged}: each rule of `cleanup` waits for the next time of its schedule")
         self._memory = rules.known(self._before, desired.cleanups)
 
     # ------------------------------------------------------------ the plan
@@ -107,7 +108,7 @@ class Scratches:
         for name, why in self._why.items():
             rule = self._rules[name]
             try:
-                found = self._anything(rule)
+                found, missing = self._anything(rule)
             except refused() as error:
                 self._gaps.append(_gap(rule, error))
                 continue
@@ -117,12 +118,14 @@ class Scratches:
             self._idle.append(name)
             if why is Why.FREE:
                 self._findings.append(_shortage(rule))
+            elif missing:
+                self.notices.append(f"{self.desired.environment}: cleanup.{name}: {not_there(rule)}")
         return self.told(plan._replace(steps=(*plan.steps, *steps)))
 
-    def comes(self, rule: Cleanup) -> float:
-        """When a rule comes by itself; 0: not known yet."""
+    def times(self, rule: Cleanup) -> tuple[float, float]:
+        """When a rule comes by itself, and when it has come so last; 0: that is not known."""
         memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
-        return memory.due if memory is not None else 0.0
+        return (memory.due if memory is not None else 0.0), rules.came(memory)
 
     def _free(self, rule: Cleanup) -> Free | None:
         """None where that is not asked, or cannot be told. Raises `RootError`."""
@@ -132,11 +135,12 @@ class Scratches:
 
         return self._apart(rule, lambda _: free_of(rule.root))
 
-    def _anything(self, rule: Cleanup) -> bool:
+    def _anything(self, rule: Cleanup) -> tuple[bool, bool]:
+        """Whether there is something to remove, and whether there is no such root. Raises `RootError`."""
         from reconciler.host.scratch.clean import anything
 
         made = self._task(rule, self._now)
-        return self._apart(rule, lambda inside: anything(made(), inside.must_stop))
+        return self._apart(rule, lambda inside: (anything(made(), inside.must_stop), is_missing(rule.root)))
 
     def _apart(
         self,
@@ -296,6 +300,20 @@ def entry(scratches: tuple[Scratch, ...]) -> dict[str, object]:
     return {"cleanup": found} if found else {}
 
 
+def is_missing(root: str) -> bool:
+    try:
+        os.stat(root)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it cannot be seen, which is told elsewhere
+    return False
+
+
+def not_there(rule: Cleanup) -> str:
+    return f"{rule.root} is not there: nothing is removed until it is"
+
+
 def said(error: Exception) -> str:
     """With how to mend it."""
     hint = getattr(error, "hint", "")
@@ -339,11 +357,22 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
     if done.failed:
         more = [f"and {done.failed - len(done.troubles)} more"] if done.failed > len(done.troubles) else []
         first = f"{done.failed} could not be removed or looked at below {rule.root}"
-        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), "all else that is old is gone")
+        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), _rest(done))
     if done.stopped:
-        message = ASKED_TO_STOP if asked else f"{in_words(done.entries, done.size)} so far: the next pass goes on"
-        return Ended(Status.SKIPPED, message, waits=not asked)
+        so_far = f"{in_words(done.entries, done.size)} so far: the next pass goes on"
+        if not asked:
+            return Ended(Status.SKIPPED, so_far, waits=True)
+        if not done.entries:
+            return Ended(Status.SKIPPED, ASKED_TO_STOP)
+        return Ended(Status.SKIPPED, f"the pass was asked to stop: {so_far}", waits=True)
     if done.short:
         message = f"removed {in_words(done.entries, done.size)}; still {_short(rule)}, and nothing more is old enough"
         return Ended(Status.FAILED, message, f"look at what fills {rule.root}")
     return Ended(Status.DONE, in_words(done.entries, done.size))
+
+
+def _rest(done: Cleaned) -> str:
+    """What became of what could be removed."""
+    if done.stopped:
+        return "the next pass goes on with what is left"
+    return "all else that is old is gone" if done.entries else "nothing has gone: `reconcile doctor` tells what is shut"

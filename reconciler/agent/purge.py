@@ -41,9 +41,9 @@ class Purge:
             report.desired, space.agent, self._enforcer.store, space.host.name, is_awaited=self._is_awaited
         )
 
-    def damage(self) -> tuple[Notice, ...]:
-        """Why it is not known when rules come."""
-        return tuple(Notice(one.damage, failed=False) for one in self._scratches.values() if one.damage)
+    def notices(self) -> tuple[Notice, ...]:
+        """What is told once for each time of a schedule."""
+        return tuple(Notice(text, failed=False) for one in self._scratches.values() for text in one.notices)
 
     def look(self, report: DeploymentReport, *, figures: bool = True) -> DeploymentReport:
         """With what a pass would remove."""

@@ -155,12 +155,12 @@ class Pass:
     def _looked(self, report: PassReport) -> PassReport:
         """With what would be removed of scratch folders."""
         purge = self._purge(report)
-        return self._with(report, tuple(map(purge.look, report.deployments)), purge.damage())
+        return self._with(report, tuple(map(purge.look, report.deployments)), purge.notices())
 
     def _purged(self, report: PassReport) -> PassReport:
         """With what was removed of them. Whoever wants to be told is told of all at once."""
         purge = self._purge(report)
-        done = self._with(report, tuple(map(purge.carry_out, report.deployments)), purge.damage())
+        done = self._with(report, tuple(map(purge.carry_out, report.deployments)), purge.notices())
         if not (self.agent.notify or self.agent.metrics):
             return done
         lock = self.store.lock_path()

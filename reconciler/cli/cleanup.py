@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from reconciler.agent.cleaning import ByHand, Listed, Now
-from reconciler.agent.cleanup import so_nothing_goes
+from reconciler.agent.cleanup import not_there, so_nothing_goes
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
@@ -21,18 +21,57 @@ from reconciler.report.log import Log
 
 
 def cleanup(options: Namespace) -> int:
-    """0: all went, or with --dry-run nothing would; 1: something could not be; 2: something would go, or is held."""
+    """0: all went, or with --dry-run nothing would; 1: something could not be; 2: something would go, or is held.
+
+    Who names no rule sees which there are. No question is asked instead: to walk through what an answer would be about
+    may take hours, and a pipe answers nothing.
+    """
     if options.rule == "":
         raise InvalidInput([Problem(Origin("RULE", 0, 0), "has no value", "leave it out or give one")])
+    if options.rule and options.all:
+        raise InvalidInput([Problem(Origin("--all", 0, 0), "names a rule and all of them", "leave one of them out")])
     one = Pass(agent_of(options), Log(colour=likes_colour()))
     hand = ByHand(one, options.rule or "")
     if options.dry_run:
         return _look(hand, options)
+    if not (options.rule or options.all):
+        return _times(hand, options)
     with interrupts(one):
         found = _told(hand.carry_out(_progress, one.asked_to_stop), hand.no_rules, options)
     failed = any(now.error or (now.scratch.cleaned and now.scratch.cleaned.failed) for now in found)
     stopped = any(now.held or (now.scratch.cleaned and now.scratch.cleaned.stopped) for now in found)
     return 1 if failed else 2 if stopped else 0
+
+
+def _times(hand: ByHand, options: Namespace) -> int:
+    found = list(hand.times())
+    if hasattr(options, "json"):
+        print_json({"rules": [_data(now) for now in found]})
+        return 0
+    for now in found:
+        _heading(now)
+        print(f"  {_when(now)}")
+    told = "`reconcile cleanup RULE` or `--all` removes now, due or not; `--dry-run` lists what would go."
+    for line in style().fold(told if found else hand.no_rules, indent=""):
+        print(line)
+    return 0
+
+
+def _when(now: Now) -> str:
+    last = f"; last at {_moment(now.last, now.rule.zone)}" if now.last else ""
+    if not now.due:
+        return f"the next pass reckons when it comes{last}"
+    if now.due <= time.time():
+        return f"is due: the next pass removes what it says{last}"
+    return f"next at {_moment(now.due, now.rule.zone)}{last}"
+
+
+def _moment(instant: float, zone: str) -> str:
+    """By the clocks that the rule goes by, and whose these are."""
+    from reconciler.host.calendar import offset_of
+
+    there = time.gmtime(instant + offset_of(zone)(instant))
+    return f"{time.strftime('%Y-%m-%d %H:%M', there)} {zone or time.strftime('%Z', time.localtime(instant))}"
 
 
 def _look(hand: ByHand, options: Namespace) -> int:
@@ -44,7 +83,7 @@ def _look(hand: ByHand, options: Namespace) -> int:
     def told(one: Listed) -> None:
         nonlocal before
         if as_json:  # one by one: there may be millions
-            print(f"{before}    {json_line({**one._asdict(), 'path': shown(one.path)})}", end="")
+            print(f"{before}    {json_line(one._asdict())}", end="")
             before = ",\n"
         else:
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.date)) if one.date else "being removed"
@@ -91,7 +130,7 @@ def _heading(now: Now) -> None:
 def _outcome(now: Now) -> None:
     paint, done = style().paint, now.scratch.cleaned
     if now.missing:
-        print(f"  {paint('warning', 'yellow')}: {now.rule.root} is not there: nothing is removed until it is")
+        print(f"  {paint('warning', 'yellow')}: {not_there(now.rule)}")
     elif now.error:
         print(f"  {paint('error', 'red')}: {so_nothing_goes(now.error)}")
     elif now.held and done is None:
@@ -111,13 +150,14 @@ def _outcome(now: Now) -> None:
         if 0 < now.due <= time.time():
             print("  is due: the next pass removes it")
         elif now.due:
-            print(f"  comes by itself at {time.strftime('%Y-%m-%d %H:%M', time.localtime(now.due))}")
+            print(f"  comes by itself at {_moment(now.due, now.rule.zone)}")
     sys.stdout.flush()
 
 
 def _data(now: Now) -> dict[str, object]:
-    more = {"environment": now.environment, "due": now.due or None, "held": now.held, "error": now.error}
-    return {**scratch_data(now.scratch), **more, "missing": now.missing}
+    times = {"due": now.due or None, "last": now.last or None}
+    more = {"held": now.held, "error": now.error, "missing": now.missing}
+    return {**scratch_data(now.scratch), "environment": now.environment, **times, **more}
 
 
 def _progress(line: str) -> None:

@@ -34,7 +34,7 @@ COMMANDS = {
     "explain": "each effective value of a service, the file and line that set it, and what each layer says",
     "blame": "each effective value of a service, and the commit that wrote it",
     "schema": "a JSON Schema of the layer files, for an editor",
-    "cleanup": "remove now what the rules for scratch folders say; --dry-run lists it",
+    "cleanup": "when the rules for scratch folders come; remove now what they say, or list it",
     "bump": "prepare another version of a component, as a commit on a branch",
     "promote": "prepare the versions of one environment for another, as a commit on a branch",
     "rollback": "prepare the way back to an earlier state, as a commit on a branch",
@@ -189,7 +189,8 @@ def _whole() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
         values.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
     cleanup = command("cleanup")
-    cleanup.add_argument("rule", nargs="?", metavar="RULE", help="only this one of `cleanup` in git (default: all)")
+    cleanup.add_argument("rule", nargs="?", metavar="RULE", help="this one of `cleanup` in git")
+    cleanup.add_argument("--all", action="store_true", help="each of them")
     listed = "list each entry that would go by itself, with all below it; nothing is removed"
     cleanup.add_argument("--dry-run", action="store_true", help=listed)
     history = command("history")

@@ -27,14 +27,16 @@ _BACK = 3600  # seconds that a clock may be set back by
 # Below a file system's root they hold what everybody needs; what lies in most of them may be a scratch folder.
 _SYSTEM = frozenset(
     {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/opt", "/proc"}
-    | {"/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/var", "/var/lib", "/usr/local", "/global", "/lustre"}
+    | {"/root", "/run", "/sbin", "/srv", "/sys", "/usr", "/var", "/usr/local", "/global", "/lustre"}
+    | {f"/var/{name}" for name in ("backups", "cache", "lib", "lock", "log", "mail", "opt", "run", "spool")}
 )
+_STATES = "/var/lib"  # what lies in it is a service's own: its databases, and all that it knows
 _NEVER = ("/proc/", "/sys/", "/boot/", "/etc/", "/bin/", "/lib/", "/sbin/", "/usr/")
 
 
 def of_the_system(path: str) -> bool:
     """Whether a folder is everybody's, so that nothing may be cleaned up in it."""
-    return path in _SYSTEM or path.startswith(_NEVER)
+    return path in _SYSTEM or path.startswith(_NEVER) or path.rpartition("/")[0] == _STATES
 
 
 def holds(outer: str, inner: str) -> bool:
@@ -259,6 +261,11 @@ def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:
         return memory._replace(early=begun.seen if cleaned.short and not cleaned.stopped else 0.0)
     begun = begun._replace(new=0.0)
     return begun._replace(due=begun.seen, at=cleaned.at) if cleaned.stopped else begun
+
+
+def came(memory: Memory | None) -> float:
+    """When a rule has come last by its schedule; 0: it has not yet, or nobody knows."""
+    return memory.seen if memory is not None and not memory.new else 0.0
 
 
 def known(memories: Mapping[str, Memory], rules: Iterable[Cleanup]) -> dict[str, Memory]:

@@ -126,6 +126,10 @@ def _free(rule: Cleanup, reader: Reader) -> Cleanup:
     got = reader.text("free_below")
     if "free_below" not in reader.node.entries:
         return rule
+    if re.fullmatch(r"0+[%KMGTP]", got.text) and reader.sound:
+        message = f"`free_below` of {reader.label} is nothing, so it would never start early"
+        reader.tell(got.origin, message, "leave it out, or say how much is too little")
+        return rule
     if re.fullmatch(PERCENT, got.text):
         return rule._replace(free_percent=int(got.text[:-1]))
     if not re.fullmatch(SIZE, got.text):
@@ -208,6 +212,8 @@ def _refused(root: str, folders: Mapping[str, str], home: str, root_is: RootIs) 
     """Why something cannot be a root, and how to mend that; nothing where it can."""
     if why := not_a_path(root):
         return why, "such as /scratch/jaws/inputs"
+    if pattern := re.search(r"[*?\[]", root):
+        return f"has `{pattern[0]}`, and no pattern is looked for", "name one folder: each rule has one root"
     if of_the_system(root):
         return "belongs to the system", "name the scratch folder itself"
     if home.startswith("/") and holds(root, os.path.normpath(home)):

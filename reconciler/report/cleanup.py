@@ -74,16 +74,17 @@ def scratches_data(scratches: Sequence[Scratch]) -> list[dict[str, Any]]:
 
 
 def scratch_data(one: Scratch) -> dict[str, Any]:
-    """`would` has what would be removed, `removed` what was; each is null where it is not so."""
+    """`would` has what would be removed, `removed` what was; each is null where it is not so. Names as they are, which
+    no two entries of a folder share; bytes that are no text as Python has them, lone surrogates."""
     data: dict[str, Any] = {"rule": one.name, "root": one.root, "would": None, "removed": None}
-    data["troubles"] = [shown(trouble) for trouble in one.troubles]
+    data["troubles"] = list(one.troubles)
     if one.figures is not None:
-        largest = [{"bytes": size, "path": shown(path)} for size, path in one.figures.largest]
+        largest = [{"bytes": size, "path": path} for size, path in one.figures.largest]
         would = {"entries": one.figures.entries, "bytes": one.figures.size, "largest": largest}
         dates = {"oldest": one.figures.oldest or None, "newest": one.figures.newest or None}
         data["would"] = {**would, **dates, "whole": one.figures.whole}
     if one.cleaned is not None:
         done = one.cleaned
         data["removed"] = {"entries": done.entries, "bytes": done.size, "through": not done.stopped}
-        data["troubles"] += [shown(trouble) for trouble in done.troubles]
+        data["troubles"] += done.troubles
     return data

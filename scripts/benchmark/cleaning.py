@@ -120,7 +120,7 @@ def _contenders(world: World, root: str, *, alone: bool) -> dict[str, list[str]]
     return {
         "reconcile cleanup --dry-run": world.argv("cleanup", "--dry-run"),
         "find -printf, everything": [*old, "-printf", "%T@ %b %p\\n"],
-        "reconcile cleanup": world.argv("cleanup"),
+        "reconcile cleanup": world.argv("cleanup", "--all"),
         **({_ONE: [sys.executable, "-c", _ONE_THREAD, root]} if alone else {}),
         "find -delete": [*old, "-delete"],
         "find -exec rm -rf {} \\;": [*runs, "-exec", "rm", "-rf", "{}", ";"],

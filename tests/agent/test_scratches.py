@@ -17,10 +17,10 @@ from reconciler.agent.config import Agent
 from reconciler.agent.loop import Loop
 from reconciler.agent.store import Store
 from reconciler.core.change import Diff
-from reconciler.core.cleanup import Memory, key_of
+from reconciler.core.cleanup import Cleaned, Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
 from reconciler.core.inventory import Inventory
-from reconciler.core.outcome import Status
+from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Plan
 from reconciler.report.log import Log
 
@@ -90,6 +90,49 @@ def test_it_ends_where_the_next_pass_of_a_loop_is_waited_for(tmp_path: Path, des
     ended = one.carry_out(one.into(EMPTY).steps[0], print, lambda: False)
     assert (ended.status, ended.waits, "the next pass goes on" in ended.message) == (Status.SKIPPED, True, True)
     assert (tmp_path / "a/user/file").exists()
+
+
+def test_a_pass_that_is_asked_to_stop_tells_what_has_gone_by_then(tmp_path: Path, desired: Deployment) -> None:
+    for number in range(100):
+        file = tmp_path / f"a/user{number}/file"
+        file.parent.mkdir()
+        file.write_text("x")
+        os.utime(file, (0, 0))
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    first, _ = one.into(EMPTY).steps
+    ended = one.carry_out(first, print, lambda: len(list((tmp_path / "a").rglob("file"))) < 101)
+    left = len(list((tmp_path / "a").rglob("file")))
+    assert 0 < left < 101
+    assert (ended.status, ended.waits) == (Status.SKIPPED, True)
+    assert f"asked to stop: {101 - left} entr" in ended.message
+    assert "before this step" not in ended.message
+
+    again = scratches(desired, tmp_path)
+    assert again.begin({})
+    first, _ = again.into(EMPTY).steps
+    assert again.carry_out(first, print, lambda: True).message == ASKED_TO_STOP
+
+
+@pytest.mark.parametrize(
+    ("done", "hint"),
+    [
+        (Cleaned(0, troubles=("a: Read-only file system",), failed=1), "nothing has gone: `reconcile doctor`"),
+        (Cleaned(5, troubles=("a: Permission denied",), failed=1), "all else that is old is gone"),
+        (Cleaned(5, troubles=("a: Permission denied",), failed=1, stopped=True), "the next pass goes on"),
+    ],
+)
+def test_what_could_not_be_removed_says_what_became_of_the_rest(
+    tmp_path: Path, desired: Deployment, monkeypatch: pytest.MonkeyPatch, done: Cleaned, hint: str
+) -> None:
+    """Root may remove everything, so what comes of a removal is given here."""
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    first, _ = one.into(EMPTY).steps
+    monkeypatch.setattr("reconciler.host.scratch.clean.clean", lambda *_words: done)
+    ended = one.carry_out(first, print, lambda: False)
+    assert ended.status is Status.FAILED
+    assert hint in ended.hint
 
 
 # ---------------------------------------------------------------- what others have

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.core.cleanup import Figures
+from reconciler.core.cleanup import Cleaned, Figures
 from reconciler.core.report import Scratch
-from reconciler.report.cleanup import figure_lines
+from reconciler.report.cleanup import figure_lines, scratch_data
 from reconciler.report.style import Style
 
 NOON = 1_700_000_000.0
@@ -37,3 +37,12 @@ def test_a_walk_that_ended_early_and_what_it_could_not_see() -> None:
         "      at least 1 entry, 10 B",
         "      not seen: ann/shut: Permission denied",
     ]
+
+
+def test_machines_get_names_as_they_are() -> None:
+    """A line break and what stands for one are two names."""
+    names = ["ann/a\nb", "ann/a\\nb", "ann/é", "ann/\udcff"]
+    data = scratch_data(Scratch("inputs", "/scratch", Figures(largest=tuple((1, name) for name in names))))
+    assert [one["path"] for one in data["would"]["largest"]] == names
+    cleaned = Cleaned(troubles=(names[1],))
+    assert scratch_data(Scratch("inputs", "/scratch", None, cleaned, tuple(names)))["troubles"] == [*names, names[1]]

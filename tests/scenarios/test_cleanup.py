@@ -144,7 +144,7 @@ def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: W
     make_due(world)
     assert world.run("pause", "--for", "1h", "--reason", "the file system is mended").code == 0
     world.once()
-    held = world.run("cleanup")
+    held = world.run("cleanup", "--all")
     assert (held.code, "paused" in held.out) == (2, True), held.said
     assert world.run("resume").code == 0
 
@@ -153,7 +153,7 @@ def test_nothing_goes_while_it_is_paused_or_nobody_knows_what_is_in_use(world: W
         done = world.once(code=1)
         assert "what is in use cannot be told" in done.out
         assert " ".join(done.out.split()).count("nothing is removed") == 1  # its hint says so
-    by_hand = world.run("cleanup")
+    by_hand = world.run("cleanup", "--all")
     assert (by_hand.code, by_hand.out.count("nothing is removed")) == (1, 1), by_hand.said
     assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
 
@@ -175,6 +175,7 @@ def test_what_is_not_through_goes_on_in_the_next_pass(world: World) -> None:
     make_due(world)
     done = world.once(code=2)
     assert "the next pass goes on" in done.out
+    assert " partial " in world.run("history").out
     passes = 1
     while world.run("--once").code == 2:
         passes += 1
@@ -323,7 +324,7 @@ def test_a_root_that_leads_to_what_is_no_scratch_is_refused(place: str, world: W
     make_due(world)
     done = world.once(code=1)
     assert f"{link} leads to {target}, which" in " ".join(done.out.split())
-    for words in (("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+    for words in (("cleanup", "--all"), ("cleanup", "--dry-run"), ("doctor",)):
         told = world.run(*words)
         assert (told.code, "leads to" in told.out) == (1, True), told.said
     assert (world.root / "bin/file").exists()
@@ -348,7 +349,7 @@ def test_what_the_agent_itself_reads_is_no_scratch(place: str, world: World) -> 
     world.run("--once", where=False)
     make_due(world)
 
-    for words in (("--once",), ("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+    for words in (("--once",), ("cleanup", "--all"), ("cleanup", "--dry-run"), ("doctor",)):
         done = world.run(*words, where=False)
         said = " ".join(done.out.split())
         assert (done.code, f"{root} holds" in said or f"{root} is part of" in said) == (1, True), done.said
@@ -376,7 +377,7 @@ def test_services_do_not_wait_for_ever_where_scratch_does_not_answer(world: Worl
             assert set(services) <= world.pids().keys()
             assert f"{at} has not answered" in " ".join(done.out.split())
         assert time.monotonic() - began < 30
-        for words in (("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+        for words in (("cleanup", "--all"), ("cleanup", "--dry-run"), ("doctor",)):
             told = world.run(*words)
             assert (told.code, "still waits for it" in " ".join(told.out.split())) == (1, True), told.said
         assert runs(served) == ["run-1", "run-2", "run-3", "run-4"]
@@ -397,7 +398,7 @@ def test_a_rule_does_not_take_by_way_of_a_link_what_another_one_keeps(world: Wor
     world.once()
     make_due(world)
 
-    for words in (("--once",), ("cleanup",), ("cleanup", "--dry-run"), ("doctor",)):
+    for words in (("--once",), ("cleanup", "--all"), ("cleanup", "--dry-run"), ("doctor",)):
         done = world.run(*words)
         said = " ".join(done.out.split())
         assert (done.code, "after 14 days, which `slow` keeps for 90" in said) == (1, True), done.said
@@ -406,14 +407,14 @@ def test_a_rule_does_not_take_by_way_of_a_link_what_another_one_keeps(world: Wor
     apart = f'{quick}, exclude: ["ann/"]'
     world.commit(world.services("web") | rules(world, quick=apart, slow=slow))
     world.once()
-    assert world.run("cleanup").code == 0
+    assert world.run("cleanup", "--all").code == 0
 
 
 def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: World) -> None:
     world.commit(world.services("web"))
     world.once()
     newer = world.commit(inputs(world))
-    for words in ((), ("--dry-run",)):
+    for words in (("--all",), ("--dry-run",)):
         none = world.run("cleanup", *words)
         assert none.code == 0, none.said
         told = r"git has no rules for clean-up here at [0-9a-f]{8}, which the last pass has applied\n"
@@ -424,8 +425,68 @@ def test_a_root_that_is_not_there_and_a_commit_without_rules_are_told(world: Wor
 
     (world.folder / "running").write_text("")
     world.once()
-    for words in ((), ("--dry-run",)):
+    for words in (("--all",), ("--dry-run",)):
         gone = world.run("cleanup", *words)
         assert (gone.code, f"{world.folder}/scratch is not there" in gone.out) == (0, True), gone.said
         (rule,) = world.run("cleanup", *words, "--json").json()["rules"]
         assert rule["missing"] is True
+
+
+def test_who_names_no_rule_removes_nothing_and_sees_when_each_comes(world: World) -> None:
+    """Each rule removes for ever, due or not; that all of them are meant is said."""
+    root = scratch(world)
+    world.env["TZ"] = "UTC"
+    world.commit(world.services("web") | inputs(world, ', schedule: "0 2 * * sun", zone: America/New_York'))
+    world.once()
+    told = world.run("cleanup")
+    assert told.code == 0, told.said
+    assert f"dev cleanup.inputs below {root}\n  next at 20" in told.out
+    assert " 02:00 America/New_York\n" in told.out
+    assert ("last at" in told.out, "--dry-run" in told.out) == (False, True)
+    listed = world.run("cleanup", "--dry-run").out
+    assert re.search(r"comes by itself at 20..-..-.. 02:00 America/New_York\n", listed)
+    (rule,) = world.run("cleanup", "--json").json()["rules"]
+    assert (rule["rule"], rule["due"] > time.time(), rule["last"]) == ("inputs", True, None)
+    both = world.run("cleanup", "inputs", "--all")
+    assert (both.code, "leave one of them out" in both.err) == (3, True), both.said
+
+    make_due(world)
+    assert "is due: the next pass removes" in world.run("cleanup").out
+    assert runs(root) == ["run-1", "run-2", "run-3", "run-4"]
+    world.once()
+    assert runs(root) == ["run-3", "run-4"]
+    told, zone = world.run("cleanup"), "America/New_York"
+    assert re.search(rf"  next at 20..-..-.. 02:00 {zone}; last at 20..-..-.. ..:.. {zone}\n", told.out), told.said
+    scratch(world)
+    assert world.run("cleanup", "--all").code == 0
+    assert runs(root) == ["run-3", "run-4"]
+
+    world.commit(inputs(world))
+    world.once()
+    assert re.search(r"  next at 20..-..-.. 0.:.. UTC\n", world.run("cleanup").out)
+
+
+def test_a_root_that_is_not_there_is_told_once_for_each_time_of_the_schedule(world: World) -> None:
+    """It may be a slip of the pen, or a file system that is not mounted; nobody wants to read of it in each pass."""
+    world.commit(world.services("web") | rules(world, typo=f'root: "{world.folder}/scartch", older_than: 14'))
+    world.once()
+    for _ in range(2):
+        make_due(world)
+        done = world.once()
+        told = f"warning: dev: cleanup.typo: {world.folder}/scartch is not there: nothing is removed until it is"
+        assert told in " ".join(done.out.split()), done.said
+        world.idle()
+
+
+def test_each_name_is_listed_as_it_is(world: World) -> None:
+    root = scratch(world)
+    for name in (b"a\nb", b"a\\nb", b"\xff"):
+        path = os.path.join(os.fsencode(root), b"ann", name)
+        with open(path, "wb"):
+            pass
+        os.utime(path, (0, 0))
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    found = world.run("cleanup", "--dry-run", "--json").json()["entries"]
+    names = {os.fsencode(one["path"]) for one in found}
+    assert names >= {b"ann/a\nb", b"ann/a\\nb", b"ann/\xff"}

@@ -22,7 +22,8 @@ def by_service(steps: Iterable[Step]) -> dict[str, list[Step]]:
 
 
 def failure_lines(steps: Sequence[Step], results: Mapping[str, StepResult], style: Style) -> Iterator[str]:
-    found = [(step, results[step.id]) for step in steps if step.id in results and results[step.id].message]
+    found = [(step, results[step.id]) for step in steps if step.id in results]
+    found = [(step, result) for step, result in found if result.message not in ("", step.target)]
     failed = any(result.status is Status.FAILED for _, result in found)
     for step, result in found:
         if failed and result.status is Status.BLOCKED:
