@@ -155,6 +155,7 @@ class ByHand:
         try:
             made, place = self._task(desired, rule, make_key=True), place_of(rule, self._pass.store, now.environment)
             done, missing = apart(work, place, lambda line: progress(str(line)), must_stop)
+            self._pass.store.scratch_key(make=True)
         except refused() as error:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why, missing=missing)

@@ -150,7 +150,7 @@ class Scratches:
     def _task(
         self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False
     ) -> Callable[[], Task]:
-        """Raises `RootError`, `OSError`."""
+        """Raises `RootError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         return task(rule, now, limits, key, begin=self._begin(rule), why=why)
 
@@ -193,6 +193,7 @@ class Scratches:
             with alone(self._store.cleanup_lock_path()):
                 made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)
                 done = self._apart(rule, lambda one: clean(made(), one.say, one.must_stop), tell, must_stop)
+                self._store.scratch_key(make=True)
         except Busy as busy:
             return Ended(Status.SKIPPED, f"another clean-up is at work: {busy.holder}", waits=True)
         except (refused(), OSError) as error:
@@ -325,7 +326,8 @@ def _rule_of(step: Step) -> str:
 
 
 def _short(rule: Cleanup) -> str:
-    return f"less than {bytes_in_words(rule.free_bytes) if rule.free_bytes else f'{rule.free_percent} %'} is free"
+    least = bytes_in_words(rule.free_bytes) if rule.free_bytes else f"{rule.free_percent} %"
+    return f"less than {least} is free of bytes or inodes"
 
 
 def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:

@@ -183,16 +183,20 @@ def due(rule: Cleanup, memory: Memory | None, host: str, now: float, free: Free 
 
 
 class Free(NamedTuple):
-    """Of a file system, in bytes: what this account may still write, and how large it is."""
+    """Of a file system: what this account may still write, and how large it is."""
 
-    available: int
+    available: int  # bytes
     size: int
+    inodes: int = 0  # that are free
+    all_inodes: int = 0  # 0: the file system does not count them, so it does not lack any
 
     def wanted(self, rule: Cleanup) -> int:
         return max(rule.free_bytes, self.size * rule.free_percent // 100)
 
     def is_short(self, rule: Cleanup) -> bool:
-        return self.available < self.wanted(rule)
+        """Of bytes, or of inodes: of these, the same part of all is to be free."""
+        wanted = self.wanted(rule)
+        return self.available < wanted or self.inodes * self.size < wanted * self.all_inodes
 
 
 # ---------------------------------------------------------------- what is told

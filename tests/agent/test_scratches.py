@@ -18,6 +18,7 @@ from reconciler.core.cleanup import Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Plan
+from tests.host.small import bytes_left, inodes_left, room, small_system
 
 
 @pytest.fixture
@@ -76,3 +77,51 @@ def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desi
         assert (ended.status, ended.waits) == (Status.SKIPPED, True)
         assert f"pid {os.getpid()}" in ended.message
     assert (tmp_path / "a/user/file").exists()
+
+
+@pytest.mark.parametrize("fill", [bytes_left, inodes_left])
+def test_where_nothing_more_can_be_written_it_cleans_up_all_the_same(
+    tmp_path: Path, fill: Callable[[Path, int], None]
+) -> None:
+    """That is when it is needed most. Nothing of clean-up was there before; what it has to remember it then can."""
+    with small_system(tmp_path / "f", "size=2m,nr_inodes=300") as folder:
+        found = store(folder)
+        user = folder / "scratch/user"
+        user.mkdir(parents=True)
+        for number in range(8):
+            (user / str(number)).write_bytes(bytes(8192))
+            os.utime(user / str(number), (0, 0))
+        rule = Cleanup("a", str(folder / "scratch"), 14, min_depth=2, free_percent=10)
+        desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=(rule,))
+        fill(folder, 0)
+
+        one = scratches(desired, folder)
+        (step,) = one.into(EMPTY, {}).steps
+        ended = one.carry_out(step, print, lambda: False)
+        assert not os.listdir(user), ended
+        one.remember()
+        assert found.scratch_key()
+
+
+def test_a_rule_is_remembered_with_what_marks_the_folders_that_go(tmp_path: Path) -> None:
+    """Before the file system is full."""
+    rule = Cleanup("a", str(tmp_path / "scratch"), 14)
+    desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=(rule,))
+    found = store(tmp_path)
+    one = scratches(desired, tmp_path)
+    assert one.into(EMPTY, {}) == EMPTY
+    one.remember()
+    assert found.scratch_key()
+
+
+def test_a_folder_that_goes_while_nothing_can_be_written_is_known_to_the_next_pass(tmp_path: Path) -> None:
+    """What marks it is kept in memory until there is room for it."""
+    with small_system(tmp_path / "f", "size=2m,nr_inodes=300") as folder:
+        found = store(folder)
+        bytes_left(folder, 0)
+        key = found.scratch_key(make=True)
+        assert key
+        assert store(folder).scratch_key() == ""
+        room(folder)
+        assert found.scratch_key(make=True) == key
+        assert store(folder).scratch_key() == key

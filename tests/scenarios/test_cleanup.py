@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reconciler.agent.store import Store
 from tests.host.mounts import mounted
+from tests.host.small import bytes_left, inodes_left, small_system
 from tests.scenarios.world import World, a_world, until
 
 __all__ = ["a_world"]
@@ -243,6 +245,31 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert journal(world) == told_before
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
+
+
+@pytest.mark.parametrize("fill", [bytes_left, inodes_left])
+@pytest.mark.parametrize("words", [("--once",), ("cleanup",)])
+def test_where_nothing_more_can_be_written_scratch_is_cleaned_up(
+    words: tuple[str, ...], fill: Callable[[Path, int], None], world: World
+) -> None:
+    """By a pass and by hand, with the state directory on the same full file system."""
+    with small_system(world.folder / "f", "size=32m,nr_inodes=900") as folder:
+        world.state = folder / "s"
+        root = folder / "scratch"
+        world.commit(world.services("web") | rules(world, inputs=f'root: "{root}", min_depth: 2, older_than: 14'))
+        world.once()
+        make_due(world)
+        (world.state / world.site / "cleanup.key").unlink()  # as an earlier version left it
+        for number in range(8):
+            file = root / f"ann/run-{number}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"x" * 50_000)
+            os.utime(file, (0, 0))
+        fill(folder, 0)
+        done = world.run(*words)
+        assert (done.code, runs(root)) == (0, []), done.said
+        assert [line["cleanup"]["inputs"]["entries"] for line in journal(world)[-1:]] == [8]  # type: ignore[index]
+        assert world.run("--once").code == 0
 
 
 def test_a_damaged_memory_is_told_once_and_removes_nothing(world: World) -> None:

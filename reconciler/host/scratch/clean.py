@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from reconciler.core.cleanup import Cleaned, Figures, Free, Why
+from reconciler.core.cleanup import Cleaned, Figures, Why
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
-from reconciler.host.scratch.root import FOLDER, Ground, open_root
+from reconciler.host.scratch.root import FOLDER, Ground, free_of, open_root
 from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
@@ -62,13 +62,13 @@ def clean(
     with _Held(task) as ground:
         if ground is None:
             return Cleaned()
-        before = _free(ground)
+        before = free_of(ground.descriptor)
         crew = Crew(workers if scheduled else 1)
         walk = Walk(task, ground, tally, crew if scheduled else None)
         remover = Remover(walk)
         job = (lambda: walk.run(remover, task.begin)) if scheduled else (lambda: _oldest_first(walk, remover))
         crew.run(job, lambda: progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}"))
-        free = _free(ground)
+        free = free_of(ground.descriptor)
         return Cleaned(
             tally.entries,
             max(free.available - before.available, 0) if free and before else 0,
@@ -96,14 +96,6 @@ class _Held:
     def __exit__(self, *_: object) -> None:
         if self._ground is not None:
             os.close(self._ground.descriptor)
-
-
-def _free(ground: Ground) -> Free | None:
-    try:
-        told = os.statvfs(ground.descriptor)
-    except OSError:
-        return None
-    return Free(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
 
 
 # ---------------------------------------------------------------- the oldest first
@@ -139,7 +131,7 @@ class _Holder:
 
 
 def _is_short(walk: Walk) -> bool:
-    free = _free(walk.ground)
+    free = free_of(walk.ground.descriptor)
     return free is not None and free.is_short(walk.rule)
 
 
