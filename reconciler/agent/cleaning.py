@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, limits_of, place_of, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, limits_of, names_of, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import InvalidCommit, Pass
 from reconciler.agent.windows import Windows
@@ -114,9 +114,10 @@ class ByHand:
             yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles), missing=missing)
 
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Callable[[], Task]:
-        """Raises `RootError`, `OSError`."""
+        """Raises `RootError`."""
         store = self._pass.store
-        return task(rule, time.time(), limits_of(desired, self._pass.agent), store.scratch_key(make=make_key))
+        limits, key = limits_of(desired, self._pass.agent), store.scratch_key(make=make_key)
+        return task(rule, time.time(), limits, key, names_of(rule, store, desired.environment, self._pass.id))
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.
@@ -179,7 +180,7 @@ def _look(made: Callable[[], Task], root: str, inside: Inside) -> tuple[Figures,
 
     def tell(one: Entry, size: int) -> None:
         nonlocal last
-        rows.append((one.date / 1e9, size, one.path))
+        rows.append((one.date / 1e9, size, one.named))
         if len(rows) >= _BUNDLE or time.monotonic() - last > 1:
             inside.say(rows)
             rows.clear()

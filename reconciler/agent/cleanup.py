@@ -25,6 +25,7 @@ from reconciler.host.lock import Lock
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
     from reconciler.host.scratch.apart import Inside, Place
+    from reconciler.host.scratch.names import Names
     from reconciler.host.scratch.root import Limits
     from reconciler.host.scratch.walk import Task
 
@@ -56,9 +57,10 @@ class Scratches:
         *,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 0.0,
+        run: str = "",
     ) -> None:
-        """`patience`: seconds for which a file system may be silent; 0: as long as usual."""
-        self._clock, self._patience = clock, patience
+        """`patience`: seconds for which a file system may be silent; 0: as long as usual. `run`: which pass this is."""
+        self._clock, self._patience, self._run = clock, patience, run
         self.desired, self._agent, self._store, self._host = desired, agent, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
@@ -152,7 +154,8 @@ class Scratches:
     ) -> Callable[[], Task]:
         """Raises `RootError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
-        return task(rule, now, limits, key, begin=self._begin(rule), why=why)
+        names = names_of(rule, self._store, self.desired.environment, self._run)
+        return task(rule, now, limits, key, names, begin=self._begin(rule), why=why)
 
     def _begin(self, rule: Cleanup) -> str:
         memory = self._memory.get(rule.name)
@@ -243,7 +246,7 @@ def _places(desired: Deployment) -> Iterator[str]:
 
 
 def task(
-    rule: Cleanup, now: float, limits: Limits, key: str, *, begin: str = "", why: Why = Why.SCHEDULE
+    rule: Cleanup, now: float, limits: Limits, key: str, names: Names, *, begin: str = "", why: Why = Why.SCHEDULE
 ) -> Callable[[], Task]:
     """What makes a rule with what must stay as it is now. `key`: the store's. Both raise `RootError`.
 
@@ -258,7 +261,7 @@ def task(
 
     def made() -> Task:
         used = located(told(rule, {}) if lines is None else lines, rule.root)
-        return Task(rule, Kept(rule, used), now, begin, why, key, limits)
+        return Task(rule, Kept(rule, used), now, begin, why, key, limits, names)
 
     return made
 
@@ -267,6 +270,13 @@ def place_of(rule: Cleanup, store: Store, environment: str) -> Place:
     from reconciler.host.scratch.apart import Place
 
     return Place(rule.root, store.scratch_mark(environment, rule.name))
+
+
+def names_of(rule: Cleanup, store: Store, environment: str, run: str) -> Names:
+    """Where it is written down what goes."""
+    from reconciler.host.scratch.names import Names
+
+    return Names(store.names_path(environment), run, rule.name, rule.root)
 
 
 def _seldom(progress: Told) -> Callable[[object], None]:

@@ -11,6 +11,7 @@
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/ENV/cleanup.json        when the rules of `cleanup` come next
+    SITE/ENV/removed.log         what clean-ups have removed, by name, see `host.scratch.names`
     SITE/cleanup.key             what marks the folders that a clean-up is removing
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
@@ -210,6 +211,10 @@ class Store:
     def scratch_mark(self, environment: str, rule: str) -> str:
         """The file that says which process waits for a file system that does not answer."""
         return self._path(environment, f"cleanup.{rule}.silent")
+
+    def names_path(self, environment: str) -> str:
+        """The log of what clean-ups have removed, by name."""
+        return self._path(environment, "removed.log")
 
     def scratch_key(self, *, make: bool = False) -> str:
         """What marks the folders that a clean-up is removing; empty where there is none yet.

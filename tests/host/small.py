@@ -1,4 +1,4 @@
-"""A real file system that is small, so that it can be filled to the last byte or the last inode. Only root can mount."""
+"""A real file system that is small, so that it can be filled to the last byte or inode. Only root can mount one."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 _HOST, _CALLS = "tests/host/test_scratch.py", "tests/host/test_scratch_calls.py"
 _MOUNTS = "tests/host/test_scratch_mounts.py"
+_NAMES = "tests/host/test_scratch_names.py"
 _WHOLE = "tests/scenarios/test_cleanup.py"
 _GIT, _WRONG = "tests/desired/test_cleanup.py", "tests/desired/test_problems.py"
 
@@ -330,6 +331,32 @@ GUARDS = (
         "    if False:\n",
         _HOST,
         "put_aside",
+    ),
+    Guard(
+        "a folder that has gone without a trace, as its name is noted too late",
+        "host/scratch/remove.py",
+        "        self.names.goes(entry.named, name)\n"
+        "        name = name if entry.begun else _begin(folder, entry.name, name)\n",
+        "        old, name = name, name if entry.begun else _begin(folder, entry.name, name)\n"
+        "        self.names.goes(entry.named, old)\n",
+        _CALLS,
+        "killed",
+    ),
+    Guard(
+        "a file that has gone without a trace, as its name is noted too late",
+        "host/scratch/remove.py",
+        "        self.names.goes(entry.path)\n        try:\n            os.unlink(entry.name, dir_fd=folder)\n",
+        "        try:\n            os.unlink(entry.name, dir_fd=folder)\n            self.names.goes(entry.path)\n",
+        _NAMES,
+        "told_to_stay",
+    ),
+    Guard(
+        "a folder that is told by the name of another one",
+        "host/scratch/names.py",
+        "                if os.path.dirname(path) == place:\n",
+        "                if True:\n",
+        _NAMES,
+        "same_inode",
     ),
     Guard(
         "what is asked twice",

@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,10 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     assert ("      ann/run-1\n      ann/run-2\n" in shown, "restart" in shown) == (True, False)
     (told,) = world.run("show", "--json").json()["deployments"][0]["removed"]
     assert (told["rule"], told["entries"], sorted(told["paths"])) == ("inputs", 4, ["ann/run-1", "ann/run-2"])
+    log = world.state / world.site / "dev" / "removed.log"
+    for run in ("run-1", "run-2"):
+        assert f"\tcleanup.inputs\tgoes\t{root}/ann/{run}\t.reconcile-gone-" in log.read_text()
+    assert f"removed: {log}\n" in world.run("history").out
     world.idle()
 
     make_due(world)  # a time that comes and finds nothing makes no step, and no word
@@ -221,6 +226,50 @@ def opened(pipe: Path) -> int | None:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return None
+
+
+def test_what_a_killed_clean_up_by_hand_has_removed_is_known_by_its_name(world: World) -> None:
+    """Nothing of it stands in the journal, which says what was done when it was."""
+    root = world.folder / "scratch"
+    tops = [f"ann/run-{number}" for number in range(300)]
+    for top in tops:
+        (root / top).mkdir(parents=True)
+        for number in range(40):
+            (root / top / f"f{number}").write_text("x")
+        os.utime(root / top, (OLD, OLD))
+    (world.folder / "running").write_text("")
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    began = journal(world)
+    pid, log = 0, world.state / world.site / "dev" / "removed.log"
+    with world.start("cleanup", "inputs") as by_hand:
+        assert until(lambda: len(runs(root)) < 290)
+        pid = by_hand.pid
+        by_hand.kill()
+    assert until(lambda: not at_work(world))
+    left = set(runs(root))
+    lines = [line.split("\t") for line in log.read_text().splitlines()]
+    gone = {f"{root}/{top}" for top in tops if os.path.basename(top) not in left}
+    assert gone <= {line[4] for line in lines}
+    assert all(line[1].endswith(f"Z-{pid}") for line in lines)
+    assert journal(world) == began
+
+    listed = world.run("cleanup", "--dry-run").out
+    assert ".reconcile-gone" not in listed
+    begun = [name for name in left if name.startswith(".reconcile-gone")]
+    assert listed.count("being removed") == len(begun)
+    assert world.run("cleanup").code == 0
+    assert runs(root) == []
+
+
+def at_work(world: World) -> bool:
+    """Somebody cleans up here: whoever removes ends a little after the one that was killed."""
+    found = False
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = process.read_bytes().split(b"\0")
+            found = found or (b"cleanup" in words and os.fsencode(world.state) in words)
+    return found
 
 
 def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:

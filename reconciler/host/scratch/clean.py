@@ -68,6 +68,8 @@ def clean(
         remover = Remover(walk)
         job = (lambda: walk.run(remover, task.begin)) if scheduled else (lambda: _oldest_first(walk, remover))
         crew.run(job, lambda: progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}"))
+        if failed := task.names.close():
+            tally.trouble("what was removed could not be written down", failed)
         free = free_of(ground.descriptor)
         return Cleaned(
             tally.entries,

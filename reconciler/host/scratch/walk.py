@@ -12,6 +12,7 @@ from reconciler.core.desired import Age, Cleanup
 from reconciler.core.digest import keyed
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.crew import Crew, Tally
+from reconciler.host.scratch.names import NO_NAMES, Names
 from reconciler.host.scratch.root import FOLDER, NO_LIMITS, Ground, Limits
 
 DEEPEST = 150  # folders in one another that are held open; what lies deeper is told, and stays
@@ -33,6 +34,12 @@ class Entry(NamedTuple):
     entries: int = 0  # that are counted: itself, and with `whole` all that is below it
     whole: bool = False
     begun: bool = False  # a pass has begun to remove it
+    was: str = ""  # its path before that, where it is known
+
+    @property
+    def named(self) -> str:
+        """Its path as people know it."""
+        return self.was or self.path
 
 
 class Task(NamedTuple):
@@ -45,6 +52,7 @@ class Task(NamedTuple):
     why: Why = Why.SCHEDULE
     key: str = ""  # what the names of folders are made with that are being removed
     limits: Limits = NO_LIMITS
+    names: Names = NO_NAMES  # where it is written down what goes
 
 
 def name_of(key: str, inode: int) -> str:
@@ -114,7 +122,7 @@ class Walk:
         self.rule, self.kept = task.rule, task.kept
         self.ground, self.tally, self.crew = ground, tally, crew
         self.before = limit_of(task.rule, task.now)
-        self.key = task.key
+        self.key, self.names = task.key, task.names
         self._picky, self._levels = task.kept.any, dict[int, _Level]()
 
     def run(self, take: Take, begin: str = "") -> None:
@@ -218,7 +226,7 @@ class Walk:
             return None
         if name != name_of(self.key, info.st_ino):
             return None
-        return Entry(name, path, True, info.st_ino, 0, begun=True)
+        return Entry(name, path, True, info.st_ino, 0, begun=True, was=self.names.was(path))
 
     def _share(self, folder: int, path: str, work: Callable[[int], None]) -> None:
         """Have a colleague do it who is idle, with a descriptor of his own, or do it here."""
