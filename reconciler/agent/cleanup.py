@@ -344,7 +344,8 @@ def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:
     if done.failed:
         more = [f"and {done.failed - len(done.troubles)} more"] if done.failed > len(done.troubles) else []
         first = f"{done.failed} could not be removed or looked at below {rule.root}"
-        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), "all else that is old is gone")
+        hint = "the next pass goes on with the rest" if done.stopped else "all else that is old is gone"
+        return Ended(Status.FAILED, "\n".join((first, *done.troubles, *more)), hint)
     if done.stopped:
         message = ASKED_TO_STOP if asked else f"{in_words(done.entries, done.size)} so far: the next pass goes on"
         return Ended(Status.SKIPPED, message, waits=not asked)

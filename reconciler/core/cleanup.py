@@ -137,7 +137,7 @@ class Memory(NamedTuple):
     key: str  # of schedule and zone: another one begins anew
     seen: float  # when this was reckoned
     due: float  # when it comes next; 0: never
-    at: str = ""  # the name in the root at which a pass has stopped for its limit
+    at: str = ""  # the path below the root at which a pass has stopped for its limit
     early: float = 0.0  # when it was started early last, and could not free enough
 
 

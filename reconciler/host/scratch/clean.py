@@ -6,6 +6,8 @@ import heapq
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from time import monotonic
 
 from reconciler.core.cleanup import Cleaned, Figures, Why
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
@@ -55,10 +57,11 @@ def clean(
     progress: Told = lambda _line: None,
     asked_to_stop: Callable[[], bool] = lambda: False,
     workers: int = WORKERS,
+    clock: Callable[[], float] = monotonic,
 ) -> Cleaned:
-    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`."""
+    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`. `clock`: in seconds."""
     rule, scheduled = task.rule, task.why is Why.SCHEDULE
-    tally = Tally(rule.minutes, rule.entries, asked_to_stop)
+    tally = Tally(rule.minutes, rule.entries, asked_to_stop, clock)
     with _Held(task) as ground:
         if ground is None:
             return Cleaned()
@@ -66,10 +69,12 @@ def clean(
         crew = Crew(workers if scheduled else 1)
         walk = Walk(task, ground, tally, crew if scheduled else None)
         remover = Remover(walk)
-        job = (lambda: walk.run(remover, task.begin)) if scheduled else (lambda: _oldest_first(walk, remover))
-        crew.run(job, lambda: progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}"))
+        in_order, early = partial(walk.run, remover, task.begin, in_order=True), partial(_oldest_first, walk, remover)
+        told = f"entries removed below {rule.root}"
+        crew.run(in_order if scheduled else early, lambda: progress(f"{rule.name}: {tally.entries:,} {told}"))
         if failed := task.names.close():
             tally.trouble("what was removed could not be written down", failed)
+        at = tally.goes_on_at(task.begin) if scheduled and tally.stopped else ""
         free = free_of(ground.descriptor)
         return Cleaned(
             tally.entries,
@@ -78,7 +83,7 @@ def clean(
             tally.top_count,
             tuple(tally.troubles),
             tally.failed,
-            at=min(tally.unfinished, default="") if tally.stopped else "",
+            at=at,
             stopped=tally.stopped,
             short=not scheduled and (free is None or free.is_short(rule)),
         )

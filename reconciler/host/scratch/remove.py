@@ -12,7 +12,7 @@ from errno import EACCES, ENOTEMPTY
 
 from reconciler.core.desired import Age
 from reconciler.core.retention import GONE
-from reconciler.host.scratch.crew import Helpers
+from reconciler.host.scratch.crew import BEHIND, Helpers
 from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk, name_of
 
@@ -77,7 +77,7 @@ class Remover:
         if gone:
             self.tally.took(entry.named)
         elif self.tally.stopped:
-            self.tally.left(entry.path)
+            self.tally.left(entry.path + BEHIND)  # it has another name by now, which is found whatever comes first
         else:
             self.names.stays(entry.named)
 
