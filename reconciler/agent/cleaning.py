@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, is_missing, place_of, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, is_missing, names_of, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.limits import limits_of
 from reconciler.agent.run import InvalidCommit, Pass
@@ -122,10 +122,11 @@ class ByHand:
             yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles), missing=missing)
 
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Callable[[], Task]:
-        """Raises `RootError`, `OSError`."""
+        """Raises `RootError`."""
         store = self._pass.store
-        limits = limits_of(desired, self._pass.agent)
-        return task(desired, rule, time.time(), limits, store.scratch_key(make=make_key))
+        limits, key = limits_of(desired, self._pass.agent), store.scratch_key(make=make_key)
+        names = names_of(rule, store, desired.environment, self._pass.id)
+        return task(desired, rule, time.time(), limits, key, names=names)
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.
@@ -164,6 +165,7 @@ class ByHand:
         try:
             made, place = self._task(desired, rule, make_key=True), place_of(rule, self._pass.store, now.environment)
             done, missing = apart(work, place, lambda line: progress(str(line)), must_stop)
+            self._pass.store.scratch_key(make=True)
         except refused() as error:
             return now._replace(error=said(error))
         now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why, missing=missing)
@@ -187,7 +189,7 @@ def _look(made: Callable[[], Task], root: str, inside: Inside) -> tuple[Figures,
 
     def tell(one: Entry, size: int) -> None:
         nonlocal last
-        rows.append((one.date / 1e9, size, one.path))
+        rows.append((one.date / 1e9, size, one.named))
         if len(rows) >= _BUNDLE or time.monotonic() - last > 1:
             inside.say(rows)
             rows.clear()

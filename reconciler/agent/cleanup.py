@@ -24,6 +24,7 @@ from reconciler.core.report import Scratch
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
     from reconciler.host.scratch.apart import Inside, Place
+    from reconciler.host.scratch.names import Names
     from reconciler.host.scratch.root import Limits
     from reconciler.host.scratch.walk import Task
 
@@ -55,11 +56,12 @@ class Scratches:
         *,
         clock: Callable[[], float] = time.monotonic,
         patience: float = 0.0,
+        run: str = "",
         is_awaited: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`patience`: seconds for which a file system may be silent; 0: as long as usual. `is_awaited`: somebody waits
-        for the end of it."""
-        self._clock, self._patience, self._is_awaited = clock, patience, is_awaited
+        """`patience`: seconds for which a file system may be silent; 0: as long as usual. `run`: which pass this is.
+        `is_awaited`: somebody waits for the end of it."""
+        self._clock, self._patience, self._run, self._is_awaited = clock, patience, run, is_awaited
         self.desired, self._agent, self._store, self._host = desired, agent, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
@@ -159,9 +161,10 @@ class Scratches:
     def _task(
         self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False
     ) -> Callable[[], Task]:
-        """Raises `RootError`, `OSError`."""
+        """Raises `RootError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
-        return task(self.desired, rule, now, limits, key, begin=self._begin(rule), why=why)
+        names = names_of(rule, self._store, self.desired.environment, self._run)
+        return task(self.desired, rule, now, limits, key, names=names, begin=self._begin(rule), why=why)
 
     def _begin(self, rule: Cleanup) -> str:
         memory = self._memory.get(rule.name)
@@ -201,6 +204,7 @@ class Scratches:
         try:
             made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)
             done = self._apart(rule, lambda one: clean(made(), one.say, one.must_stop), tell, must_stop)
+            self._store.scratch_key(make=True)
         except (refused(), OSError) as error:
             return Ended(Status.FAILED, said(error))
         self._cleaned[rule.name] = done
@@ -242,6 +246,7 @@ def task(
     limits: Limits,
     key: str,
     *,
+    names: Names,
     begin: str = "",
     why: Why = Why.SCHEDULE,
 ) -> Callable[[], Task]:
@@ -259,7 +264,7 @@ def task(
     def made() -> Task:
         check_others(desired, rule)
         used = located(told(rule, {}) if lines is None else lines, rule.root)
-        return Task(rule, Kept(rule, used), now, begin, why, key, limits)
+        return Task(rule, Kept(rule, used), now, begin, why, key, limits, names)
 
     return made
 
@@ -268,6 +273,13 @@ def place_of(rule: Cleanup, store: Store, environment: str) -> Place:
     from reconciler.host.scratch.apart import Place
 
     return Place(rule.root, store.scratch_mark(environment, rule.name))
+
+
+def names_of(rule: Cleanup, store: Store, environment: str, run: str) -> Names:
+    """Where it is written down what goes."""
+    from reconciler.host.scratch.names import Names
+
+    return Names(store.names_path(environment), run, rule.name, rule.root)
 
 
 def _seldom(progress: Told) -> Callable[[object], None]:
@@ -350,7 +362,8 @@ def _rule_of(step: Step) -> str:
 
 
 def _short(rule: Cleanup) -> str:
-    return f"less than {bytes_in_words(rule.free_bytes) if rule.free_bytes else f'{rule.free_percent} %'} is free"
+    least = bytes_in_words(rule.free_bytes) if rule.free_bytes else f"{rule.free_percent} %"
+    return f"less than {least} is free of bytes or inodes"
 
 
 def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:

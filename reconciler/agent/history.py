@@ -29,11 +29,13 @@ def read_history(agent: Agent, service: str = "") -> History:
                 wrong[path] = wrong.get(path, 0) + 1
         warnings += [f"{path}: {_lines(count)} cannot be read, and left out" for path, count in wrong.items()]
         warnings += kept.unreadable
-    runs = [PastRun(run, tuple(found.values())) for run, found in parts.items()]
+    logs = {name: path for name in known if os.path.exists(path := store.names_path(name))}
+    runs = [PastRun(run, tuple(_with_names(part, logs) for part in found.values())) for run, found in parts.items()]
     if service:
         runs = _with_service(runs, service)
     runs.sort(key=lambda run: (run.at, run.id), reverse=True)
-    return History(tuple(runs), tuple(warnings))
+    names = tuple(logs[name] for name in agent.environments or known if name in logs)
+    return History(tuple(runs), tuple(warnings), names)
 
 
 def with_subjects(agent: Agent, history: History) -> History:
@@ -165,6 +167,10 @@ def _removal(rule: str, told: Mapping[str, Any]) -> PastRemoval:
     return PastRemoval(
         str(rule), str(told["root"]), int(told["entries"]), int(told["bytes"]), paths, int(told["more"]), failed
     )
+
+
+def _with_names(part: Part, logs: Mapping[str, str]) -> Part:
+    return part._replace(names=logs.get(part.environment, "")) if part.removals else part
 
 
 def _joined(before: Part, part: Part) -> Part:

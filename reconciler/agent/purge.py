@@ -38,7 +38,12 @@ class Purge:
     def _of(self, report: DeploymentReport) -> Scratches:
         space = self._enforcer.workspace
         return Scratches(
-            report.desired, space.agent, self._enforcer.store, space.host.name, is_awaited=self._is_awaited
+            report.desired,
+            space.agent,
+            self._enforcer.store,
+            space.host.name,
+            run=self._enforcer.run,
+            is_awaited=self._is_awaited,
         )
 
     def notices(self) -> tuple[Notice, ...]:

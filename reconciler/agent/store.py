@@ -11,6 +11,7 @@
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/ENV/cleanup.json        when the rules of `cleanup` come next
+    SITE/ENV/removed.log         what clean-ups have removed, by name, see `host.scratch.names`
     SITE/cleanup.key             what marks the folders that a clean-up is removing
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
@@ -86,11 +87,15 @@ class Store:
         self.site = site
         self.folder = os.path.join(state_dir, site)
         self._source = os.path.join(self.folder, "source.json")
+        self._scratch_key = ""  # that could not be written yet
 
     def prepare(self) -> None:
         """Make the folders, private to the account. Raises `OSError`."""
         files.make_folder(self.state_dir, 0o700)
         files.make_folder(self.folder, 0o700)
+        if not os.path.lexists(self.cleanup_lock_path()):  # when it is needed the last inode may be gone
+            with suppress(OSError):
+                files.write(self.cleanup_lock_path(), b"", 0o600, sync=False)
 
     def lock_path(self) -> str:
         return os.path.join(self.folder, "lock")
@@ -192,8 +197,12 @@ class Store:
             raise DamagedError(f"{path} is damaged") from error
 
     def save_scratch(self, environment: str, memories: Mapping[str, Memory]) -> None:
-        """Raises `OSError`; then all is as it was."""
+        """Raises `OSError`; then all is as it was.
+
+        What the first clean-up needs is made with it: by then there may be no room.
+        """
         self._write(self._path(environment, "cleanup.json"), {"rules": memories})
+        self.scratch_key(make=True)
 
     def cleanup_lock_path(self) -> str:
         """Of its own: who cleans up by hand, for hours maybe, keeps no pass from deploying."""
@@ -203,21 +212,25 @@ class Store:
         """The file that says which process waits for a file system that does not answer."""
         return self._path(environment, f"cleanup.{rule}.silent")
 
+    def names_path(self, environment: str) -> str:
+        """The log of what clean-ups have removed, by name."""
+        return self._path(environment, "removed.log")
+
     def scratch_key(self, *, make: bool = False) -> str:
         """What marks the folders that a clean-up is removing; empty where there is none yet.
 
-        `make`: then one is made; raises `OSError`. With a new one, what a killed pass has left goes when it is old by
-        its own date.
+        `make`: then one is made. One that cannot be written is kept in memory until it can be: to be called once more
+        when something was removed. With a new one, what a killed pass has left goes when it is old by its own date.
         """
         path = os.path.join(self.folder, "cleanup.key")
         with suppress(OSError):
             if key := files.read(path).decode("ascii", "replace").strip():
                 return key
-        if not make:
-            return ""
-        key = os.urandom(24).hex()
-        files.write(path, key.encode(), 0o600)
-        return key
+        if make:
+            self._scratch_key = self._scratch_key or os.urandom(24).hex()
+            with suppress(OSError):
+                files.write(path, self._scratch_key.encode(), 0o600)
+        return self._scratch_key
 
     # ------------------------------------------------------------ what was told
 

@@ -23,6 +23,7 @@ from reconciler.core.inventory import Inventory
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Plan
 from reconciler.report.log import Log
+from tests.host.small import bytes_left, inodes_left, room, small_system
 
 
 @pytest.fixture
@@ -207,3 +208,58 @@ def test_nothing_is_removed_by_a_clock_that_the_file_system_does_not_have(
     assert "clock" in ended.message
     assert sorted(path.name for path in young.parent.iterdir()) == ["file", "young"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["user"]  # nor is anything left of the look
+
+
+# ---------------------------------------------------------------- full disks
+
+
+@pytest.mark.parametrize("fill", [bytes_left, inodes_left])
+def test_where_nothing_more_can_be_written_it_cleans_up_all_the_same(
+    tmp_path: Path, fill: Callable[[Path, int], None]
+) -> None:
+    """That is when it is needed most. Nothing of clean-up was there before; what it has to remember it then can."""
+    with small_system(tmp_path / "f", "size=2m,nr_inodes=300") as folder:
+        found = store(folder)
+        user = folder / "scratch/user"
+        user.mkdir(parents=True)
+        for number in range(8):
+            (user / str(number)).write_bytes(bytes(8192))
+            os.utime(user / str(number), (0, 0))
+        rule = Cleanup("a", str(folder / "scratch"), 14, min_depth=2, free_percent=10)
+        desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=(rule,))
+        make_due(folder, rule)
+        (folder / "s/x/cleanup.key").unlink()
+        fill(folder, 0)
+
+        one = scratches(desired, folder)
+        assert one.begin({})
+        (step,) = one.into(EMPTY).steps
+        ended = one.carry_out(step, print, lambda: False)
+        assert not os.listdir(user), ended
+        one.remember()
+        assert found.scratch_key()
+
+
+def test_a_rule_is_remembered_with_what_marks_the_folders_that_go(tmp_path: Path) -> None:
+    """Before the file system is full."""
+    rule = Cleanup("a", str(tmp_path / "scratch"), 14)
+    desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=(rule,))
+    found = store(tmp_path)
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    assert one.into(EMPTY) == EMPTY
+    one.remember()
+    assert found.scratch_key()
+
+
+def test_a_folder_that_goes_while_nothing_can_be_written_is_known_to_the_next_pass(tmp_path: Path) -> None:
+    """What marks it is kept in memory until there is room for it."""
+    with small_system(tmp_path / "f", "size=2m,nr_inodes=300") as folder:
+        found = store(folder)
+        bytes_left(folder, 0)
+        key = found.scratch_key(make=True)
+        assert key
+        assert store(folder).scratch_key() == ""
+        room(folder)
+        assert found.scratch_key(make=True) == key
+        assert store(folder).scratch_key() == key

@@ -127,9 +127,11 @@ import sys, time
 from reconciler.core.cleanup import Kept
 from reconciler.core.desired import Age, Cleanup
 from reconciler.host.scratch.clean import clean
+from reconciler.host.scratch.names import Names
 from reconciler.host.scratch.walk import Task
 of = Cleanup("x", sys.argv[1], 14, min_depth=2, max_depth=int(sys.argv[3]), age=Age(sys.argv[2]), exclude=("*.keep",))
-print(clean(Task(of, Kept(of, ["run-used"]), time.time()), workers=1))
+names = Names(f"{of.root}.log", "run-7", of.name, of.root)
+print(clean(Task(of, Kept(of, ["run-used"]), time.time(), names=names), workers=1))
 """
 _CHANGES = ("renameat", "renameat2", "unlinkat", "utimensat")  # nothing else changes a file system here
 
@@ -196,12 +198,17 @@ def test_killed_before_any_change_the_next_pass_goes_on_and_nothing_else_is_lost
         for nth in range(1, many + 1):
             shutil.rmtree(root)
             mixed(root)
+            log = root.with_name("root.log")
+            log.unlink(missing_ok=True)
+            before = {str(path.relative_to(root)) for path in root.glob("*/*")}
             inject = f"inject={name}:signal=KILL:when={nth}"
             killed = faulty(root, age, ["-e", f"trace={name}", "-e", inject], most=2)
             assert killed.returncode == -9, (inject, killed)
             there = {str(path.relative_to(root)) for path in root.rglob("*")}
             assert kept <= there, inject
             assert there - kept, inject
+            told = {line.split("\t")[4] for line in log.read_text().splitlines()}
+            assert {f"{root}/{path}" for path in before - there} <= told, inject  # also what is renamed by now
             again = faulty(root, age, ["-e", "trace=none"], most=2)
             assert "failed=0" in again.stdout, (inject, again)
             assert left(root) == kept, inject

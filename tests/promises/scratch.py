@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 _HOST, _CALLS = "tests/host/test_scratch.py", "tests/host/test_scratch_calls.py"
 _MOUNTS = "tests/host/test_scratch_mounts.py"
+_NAMES = "tests/host/test_scratch_names.py"
+_TURNS = "tests/host/test_scratch_turns.py"
 _WHOLE = "tests/scenarios/test_cleanup.py"
 _GIT, _WRONG = "tests/desired/test_cleanup.py", "tests/desired/test_problems.py"
 
@@ -294,7 +296,7 @@ GUARDS = (
     Guard(
         "removing after the last minute",
         "host/scratch/crew.py",
-        " or monotonic() > self._end",
+        " or self._clock() > self._end",
         "",
         _HOST,
         "last_minute",
@@ -330,6 +332,56 @@ GUARDS = (
         "    if False:\n",
         _HOST,
         "put_aside",
+    ),
+    Guard(
+        "a folder that has gone without a trace, as its name is noted too late",
+        "host/scratch/remove.py",
+        "        self.names.goes(entry.named, name)\n"
+        "        name = name if entry.begun else _begin(folder, entry.name, name)\n",
+        "        old, name = name, name if entry.begun else _begin(folder, entry.name, name)\n"
+        "        self.names.goes(entry.named, old)\n",
+        _CALLS,
+        "killed",
+    ),
+    Guard(
+        "a file that has gone without a trace, as its name is noted too late",
+        "host/scratch/remove.py",
+        "        self.names.goes(entry.path)\n        try:\n            os.unlink(entry.name, dir_fd=folder)\n",
+        "        try:\n            os.unlink(entry.name, dir_fd=folder)\n            self.names.goes(entry.path)\n",
+        _NAMES,
+        "told_to_stay",
+    ),
+    Guard(
+        "a folder that is told by the name of another one",
+        "host/scratch/names.py",
+        "                if os.path.dirname(path) == place:\n",
+        "                if True:\n",
+        _NAMES,
+        "same_inode",
+    ),
+    Guard(
+        "a folder that takes longer than a pass, and all behind it that never comes",
+        "host/scratch/crew.py",
+        "        return begin + BEHIND\n",
+        "        return begin\n",
+        _TURNS,
+        "takes_longer",
+    ),
+    Guard(
+        "a folder that is half gone, and comes before that at which a pass goes on",
+        "host/scratch/walk.py",
+        "one.name >= begin or self._begun_inode(folder, one.name) is not None:",
+        "one.name >= begin:",
+        _TURNS,
+        "half_gone",
+    ),
+    Guard(
+        "a forged name of what goes that each pass begins with",
+        "host/scratch/walk.py",
+        "one.name >= begin or self._begun_inode(folder, one.name) is not None:",
+        "one.name >= begin or one.name.startswith(GONE):",
+        _TURNS,
+        "others_call_so",
     ),
     Guard(
         "what is asked twice",

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from reconciler.agent.store import Store
 from tests.host.mounts import mounted
+from tests.host.small import bytes_left, inodes_left, small_system
 from tests.scenarios.world import World, a_world, finish, until
 
 __all__ = ["a_world"]
@@ -104,6 +107,10 @@ def test_a_rule_waits_for_its_time_is_told_and_removes_what_is_old(world: World)
     assert ("      ann/run-1\n      ann/run-2\n" in shown, "restart" in shown) == (True, False)
     (told,) = world.run("show", "--json").json()["deployments"][0]["removed"]
     assert (told["rule"], told["entries"], sorted(told["paths"])) == ("inputs", 4, ["ann/run-1", "ann/run-2"])
+    log = world.state / world.site / "dev" / "removed.log"
+    for run in ("run-1", "run-2"):
+        assert f"\tcleanup.inputs\tgoes\t{root}/ann/{run}\t.reconcile-gone-" in log.read_text()
+    assert f"removed: {log}\n" in world.run("history").out
     world.idle()
 
     make_due(world)  # a time that comes and finds nothing makes no step, and no word
@@ -260,6 +267,50 @@ def opened(pipe: Path) -> int | None:
         return None
 
 
+def test_what_a_killed_clean_up_by_hand_has_removed_is_known_by_its_name(world: World) -> None:
+    """Nothing of it stands in the journal, which says what was done when it was."""
+    root = world.folder / "scratch"
+    tops = [f"ann/run-{number}" for number in range(300)]
+    for top in tops:
+        (root / top).mkdir(parents=True)
+        for number in range(40):
+            (root / top / f"f{number}").write_text("x")
+        os.utime(root / top, (OLD, OLD))
+    (world.folder / "running").write_text("")
+    world.commit(world.services("web") | inputs(world))
+    world.once()
+    began = journal(world)
+    pid, log = 0, world.state / world.site / "dev" / "removed.log"
+    with world.start("cleanup", "inputs") as by_hand:
+        assert until(lambda: len(runs(root)) < 290)
+        pid = by_hand.pid
+        by_hand.kill()
+    assert until(lambda: not at_work(world))
+    left = set(runs(root))
+    lines = [line.split("\t") for line in log.read_text().splitlines()]
+    gone = {f"{root}/{top}" for top in tops if os.path.basename(top) not in left}
+    assert gone <= {line[4] for line in lines}
+    assert all(line[1].endswith(f"Z-{pid}") for line in lines)
+    assert journal(world) == began
+
+    listed = world.run("cleanup", "--dry-run").out
+    assert ".reconcile-gone" not in listed
+    begun = [name for name in left if name.startswith(".reconcile-gone")]
+    assert listed.count("being removed") == len(begun)
+    assert world.run("cleanup", "--all").code == 0
+    assert runs(root) == []
+
+
+def at_work(world: World) -> bool:
+    """Somebody cleans up here: whoever removes ends a little after the one that was killed."""
+    found = False
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = process.read_bytes().split(b"\0")
+            found = found or (b"cleanup" in words and os.fsencode(world.state) in words)
+    return found
+
+
 def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     root = scratch(world)
     world.commit(world.services("web") | inputs(world, ', free_below: "100%", schedule: "0 2 29 2 *", zone: UTC'))
@@ -287,6 +338,31 @@ def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     assert journal(world) == told_before
     unknown = world.run("cleanup", "imputs")
     assert (unknown.code, "known: inputs" in unknown.err) == (3, True), unknown.said
+
+
+@pytest.mark.parametrize("fill", [bytes_left, inodes_left])
+@pytest.mark.parametrize("words", [("--once",), ("cleanup", "--all")])
+def test_where_nothing_more_can_be_written_scratch_is_cleaned_up(
+    words: tuple[str, ...], fill: Callable[[Path, int], None], world: World
+) -> None:
+    """By a pass and by hand, with the state directory on the same full file system."""
+    with small_system(world.folder / "f", "size=32m,nr_inodes=900") as folder:
+        world.state = folder / "s"
+        root = folder / "scratch"
+        world.commit(world.services("web") | rules(world, inputs=f'root: "{root}", min_depth: 2, older_than: 14'))
+        world.once()
+        make_due(world)
+        (world.state / world.site / "cleanup.key").unlink()  # as an earlier version left it
+        for number in range(8):
+            file = root / f"ann/run-{number}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"x" * 50_000)
+            os.utime(file, (0, 0))
+        fill(folder, 0)
+        done = world.run(*words)
+        assert (done.code, runs(root)) == (0, []), done.said
+        assert [line["cleanup"]["inputs"]["entries"] for line in journal(world)[-1:]] == [8]  # type: ignore[index]
+        assert world.run("--once").code == 0
 
 
 def test_a_damaged_memory_is_told_once_and_removes_nothing(world: World) -> None:

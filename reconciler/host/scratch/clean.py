@@ -6,12 +6,13 @@ import heapq
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from time import monotonic
 
-from reconciler.core.cleanup import Cleaned, Figures, Free, Why
-from reconciler.host.scratch import clock
+from reconciler.core.cleanup import Cleaned, Figures, Why
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
-from reconciler.host.scratch.root import FOLDER, Ground, open_root
+from reconciler.host.scratch.root import FOLDER, Ground, free_of, open_root
 from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
@@ -56,21 +57,26 @@ def clean(
     progress: Told = lambda _line: None,
     asked_to_stop: Callable[[], bool] = lambda: False,
     workers: int = WORKERS,
+    clock: Callable[[], float] = monotonic,
 ) -> Cleaned:
-    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`."""
+    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`. `clock`: in seconds."""
     rule, scheduled = task.rule, task.why is Why.SCHEDULE
-    tally = Tally(rule.minutes, rule.entries, asked_to_stop)
+    tally = Tally(rule.minutes, rule.entries, asked_to_stop, clock)
     with _Held(task) as ground:
         if ground is None:
             return Cleaned()
-        clock.check(rule.root, ground)
-        before = _free(ground)
+        check_clock(rule.root, ground)
+        before = free_of(ground.descriptor)
         crew = Crew(workers if scheduled else 1)
         walk = Walk(task, ground, tally, crew if scheduled else None)
         remover = Remover(walk)
-        job = (lambda: walk.run(remover, task.begin)) if scheduled else (lambda: _oldest_first(walk, remover))
-        crew.run(job, lambda: progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}"))
-        free = _free(ground)
+        in_order, early = partial(walk.run, remover, task.begin, in_order=True), partial(_oldest_first, walk, remover)
+        told = f"entries removed below {rule.root}"
+        crew.run(in_order if scheduled else early, lambda: progress(f"{rule.name}: {tally.entries:,} {told}"))
+        if failed := task.names.close():
+            tally.trouble("what was removed could not be written down", failed)
+        at = tally.goes_on_at(task.begin) if scheduled and tally.stopped else ""
+        free = free_of(ground.descriptor)
         return Cleaned(
             tally.entries,
             max(free.available - before.available, 0) if free and before else 0,
@@ -78,7 +84,7 @@ def clean(
             tally.top_count,
             tuple(tally.troubles),
             tally.failed,
-            at=min(tally.unfinished, default="") if tally.stopped else "",
+            at=at,
             stopped=tally.stopped,
             short=not scheduled and (free is None or free.is_short(rule)),
         )
@@ -98,14 +104,6 @@ class _Held:
     def __exit__(self, *_: object) -> None:
         if self._ground is not None:
             os.close(self._ground.descriptor)
-
-
-def _free(ground: Ground) -> Free | None:
-    try:
-        told = os.statvfs(ground.descriptor)
-    except OSError:
-        return None
-    return Free(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
 
 
 # ---------------------------------------------------------------- the oldest first
@@ -141,7 +139,7 @@ class _Holder:
 
 
 def _is_short(walk: Walk) -> bool:
-    free = _free(walk.ground)
+    free = free_of(walk.ground.descriptor)
     return free is not None and free.is_short(walk.rule)
 
 

@@ -21,6 +21,7 @@ _IOPRIO = {"x86_64": 251, "aarch64": 30, "ppc64le": 273, "s390x": 282}  # ioprio
 _LOWEST = 2 << 13 | 7  # best effort, the last level: idle might never get its turn
 _TOLD_TROUBLES, _TOLD_TOPS = 20, 100
 _TICK = 1.0  # seconds between two lines of progress
+BEHIND = "\0"  # after a name: what comes next by name, whatever that is
 
 Job = Callable[[], None]
 T = TypeVar("T")
@@ -29,23 +30,29 @@ T = TypeVar("T")
 class Tally:
     """What was done by now, by all threads together."""
 
-    def __init__(self, minutes: float, entries: int, asked_to_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        minutes: float,
+        entries: int,
+        asked_to_stop: Callable[[], bool],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.entries = 0
         self.tops: list[str] = []
         self.top_count = 0
         self.troubles: list[str] = []
         self.failed = 0
-        self.unfinished: set[str] = set()  # names in the root that were not done with
+        self.unfinished: str | None = None  # the first path that was not done with, by the order of names
         self.stopped = False
-        self._lock = Lock()
-        self._end = monotonic() + minutes * 60
+        self._lock, self._clock = Lock(), clock
+        self._half, self._end = clock() + minutes * 30, clock() + minutes * 60
         self._most = entries
         self._asked_to_stop = asked_to_stop
 
     def must_stop(self) -> bool:
         """The limit of this pass is reached, or it was asked to stop."""
         if not self.stopped and (
-            (self._most and self.entries >= self._most) or monotonic() > self._end or self._asked_to_stop()
+            (self._most and self.entries >= self._most) or self._clock() > self._end or self._asked_to_stop()
         ):
             self.stopped = True
         return self.stopped
@@ -74,7 +81,24 @@ class Tally:
     def left(self, path: str) -> None:
         """What the next pass has to go on with."""
         with self._lock:
-            self.unfinished.add(path.partition("/")[0])
+            if self.unfinished is None or order_of(path) < order_of(self.unfinished):
+                self.unfinished = path
+
+    def goes_on_at(self, begin: str) -> str:
+        """Where the next pass does, if this one began at `begin`.
+
+        What has had its time in vain, as it was the first, would have all of it in the next pass too, and in each one
+        after that. So they go on behind it, until the rule begins anew.
+        """
+        if not begin or self.unfinished != begin or begin.endswith(BEHIND) or self._clock() < self._half:
+            return max(self.unfinished or "", begin, key=order_of)  # what goes already is found by its name
+        self.trouble(begin, "takes longer than a pass may: the next one goes on behind it")
+        return begin + BEHIND
+
+
+def order_of(path: str) -> list[str]:
+    """By which a walk in order comes to paths."""
+    return path.split("/")
 
 
 class Crew:

@@ -12,7 +12,7 @@ from errno import EACCES, ENOTEMPTY
 
 from reconciler.core.desired import Age
 from reconciler.core.retention import GONE
-from reconciler.host.scratch.crew import Helpers
+from reconciler.host.scratch.crew import BEHIND, Helpers
 from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk, name_of
 
@@ -26,28 +26,35 @@ class Remover:
 
     def __init__(self, walk: Walk) -> None:
         self.tally, self.ground, self.crew = walk.tally, walk.ground, walk.crew
-        self._key, self._by_own_date = walk.key, walk.rule.age is Age.SELF
+        self.names, self._key, self._by_own_date = walk.names, walk.key, walk.rule.age is Age.SELF
 
     def __call__(self, folder: int, entry: Entry) -> None:
         if self.tally.must_stop():
             self.tally.left(entry.path)
         elif entry.is_folder:
             self._folder(folder, entry)
-        elif self._unlink(folder, entry.name, entry.path):
-            self.tally.took(entry.path, 1)
+        else:
+            self._file(folder, entry)
 
-    def _unlink(self, folder: int, name: str, path: str) -> bool:
+    def _file(self, folder: int, entry: Entry) -> None:
+        self.names.goes(entry.path)
         try:
-            os.unlink(name, dir_fd=folder)
+            os.unlink(entry.name, dir_fd=folder)
         except FileNotFoundError:
-            return False
+            return
         except OSError as error:
-            self.tally.trouble(path, error)
-            return False
-        return True
+            self._stays(entry, error)
+            return
+        self.tally.took(entry.path, 1)
+
+    def _stays(self, entry: Entry, why: object) -> None:
+        self.names.stays(entry.named)
+        self.tally.trouble(entry.named, why)
 
     def _folder(self, folder: int, entry: Entry) -> None:
-        name = entry.name if entry.begun else _begin(folder, entry.name, name_of(self._key, entry.inode))
+        name = entry.name if entry.begun else name_of(self._key, entry.inode)
+        self.names.goes(entry.named, name)
+        name = name if entry.begun else _begin(folder, entry.name, name)
         top = _open(folder, name)
         if isinstance(top, OSError):
             self._unopened(folder, name, entry, top)
@@ -56,9 +63,9 @@ class Remover:
         try:
             info = os.fstat(top)
             if not self.ground.is_own(info):
-                self.tally.trouble(entry.path, "is another file system, and stays")
+                self.tally.trouble(entry.named, "is another file system, and stays")
             elif self._is_still(info, entry):
-                tree = _Tree(self, top, entry.path)
+                tree = _Tree(self, top, entry.named)
                 gone, used = tree.remove(folder, name, top, 0), tree.used
             if not gone and not entry.begun and not self.tally.stopped:
                 if not used:
@@ -68,9 +75,11 @@ class Remover:
         finally:
             os.close(top)
         if gone:
-            self.tally.took(entry.path)
+            self.tally.took(entry.named)
         elif self.tally.stopped:
-            self.tally.left(entry.path)
+            self.tally.left(entry.path + BEHIND)  # it has another name by now, which is found whatever comes first
+        else:
+            self.names.stays(entry.named)
 
     def _unopened(self, folder: int, name: str, entry: Entry, error: OSError) -> None:
         """An empty one needs no opening; a link in its place is not what was to go."""
@@ -79,9 +88,9 @@ class Remover:
         if error.errno == EACCES:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=folder)
-                self.tally.took(entry.path, 1)
+                self.tally.took(entry.named, 1)
                 return
-        self.tally.trouble(entry.path, error)
+        self._stays(entry, error)
         if not entry.begun:
             self._back(folder, name, entry)
 
@@ -101,7 +110,7 @@ class Remover:
             before = entry.name
         else:
             before = f".reconcile-kept-{os.urandom(8).hex()}"
-            self.tally.trouble(entry.path, f"stays as {before}, as its name is taken")
+            self.tally.trouble(entry.named, f"stays as {before}, as its name is taken")
         with suppress(OSError):
             os.rename(name, before, src_dir_fd=folder, dst_dir_fd=folder)
 

@@ -44,9 +44,9 @@ class Surveyor:
             self._oldest = min(self._oldest or entry.date, entry.date)
             self._newest = max(self._newest, entry.date)
         if len(self._largest) < _LARGEST:
-            heapq.heappush(self._largest, (size, entry.path))
+            heapq.heappush(self._largest, (size, entry.named))
         else:
-            heapq.heappushpop(self._largest, (size, entry.path))
+            heapq.heappushpop(self._largest, (size, entry.named))
         self._told(entry, size)
 
     def figures(self) -> Figures:
