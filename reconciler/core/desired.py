@@ -413,6 +413,13 @@ class Field(NamedTuple):
     secret: bool = False
 
 
+class Shown(NamedTuple):
+    """What may be shown of a file with secrets in it: the same, made without them."""
+
+    content: bytes
+    without: frozenset[str]  # the names of what has no value in it
+
+
 class Compiled(NamedTuple):
     """A deployment with all that only a pass with something to do needs."""
 
@@ -420,3 +427,4 @@ class Compiled(NamedTuple):
     contents: Mapping[str, bytes]  # by path
     fields: Mapping[str, Mapping[str, Field]]  # by service, then key: "version", "env.LC_ALL"
     hidden: tuple[str, ...] = ()  # secrets that are in the contents, to be masked in whatever is told
+    shown: Mapping[str, Shown] = {}  # by path, of files with secrets of which more can be shown than that they change
