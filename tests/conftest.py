@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.backends import browser
+from tests.backends import browser, view
+from tests.host import mounts
 
 _BASE = "RECONCILE_TEST_BASE"  # in the environment, so that the workers of pytest-xdist share it
 _INDEX = "RECONCILE_TEST_INDEX"  # why the package index cannot be used; empty where it can
@@ -31,6 +32,7 @@ _TESTER = "reconcile-test"  # whom root becomes where root will not do; made by 
 _SYSTEMD = "/lib/systemd/systemd"
 _SLURM = (b"munged\n", b"slurmctld\n", b"slurmd\n", b"slurmstepd\n")
 _LEAKS = pytest.StashKey[list[str]]()
+_OPEN = pytest.StashKey[str]()  # why root's tests see the machine as it is; empty where they see it read-only
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
@@ -151,6 +153,11 @@ def _strace() -> Backend:
     return Backend("strace", "", f"of no use here: {done.stderr.strip()}") if done.returncode else found
 
 
+def _sshfs() -> Backend:
+    why = mounts.why_no_mount()
+    return Backend("sshfs", "" if why else mounts.version(), why)
+
+
 def _browser() -> Backend:
     path = browser.program()
     found = _program(path, "", "--version") if path else None
@@ -169,19 +176,22 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
     "slurm 24.11 (scrontab)": lambda: _slurm(24, "slurm 24.11 (scrontab)"),
     "slurm 22.05": lambda: _slurm(22, "slurm 22.05"),
     "cron": lambda: _program("cron", "cron"),
+    "sshfs": _sshfs,
     "strace": _strace,
     "package index": _index,
     "chromium": _browser,
 }
 _NEEDED = {"git": "git", "supervisor": "supervisord", "network": "package index"}  # by mark
-_NEEDED |= {"browser": "chromium", "strace": "strace"}
+_NEEDED |= {"browser": "chromium", "strace": "strace", "sshfs": "sshfs"}
 _NEEDED |= {"systemd": "systemd", "apptainer": "apptainer", "slurm": "slurm 24.11 (scrontab)"}
 
 
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     backends = [look() for look in _BACKENDS.values()]
     lines = ["real backends: " + ", ".join(backend.found for backend in backends if backend.found)]
     lines += [f"left out: {backend.name}: {backend.missing}" for backend in backends if not backend.found]
+    if why := config.stash.get(_OPEN, ""):
+        lines.append(f"left out: a view of the machine in which it is read-only: {why}")
     return lines
 
 
@@ -192,6 +202,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if backend and not backend.found:
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {backend.missing}"))
+    _begin_with_the_slow(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _begin_with_the_slow(items: list[pytest.Item], workers: int) -> None:
+    """pytest-xdist gives each worker a stretch of the list, and what is at the end of one to whoever has no more: there
+    should be short ones, so that in the end nobody waits long for another."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    ends = [len(fast) * each // workers for each in range(workers + 1)]
+    items[:] = [item for each in range(workers) for item in (*slow[each::workers], *fast[ends[each] : ends[each + 1]])]
 
 
 # ---------------------------------------------------------------- folders
@@ -202,6 +222,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_worker(config):
         return
     os.environ.pop("RECONCILE_CONFIG", None)  # nobody's own settings
+    if not os.getuid():
+        config.stash[_OPEN] = view.shut_in(_TESTER)
     base = tempfile.mkdtemp(prefix="rc-", dir="/tmp")
     os.chmod(base, 0o755)  # tests that become another user pass through it
     os.environ[_BASE] = base

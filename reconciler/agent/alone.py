@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reconciler.host.lock import Holder, Lock
+
+_TICK = 0.2  # seconds between two tries
 
 
 class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
@@ -17,12 +20,14 @@ class Busy(Exception):  # noqa: N818 - another pass, not an error of this one
 
 
 @contextmanager
-def alone(path: str) -> Iterator[None]:
-    """Hold a lock. Raises `Busy`, `OSError`."""
+def alone(path: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock, which another one may have for so many seconds. Raises `Busy`, `OSError`."""
     lock = Lock(path)
-    holder = lock.acquire()
-    if holder is not None:
-        raise Busy(holder, path)
+    until = time.monotonic() + patience
+    while (holder := lock.acquire()) is not None:
+        if time.monotonic() >= until:
+            raise Busy(holder, path)
+        time.sleep(_TICK)
     try:
         yield
     finally:

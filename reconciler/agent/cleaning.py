@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, is_missing, refused, said, task
+from reconciler.agent.cleanup import Scratches, entry, is_missing, names_of, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.limits import limits_of
 from reconciler.agent.run import InvalidCommit, Pass
@@ -18,9 +19,12 @@ from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Scratch
 
 if TYPE_CHECKING:
-    from reconciler.host.scratch.walk import Task
+    from reconciler.core.cleanup import Cleaned, Figures
+    from reconciler.host.scratch.apart import Inside
+    from reconciler.host.scratch.walk import Entry, Task
 
 _SELDOM = 5.0  # seconds between two looks at windows and pauses
+_BUNDLE = 500  # entries that are told at once
 _FOREVER = 7 * 24 * 60  # minutes: whoever waits for it may end it
 
 
@@ -99,28 +103,30 @@ class ByHand:
     def look(self, begun: Callable[[Now], None], told: Callable[[Listed], None]) -> Iterator[Now]:
         """What each rule would remove. `begun` gets each rule before anything is seen; `told` each entry that would go
         by itself."""
-        from reconciler.host.scratch.clean import survey
-        from reconciler.host.scratch.walk import Entry
+        from reconciler.host.scratch.apart import apart
 
         for desired, now in self._times():
             where, rule, name = now.environment, now.rule, now.rule.name
             begun(now)
 
-            def tell(one: Entry, size: int, where: str = where, name: str = name) -> None:
-                told(Listed(where, name, one.date / 1e9, size, one.path))
+            def tell(rows: object, where: str = where, name: str = name) -> None:
+                for date, size, path in cast("list[tuple[float, int, str]]", rows):
+                    told(Listed(where, name, date, size, path))
 
             try:
-                figures, troubles = survey(self._task(desired, rule), tell)
+                look = partial(_look, self._task(desired, rule), rule.root)
+                figures, troubles, missing = apart(look, place_of(rule, self._pass.store, where), tell)
             except refused() as error:
                 yield now._replace(error=said(error))
                 continue
-            missing = not figures.entries and is_missing(rule.root)
             yield now._replace(scratch=Scratch(name, rule.root, figures, troubles=troubles), missing=missing)
 
-    def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Task:
-        """Raises `RootError`, `OSError`."""
+    def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Callable[[], Task]:
+        """Raises `RootError`."""
         store = self._pass.store
-        return task(rule, time.time(), limits_of(desired, self._pass.agent), store.scratch_key(make=make_key))
+        limits, key = limits_of(desired, self._pass.agent), store.scratch_key(make=make_key)
+        names = names_of(rule, store, desired.environment, self._pass.id)
+        return task(desired, rule, time.time(), limits, key, names=names)
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.
@@ -141,6 +147,7 @@ class ByHand:
     def _carried_out(
         self, desired: Deployment, rule: Cleanup, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]
     ) -> Now:
+        from reconciler.host.scratch.apart import apart
         from reconciler.host.scratch.clean import clean
 
         now = Now(desired.environment, rule, Scratch(rule.name, rule.root))
@@ -151,19 +158,46 @@ class ByHand:
         def must_stop() -> bool:
             return asked_to_stop() or held.now()
 
+        def work(inside: Inside) -> tuple[Cleaned, bool]:
+            done = clean(made(), inside.say, inside.must_stop)
+            return done, not done.entries and not done.failed and is_missing(rule.root)
+
         try:
-            done = clean(self._task(desired, rule, make_key=True), progress, must_stop)
+            made, place = self._task(desired, rule, make_key=True), place_of(rule, self._pass.store, now.environment)
+            done, missing = apart(work, place, lambda line: progress(str(line)), must_stop)
+            self._pass.store.scratch_key(make=True)
         except refused() as error:
             return now._replace(error=said(error))
-        now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why)
+        now = now._replace(scratch=now.scratch._replace(cleaned=done), held=held.why, missing=missing)
         if not done.entries and not done.failed:
-            return now._replace(missing=is_missing(rule.root))  # history has nothing to tell
+            return now  # history has nothing to tell
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         host = self._pass.host
         line = {"run": self._pass.id, "at": at, "commit": desired.commit, "by": f"{host.account} on {host.name}"}
         removed = {"exit": int(bool(done.failed)), **entry((now.scratch,))}
         journal.append(self._pass.store.journal_path(desired.environment), line | removed)
         return now
+
+
+def _look(made: Callable[[], Task], root: str, inside: Inside) -> tuple[Figures, tuple[str, ...], bool]:
+    """What would go, with what could not be looked at, and whether there is no such root. What goes by itself is said
+    in bundles: date, bytes and path."""
+    from reconciler.host.scratch.clean import survey
+
+    rows: list[tuple[float, int, str]] = []
+    last = time.monotonic()
+
+    def tell(one: Entry, size: int) -> None:
+        nonlocal last
+        rows.append((one.date / 1e9, size, one.named))
+        if len(rows) >= _BUNDLE or time.monotonic() - last > 1:
+            inside.say(rows)
+            rows.clear()
+            last = time.monotonic()
+
+    figures, troubles = survey(made(), tell, inside.must_stop)
+    inside.say(rows)
+    return figures, troubles, not figures.entries and is_missing(root)
 
 
 class _Held:

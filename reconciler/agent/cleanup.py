@@ -8,23 +8,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from reconciler.agent.alone import Busy, alone
-from reconciler.agent.limits import limits_of
+from reconciler.agent.limits import check_others, limits_of
 from reconciler.agent.store import DamagedError, Store
 from reconciler.core import cleanup as rules
-from reconciler.core.cleanup import Cleaned, Kept, Memory, Why, bytes_in_words, in_words
+from reconciler.core.cleanup import Cleaned, Free, Kept, Memory, Why, bytes_in_words, in_words
 from reconciler.core.desired import Cleanup, Deployment
-from reconciler.core.observed import Shut
+from reconciler.core.observed import Finding, Shut
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Action, Phase, Plan, Step
 from reconciler.core.problem import Gap
 from reconciler.core.report import Scratch
-from reconciler.host.lock import Lock
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
+    from reconciler.host.scratch.apart import Inside, Place
+    from reconciler.host.scratch.names import Names
     from reconciler.host.scratch.root import Limits
     from reconciler.host.scratch.walk import Task
 
@@ -32,6 +32,7 @@ _PREFIX = "clean:scratch:"  # no path begins so, and every other step of this ki
 _SELDOM = 10.0  # seconds between two lines of progress
 
 Told = Callable[[str], None]
+T = TypeVar("T")
 
 
 class Ended(NamedTuple):
@@ -52,15 +53,23 @@ class Scratches:
         agent: Agent,
         store: Store,
         host: str,
+        *,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = 0.0,
+        run: str = "",
+        is_awaited: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._clock = clock
+        """`patience`: seconds for which a file system may be silent; 0: as long as usual. `run`: which pass this is.
+        `is_awaited`: somebody waits for the end of it."""
+        self._clock, self._patience, self._run, self._is_awaited = clock, patience, run, is_awaited
         self.desired, self._agent, self._store, self._host = desired, agent, store, host
         self._now = time.time()
         self._rules = {rule.name: rule for rule in desired.cleanups}
         self._why: dict[str, Why] = {}
         self._cleaned: dict[str, Cleaned] = {}
         self._end = 0.0  # by the monotonic clock: when this pass has cleaned up for long enough; 0: it has not begun
+        self._gaps: list[Gap] = []
+        self._findings: list[Finding] = []
         self._idle: list[str] = []  # rules that were due, and have nothing to remove
         self.notices: list[str] = []  # what is told once for each time of a schedule, be there anything else or not
         try:
@@ -72,67 +81,90 @@ class Scratches:
 
     # ------------------------------------------------------------ the plan
 
-    def into(self, plan: Plan, shut: Mapping[str, Shut | None]) -> Plan:
-        """The plan with what is to be cleaned up. While a window or a pause holds, nothing is."""
-        if shut.get("") is not None:
-            return plan
-        steps, gaps, warnings = [], [], []
-        for rule in self._rules.values():
-            why = self._due(rule)
-            if why is None:
-                continue
-            if not self._why and self._is_taken():
-                return plan
-            self._why[rule.name] = why
+    def begin(self, shut: Mapping[str, Shut | None]) -> bool:
+        """Whether there is anything to do or to note. While a window or a pause holds, nothing is removed."""
+        for rule in self._rules.values() if shut.get("") is None else ():
             try:
-                found = self._anything(rule)
+                free = self._free(rule)
             except refused() as error:
-                gaps.append(Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}"))
+                self._gaps.append(_gap(rule, error))
+                continue
+            memory = self._memory.get(rule.name)
+            why = rules.due(rule, memory, self._host, self._now, free)
+            if why is not None:
+                self._why[rule.name] = why
+            elif free is not None and free.is_short(rule) and memory is not None and memory.early:
+                self._findings.append(_shortage(rule))
+        return bool(self._why) or self._to_note() != self._before
+
+    def told(self, plan: Plan) -> Plan:
+        """The plan with what is wrong and needs no further look."""
+        diff = plan.diff
+        findings = (*diff.findings, *self._findings)
+        return plan._replace(diff=diff._replace(gaps=(*diff.gaps, *self._gaps), findings=findings))
+
+    def into(self, plan: Plan) -> Plan:
+        """The plan with what is to be cleaned up, by the rules that are due."""
+        steps = []
+        self._gaps, self._findings = [], []
+        for name, why in self._why.items():
+            rule = self._rules[name]
+            try:
+                found, missing = self._anything(rule)
+            except refused() as error:
+                self._gaps.append(_gap(rule, error))
                 continue
             if found:
                 steps.append(_step(rule))
                 continue
-            self._idle.append(rule.name)
+            self._idle.append(name)
             if why is Why.FREE:
-                warnings.append(f"cleanup.{rule.name}: {_short(rule)}, and nothing below {rule.root} is old enough")
-            elif is_missing(rule.root):
-                self.notices.append(f"{self.desired.environment}: cleanup.{rule.name}: {not_there(rule)}")
-        diff = plan.diff
-        diff = diff._replace(gaps=(*diff.gaps, *gaps), warnings=(*diff.warnings, *warnings))
-        return plan._replace(steps=(*plan.steps, *steps), diff=diff)
-
-    def _is_taken(self) -> bool:
-        """Somebody cleans up by hand: what is due waits for that, without a word in each pass."""
-        lock = Lock(self._store.cleanup_lock_path())
-        try:
-            taken = lock.acquire() is not None
-        except OSError:
-            return False
-        lock.release()
-        return taken
+                self._findings.append(_shortage(rule))
+            elif missing:
+                self.notices.append(f"{self.desired.environment}: cleanup.{name}: {not_there(rule)}")
+        return self.told(plan._replace(steps=(*plan.steps, *steps)))
 
     def times(self, rule: Cleanup) -> tuple[float, float]:
         """When a rule comes by itself, and when it has come so last; 0: that is not known."""
         memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
         return (memory.due if memory is not None else 0.0), rules.came(memory)
 
-    def _due(self, rule: Cleanup) -> Why | None:
-        free = None
-        if rule.starts_early:
-            from reconciler.host.scratch.root import free_of
+    def _free(self, rule: Cleanup) -> Free | None:
+        """None where that is not asked, or cannot be told. Raises `RootError`."""
+        if not rule.starts_early:
+            return None
+        from reconciler.host.scratch.root import free_of
 
-            free = free_of(rule.root)
-        return rules.due(rule, self._memory.get(rule.name), self._host, self._now, free)
+        return self._apart(rule, lambda _: free_of(rule.root))
 
-    def _anything(self, rule: Cleanup) -> bool:
+    def _anything(self, rule: Cleanup) -> tuple[bool, bool]:
+        """Whether there is something to remove, and whether there is no such root. Raises `RootError`."""
         from reconciler.host.scratch.clean import anything
 
-        return anything(self._task(rule, self._now))
+        made = self._task(rule, self._now)
+        return self._apart(rule, lambda inside: (anything(made(), inside.must_stop), is_missing(rule.root)))
 
-    def _task(self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False) -> Task:
-        """Raises `RootError`, `OSError`."""
+    def _apart(
+        self,
+        rule: Cleanup,
+        work: Callable[[Inside], T],
+        heard: Callable[[object], None] = lambda _value: None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """What asks the file system of a rule, so that no service has to wait for that. Raises `RootError`."""
+        from reconciler.host.scratch.apart import apart
+
+        place = place_of(rule, self._store, self.desired.environment)
+        place = place._replace(patience=self._patience or place.patience)
+        return apart(work, place, heard, asked_to_stop)
+
+    def _task(
+        self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False
+    ) -> Callable[[], Task]:
+        """Raises `RootError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
-        return task(rule, now, limits, key, begin=self._begin(rule), why=why)
+        names = names_of(rule, self._store, self.desired.environment, self._run)
+        return task(self.desired, rule, now, limits, key, names=names, begin=self._begin(rule), why=why)
 
     def _begin(self, rule: Cleanup) -> str:
         memory = self._memory.get(rule.name)
@@ -146,7 +178,8 @@ class Scratches:
         from reconciler.host.scratch.clean import survey
 
         try:
-            figures, troubles = survey(self._task(rule, self._now))
+            made = self._task(rule, self._now)
+            figures, troubles = self._apart(rule, lambda one: survey(made(), asked_to_stop=one.must_stop))
         except refused() as error:
             return Scratch(rule.name, rule.root, troubles=(said(error),))
         return Scratch(rule.name, rule.root, figures, troubles=troubles)
@@ -156,7 +189,7 @@ class Scratches:
     def carry_out(self, step: Step, progress: Told, asked_to_stop: Callable[[], bool]) -> Ended:
         """Remove what the rule of a step says. What is in use is asked for once more.
 
-        All rules together have the time of that which may have the most, so long may a commit have to wait.
+        All rules together have the time of that which may have the most: so long a pass goes on.
         """
         from reconciler.host.scratch.clean import clean
 
@@ -166,14 +199,12 @@ class Scratches:
         self._end = self._end or self._clock() + longest * 60
 
         def must_stop() -> bool:
-            return asked_to_stop() or self._clock() > self._end
+            return asked_to_stop() or self._clock() > self._end or self._is_awaited()
 
         try:
-            with alone(self._store.cleanup_lock_path()):
-                todo = self._task(rule, time.time(), why, make_key=True)
-                done = clean(todo, _seldom(progress), must_stop)
-        except Busy as busy:
-            return Ended(Status.SKIPPED, f"another clean-up is at work: {busy.holder}", waits=True)
+            made, tell = self._task(rule, time.time(), why, make_key=True), _seldom(progress)
+            done = self._apart(rule, lambda one: clean(made(), one.say, one.must_stop), tell, must_stop)
+            self._store.scratch_key(make=True)
         except (refused(), OSError) as error:
             return Ended(Status.FAILED, said(error))
         self._cleaned[rule.name] = done
@@ -185,6 +216,11 @@ class Scratches:
 
     def remember(self) -> None:
         """Note when each rule comes next; nothing is written where nothing has changed. Raises `OSError`."""
+        found = self._to_note()
+        if found != self._before:
+            self._store.save_scratch(self.desired.environment, found)
+
+    def _to_note(self) -> dict[str, Memory]:
         found = dict(self._memory)
         for rule in self._rules.values():
             memory = rules.fitting(rule, self._memory.get(rule.name), self._host, self._now)
@@ -195,8 +231,7 @@ class Scratches:
                 done = Cleaned(short=why is Why.FREE)
             if why is not None and done is not None:
                 found[rule.name] = rules.after(why, done, memory, self._begun(rule))
-        if found != self._before:
-            self._store.save_scratch(self.desired.environment, found)
+        return found
 
     def _begun(self, rule: Cleanup) -> Memory:
         from reconciler.host.calendar import offset_of
@@ -205,26 +240,57 @@ class Scratches:
 
 
 def task(
-    rule: Cleanup, now: float, limits: Limits, key: str, *, begin: str = "", why: Why = Why.SCHEDULE
-) -> Task:
-    """A rule with what must stay as it is now. `key`: the store's. Raises `RootError`."""
+    desired: Deployment,
+    rule: Cleanup,
+    now: float,
+    limits: Limits,
+    key: str,
+    *,
+    names: Names,
+    begin: str = "",
+    why: Why = Why.SCHEDULE,
+) -> Callable[[], Task]:
+    """What makes a rule with what must stay as it is now. `key`: the store's. Both raise `RootError`.
+
+    A command that tells that has a time limit of its own. A file is read only by what is returned: it may lie where
+    nobody answers.
+    """
     from reconciler.host.detached import environment
-    from reconciler.host.scratch.used import in_use
+    from reconciler.host.scratch.used import located, told
     from reconciler.host.scratch.walk import Task
 
-    used = in_use(rule, environment()) if rule.in_use_command or rule.in_use_file else ()
-    return Task(rule, Kept(rule, used), now, begin, why, key, limits)
+    lines = told(rule, environment()) if rule.in_use_command else None
+
+    def made() -> Task:
+        check_others(desired, rule)
+        used = located(told(rule, {}) if lines is None else lines, rule.root)
+        return Task(rule, Kept(rule, used), now, begin, why, key, limits, names)
+
+    return made
 
 
-def _seldom(progress: Told) -> Told:
+def place_of(rule: Cleanup, store: Store, environment: str) -> Place:
+    from reconciler.host.scratch.apart import Place
+
+    return Place(rule.root, store.scratch_mark(environment, rule.name))
+
+
+def names_of(rule: Cleanup, store: Store, environment: str, run: str) -> Names:
+    """Where it is written down what goes."""
+    from reconciler.host.scratch.names import Names
+
+    return Names(store.names_path(environment), run, rule.name, rule.root)
+
+
+def _seldom(progress: Told) -> Callable[[object], None]:
     """For a log: a line now and then, not one a second."""
     last = time.monotonic()
 
-    def tell(line: str) -> None:
+    def tell(line: object) -> None:
         nonlocal last
         if time.monotonic() - last >= _SELDOM:
             last = time.monotonic()
-            progress(line)
+            progress(str(line))
 
     return tell
 
@@ -278,6 +344,15 @@ def refused() -> type[Exception]:
     return RootError
 
 
+def _gap(rule: Cleanup, error: Exception) -> Gap:
+    return Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}")
+
+
+def _shortage(rule: Cleanup) -> Finding:
+    """Once it was looked for, until enough is free: each look would walk through the tree again."""
+    return Finding(f"cleanup.{rule.name}", f"{_short(rule)}, and nothing more below {rule.root} is old enough", 0.0)
+
+
 def _step(rule: Cleanup) -> Step:
     return Step(f"{_PREFIX}{rule.name}", Action.CLEAN, "", f"cleanup.{rule.name} below {rule.root}", Phase.SCRATCH)
 
@@ -287,7 +362,8 @@ def _rule_of(step: Step) -> str:
 
 
 def _short(rule: Cleanup) -> str:
-    return f"less than {bytes_in_words(rule.free_bytes) if rule.free_bytes else f'{rule.free_percent} %'} is free"
+    least = bytes_in_words(rule.free_bytes) if rule.free_bytes else f"{rule.free_percent} %"
+    return f"less than {least} is free of bytes or inodes"
 
 
 def _ended(rule: Cleanup, done: Cleaned, *, asked: bool) -> Ended:

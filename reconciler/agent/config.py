@@ -50,7 +50,7 @@ class Agent(NamedTuple):
     notify: str = ""  # the file that says who is told, absolute; empty: nobody
     metrics: str = ""  # the file that Prometheus reads, absolute; empty: none
     own: str = ""  # the agent's file, absolute; in its usual folder, which holds nothing else, that
-    named: tuple[Named, ...] = ()
+    named: tuple[Named, ...] = ()  # the files that it names, and where
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ _TIMES = ("interval", "timeout", "max_staleness")
 _PATHS = ("age_identity", "notify", "metrics")
 _LISTS = ("environments", "sources", "roots")
 _WORDS = ("repo", "branch", "site", "state_dir", *_TIMES, *_PATHS)
-_KEYS = (*_WORDS, *_LISTS, "verify")
+KEYS = (*_WORDS, *_LISTS, "verify")
 _KINDS = {
     "environments": "a list of names",
     "sources": "a list of patterns",
@@ -157,6 +157,7 @@ def _missing(key: str, path: str) -> Problem:
     return Problem(Origin(where, 0, 0), f"no {key} is given", hint)
 
 
+_NAME_IT = "name another one with --config, or write it: `reconcile help agent` says what stands in it"
 _Values = dict[str, tuple[object, Origin]]
 
 
@@ -166,7 +167,7 @@ def _read(path: str) -> tuple[_Values, list[Problem]]:
     try:
         content = files.read(path)
     except OSError as error:
-        return {}, [Problem(Origin(path, 0, 0), f"cannot be read: {error.strerror or error}", "see --config")]
+        return {}, [Problem(Origin(path, 0, 0), f"cannot be read: {error.strerror or error}", _NAME_IT)]
     simple = _read_simple(path, content)
     return (simple, []) if simple is not None else _read_yaml(path, content)
 
@@ -214,7 +215,7 @@ def _read_yaml(path: str, content: bytes) -> tuple[_Values, list[Problem]]:
 
     problems = Problems()
     entries = parse(content, path, problems)
-    values = _entries(entries, _KEYS, problems) if entries else {}
+    values = _entries(entries, KEYS, problems) if entries else {}
     return values, list(problems.told(1))
 
 

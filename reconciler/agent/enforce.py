@@ -28,7 +28,6 @@ from reconciler.source import SourceError
 
 if TYPE_CHECKING:
     from reconciler.agent.approving import Approving
-    from reconciler.agent.cleanup import Scratches
     from reconciler.agent.health import Health
     from reconciler.agent.remains import Remains
     from reconciler.agent.rollouts import Rollouts
@@ -74,9 +73,8 @@ class Enforcer:
         self.observer = observer
         self.asked_to_stop = asked_to_stop
         self._rollouts: dict[str, Rollouts] = {}  # by environment
-        self.cleans = True  # False: scratch folders are not looked at
-        self.scratches: dict[str, Scratches] = {}  # by environment, where there are rules
-        self._versions: dict[str, Versions] = {}  # likewise, where git says how many stay
+        self.cleans = True  # False: old versions and what launchers have left are not looked at
+        self._versions: dict[str, Versions] = {}  # by environment, where git says how many stay
         self._remains: dict[str, Remains] = {}  # likewise, where launchers leave something
         self._everything: Mapping[str, Deployment] = {}
 
@@ -122,8 +120,6 @@ class Enforcer:
             plan = self._retaining(observation).into(plan, observed)
         if (desired.traces or inventory.traces) and self.cleans:
             plan = self._leaving(observation).into(plan, observed)
-        if desired.cleanups and self.cleans:
-            plan = self._scratches(desired).into(plan, observed.shut)
         report = DeploymentReport(plan, desired, observed, (), applied=False, error=error, gate=gate, why=why)
         report = self._health(observation).look(report) if desired.watches or desired.verifies else report
         rollouts = self._rollouts.get(desired.environment)
@@ -149,14 +145,6 @@ class Enforcer:
         from reconciler.agent.approving import Approving
 
         return Approving(self.store, self.workspace, desired.environment, asks_remote=self.asks_remote)
-
-    def _scratches(self, desired: Deployment) -> Scratches:
-        """Only where git has rules for clean-up: without that nothing of it is loaded."""
-        from reconciler.agent.cleanup import Scratches
-
-        space = self.workspace
-        self.scratches[desired.environment] = Scratches(desired, space.agent, self.store, space.host.name)
-        return self.scratches[desired.environment]
 
     def _retaining(self, observation: Observation) -> Versions:
         """Only where git says how many old versions stay: without that nothing of it is loaded."""
@@ -195,12 +183,7 @@ class Enforcer:
         try:
             if observation.desired.environment in self._versions:
                 self._versions[observation.desired.environment].begin()
-            done = self._followed(planned, observation)
-            scratches = self.scratches.get(observation.desired.environment)
-            if scratches is None:
-                return done
-            scratches.remember()
-            return done._replace(scratches=scratches.results()) if planned.plan.steps else done
+            return self._followed(planned, observation)
         except OSError as failed:
             return planned._replace(error=_said(failed, self.store.folder))
 
@@ -262,6 +245,10 @@ class Enforcer:
         rollouts = self._rollouts.get(desired.environment)
         return rollouts.full(compiled) if rollouts else compiled
 
+    def hidden(self, desired: Deployment) -> tuple[str, ...]:
+        """The secrets of a deployment, which nothing that is told may hold."""
+        return self._full(desired).hidden if desired.secrets else ()
+
     def _of_git(self, desired: Deployment) -> Compiled:
         """The same, with nothing laid over it."""
         return self.workspace.reveal(desired.commit).compiled[desired.environment]
@@ -309,7 +296,6 @@ class Enforcer:
                 drains=drains(desired, observation.inventory),
                 lock_folder=os.path.dirname(root_lock_path(desired.root)),
             )
-            executor.scratch = self.scratches.get(desired.environment)
             executor.versions = self._versions.get(desired.environment)
             executor.remains = self._remains.get(desired.environment)
             results = watcher.mask_all(executor.run())
@@ -339,13 +325,6 @@ class Enforcer:
         elif new != old:
             self.store.save_inventory(desired.environment, desired.root, new)
 
-    def _cleaned(self, environment: str) -> dict[str, object]:
-        if environment not in self.scratches or not self.cleans:
-            return {}
-        from reconciler.agent.cleanup import entry
-
-        return entry(self.scratches[environment].results())
-
     def _remember(self, done: DeploymentReport, inventory: Inventory) -> None:
         """Before services are waited for: a pass that is killed meanwhile has done this all the same."""
         from reconciler.agent.entry import entry_of
@@ -353,22 +332,23 @@ class Enforcer:
         by = f"{self.workspace.host.account} on {self.workspace.host.name}"
         before_health = done._replace(health={})  # what was asked before the steps says nothing of what they did
         entry = {**entry_of(self.run, by, before_health, inventory), **self._besides(done)}
-        self._record(entry, done.plan.environment)
+        self.record(entry, done.plan.environment)
 
     def _besides(self, done: DeploymentReport) -> dict[str, object]:
-        """What only some deployments have: what went back, who approved it, what was cleaned up."""
+        """What only some deployments have: what went back, who approved it."""
         environment, gate = done.plan.environment, done.gate
         back = self._rollouts[environment].entry() if environment in self._rollouts else {}
         approved = {"approval": gate.approval._asdict()} if gate and gate.approval else {}
-        return {**back, **approved, **self._cleaned(environment)}
+        return {**back, **approved}
 
     def _remember_health(self, done: DeploymentReport) -> None:
         from reconciler.agent.entry import health_of
 
         if done.ailing or done.progressing:
-            self._record(health_of(self.run, done), done.plan.environment)
+            self.record(health_of(self.run, done), done.plan.environment)
 
-    def _record(self, entry: Mapping[str, object], environment: str) -> None:
+    def record(self, entry: Mapping[str, object], environment: str) -> None:
+        """Put a line into the journal."""
         from reconciler.agent import journal
 
         with suppress(OSError):  # the pass has done its work; the next line says so as well

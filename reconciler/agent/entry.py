@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.core.change import Kind
 from reconciler.core.inventory import Inventory
+from reconciler.core.outcome import StepResult
 from reconciler.core.report import DeploymentReport
 from reconciler.core.review import intent
 
@@ -26,11 +27,31 @@ def entry_of(run: str, by: str, report: DeploymentReport, inventory: Inventory) 
         "changes": {change.service: [change.kind.value, *change.reasons] for change in changes},
         "versions": {change.service: [change.version, change.wanted] for change in changes},
         "intents": {change.service: intent(change, report.desired, inventory, back).value for change in changes},
-        "steps": [[r.id, r.status.value, r.seconds, r.message] for r in report.results],
-        **({"hints": hints} if (hints := {r.id: r.hint for r in report.results if r.hint}) else {}),
+        **_steps(report.results),
         **({"findings": plan.diff.findings} if plan.diff.findings else {}),
         **({"error": report.error} if report.error else {}),
     }
+
+
+def removals_of(
+    run: str, by: str, report: DeploymentReport, results: tuple[StepResult, ...], seconds: float
+) -> dict[str, Any]:
+    """Another line, of what was removed of scratch folders when all else was done."""
+    return {
+        "run": run,
+        "at": _now(),
+        "commit": report.plan.commit,
+        "by": by,
+        "seconds": round(seconds, 3),
+        "exit": report.exit_code,
+        **_steps(results),
+    }
+
+
+def _steps(results: tuple[StepResult, ...]) -> dict[str, Any]:
+    hints = {result.id: result.hint for result in results if result.hint}
+    steps = [[one.id, one.status.value, one.seconds, one.message] for one in results]
+    return {"steps": steps, **({"hints": hints} if hints else {})}
 
 
 def health_of(run: str, report: DeploymentReport) -> dict[str, Any]:

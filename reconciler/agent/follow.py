@@ -83,9 +83,21 @@ def _unreachable(agent: Agent, known: SourceState, why: str) -> Chosen:
     stale = age > agent.max_staleness
     message = f"the repo cannot be read; holding to {known.valid[:8]}, last in contact {ago(age)} ago"
     if not stale:
-        return Chosen(known.valid, known, notices=(Notice(f"{message} ({_gist(why)})", failed=False),))
+        more = f"{message} ({_gist(why)}){_withheld(known, why)}"
+        return Chosen(known.valid, known, notices=(Notice(more, failed=False),))
     message += f", which is longer than max_staleness ({ago(agent.max_staleness)})"
-    return Chosen(known.valid, known, notices=(Notice(f"{message}:\n{why}", failed=True),))
+    return Chosen(known.valid, known, notices=(Notice(f"{message}:\n{why}{_withheld(known, why)}", failed=True),))
+
+
+def _withheld(known: SourceState, why: str) -> str:
+    """What git's credential helper may lack, where it lacks something."""
+    from reconciler.host.withheld import withheld
+
+    names = withheld(known.variables)
+    if not names or not any(sign in why for sign in ("could not read", "Authentication failed")):
+        return ""
+    told = ", ".join(names)
+    return f"\n    git does not get {told}, which `!secret {{env: ...}}` names; `reconcile doctor` asks without"
 
 
 def _gist(why: str) -> str:

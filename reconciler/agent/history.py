@@ -29,11 +29,13 @@ def read_history(agent: Agent, service: str = "") -> History:
                 wrong[path] = wrong.get(path, 0) + 1
         warnings += [f"{path}: {_lines(count)} cannot be read, and left out" for path, count in wrong.items()]
         warnings += kept.unreadable
-    runs = [PastRun(run, tuple(found.values())) for run, found in parts.items()]
+    logs = {name: path for name in known if os.path.exists(path := store.names_path(name))}
+    runs = [PastRun(run, tuple(_with_names(part, logs) for part in found.values())) for run, found in parts.items()]
     if service:
         runs = _with_service(runs, service)
     runs.sort(key=lambda run: (run.at, run.id), reverse=True)
-    return History(tuple(runs), tuple(warnings))
+    names = tuple(logs[name] for name in agent.environments or known if name in logs)
+    return History(tuple(runs), tuple(warnings), names)
 
 
 def with_subjects(agent: Agent, history: History) -> History:
@@ -167,13 +169,24 @@ def _removal(rule: str, told: Mapping[str, Any]) -> PastRemoval:
     )
 
 
+def _with_names(part: Part, logs: Mapping[str, str]) -> Part:
+    return part._replace(names=logs.get(part.environment, "")) if part.removals else part
+
+
 def _joined(before: Part, part: Part) -> Part:
-    """Of what was tried and went back in the same pass, or of several rules of one clean-up, which are two lines."""
+    """Of what was tried and went back in the same pass, was cleaned up after all else, or was cleaned up by several
+    rules at once: several lines."""
     seconds = None if before.seconds is None or part.seconds is None else before.seconds + part.seconds
     changes, steps = (*before.changes, *part.changes), (*before.steps, *part.steps)
     error, cut = part.error or before.error, part.cut or before.cut
     joined = part._replace(changes=changes, steps=steps, seconds=seconds, error=error, cut=cut)
-    return joined._replace(removals=(*before.removals, *part.removals))
+    return joined._replace(
+        at=before.at,
+        removals=(*before.removals, *part.removals),
+        findings=part.findings or before.findings,
+        rolled_back=part.rolled_back or before.rolled_back,
+        health=part.health or before.health,
+    )
 
 
 def _later(part: Part, entry: Mapping[str, Any]) -> Part:

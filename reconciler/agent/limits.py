@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.agent.store import Store
 from reconciler.core.cleanup import holds
-from reconciler.core.desired import Deployment, Manager
+from reconciler.core.desired import Cleanup, Deployment, Manager
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
@@ -51,6 +51,22 @@ def _remembered(desired: Deployment, agent: Agent) -> tuple[list[str], list[str]
             roots = [root for root in inventory.roots if root != desired.root] if not is_own else []
             inside += [*inner, *roots, *(os.path.join(root, ".reconcile") for root in inventory.roots)]
     return around, inside
+
+
+def check_others(desired: Deployment, rule: Cleanup) -> None:
+    """What git says of the roots was compared by their names; where they lead may be one tree all the same.
+    Raises `RootError` for a rule that would remove what another one keeps."""
+    roots = {one.name: os.path.realpath(one.root) for one in desired.cleanups}
+    if all(roots[one.name] == one.root for one in desired.cleanups):
+        return
+    from reconciler.core.problem import Origin
+    from reconciler.desired.overlap import Sweep, overlaps
+    from reconciler.host.scratch.root import RootError
+
+    nowhere = Origin("", 0, 0)
+    for found in overlaps(Sweep(one._replace(root=roots[one.name]), nowhere, "") for one in desired.cleanups):
+        if found.wrong and found.taker == rule.name:
+            raise RootError(found.message, found.hint)
 
 
 def _names(folder: str) -> list[str]:

@@ -67,6 +67,7 @@ class Loop:
     def _once(self) -> None:
         try:
             one = Pass(self.agent, self.observer, asked_to_stop=lambda: self._ending)
+            one.is_awaited = self._awaits(monotonic())
             report = one.run()
         except Busy as busy:
             self.observer.event("warning", "another pass is at work", holder=str(busy.holder))
@@ -76,6 +77,10 @@ class Loop:
             self.told(report)
             self._watch(self._worth_watching(report))
         self.observer.flush()
+
+    def _awaits(self, began: float) -> Callable[[], bool]:
+        """Whether a pass that began then is in the way of the next one."""
+        return lambda: self._pushed or monotonic() - began > self.agent.interval
 
     # ------------------------------------------------------------ waiting
 

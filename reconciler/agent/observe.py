@@ -73,7 +73,7 @@ class Observation:
         copies = {path: name for name, look in answers.items() for path in look.copies}
         remains = (*self._remains(), *self._old_notes())
         findings, untold = read_notes(self.desired)
-        extra, missed = _read_all(path for path in (*claimed.values(), *remains) if path not in disk.files)
+        extra, missed = _read_all(path for path in (*claimed.values(), *copies, *remains) if path not in disk.files)
         outdated, hidden = _outdated(self.desired, units, processes)
         now = time.time()
         holding = self.windows.holding(self.desired, now)

@@ -7,7 +7,6 @@ while passes have something to tell and change nothing. Losing it has the report
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,8 +17,6 @@ from reconciler.host import files
 
 AGAIN = 86400.0  # seconds after which the same is told once more
 WRONG_AGAIN = 21600.0  # likewise, where something is wrong
-
-_NUMBERS = re.compile(r"[0-9]+")
 
 
 class Printed:
@@ -61,14 +58,14 @@ def _content(report: PassReport, text: str) -> bytes:
 
 def _wrong(report: PassReport) -> Iterator[str]:
     """Of what is wrong, what programs printed is no news, and numbers are none either: times, pids, how often."""
-    from reconciler.core.telling import troubles
+    from reconciler.core.telling import NUMBERS, troubles
 
     yield f"{report.exit_code} {report.head or report.commit}"
     for notice in report.notices:
-        yield _NUMBERS.sub("#", notice.message)
+        yield NUMBERS.sub("#", notice.message)
     for environment, found in sorted(troubles(report).items()):
-        yield from (f"{environment} {subject} {_NUMBERS.sub('#', line)}" for subject, line in sorted(found.items()))
+        yield from (f"{environment} {subject} {NUMBERS.sub('#', line)}" for subject, line in sorted(found.items()))
     for one in report.deployments:
         yield f"{one.plan.environment} {one.gate.id if one.gate else ''}"
         yield from (f"{change.kind.value} {change.held} {change.service}" for change in one.plan.diff.changes)
-        yield from (_NUMBERS.sub("#", line) for line in (*one.plan.diff.waiting, *one.plan.diff.warnings))
+        yield from (NUMBERS.sub("#", line) for line in (*one.plan.diff.waiting, *one.plan.diff.warnings))

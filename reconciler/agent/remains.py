@@ -11,6 +11,7 @@ nothing to do lists two folders for it.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ _OVER = {
     Leaves.SOCKET: "nobody listens",
     Leaves.RECORD: "Apptainer's, of an instance that has ended",
 }
+_AT_ONCE = (Leaves.LOG, Leaves.JOBS)  # all files of one go in one step
+_NOTE = r"[0-9]+\.json|started"  # as in `launchers.slurm.contact`
 _YOUNG = 60.0  # seconds in which what is half-written may become whole
 
 Seen = Mapping[str, os.stat_result]  # by path
@@ -81,13 +84,15 @@ class Remains:
             found = self._gone(trace, listed)
             if not found and trace.leaves is Leaves.PID and trace.service in ending and trace in self._former:
                 yield from ((path, (trace, {path: info}, True)) for path, info in _there(trace).items())
-            elif trace.leaves is Leaves.LOG and found:
+            elif trace.leaves in _AT_ONCE and found:
                 yield trace.path, (trace, found, False)
-            elif trace.leaves is not Leaves.LOG:
+            elif trace.leaves not in _AT_ONCE:
                 yield from ((path, (trace, {path: info}, False)) for path, info in found.items())
 
     def _told(self, going: _Going) -> str:
         trace, paths, ends = going
+        if trace.leaves is Leaves.JOBS:
+            return f"{trace.path}: its jobs are over"
         first, *more = sorted(paths, key=_number)
         if trace.leaves is not Leaves.LOG:
             return f"{first}: {'its process ends' if ends else _OVER[trace.leaves]}"
@@ -101,6 +106,8 @@ class Remains:
         """What of a trace goes now. `listed`: folders that were listed before. Raises `OSError`."""
         if trace.leaves is Leaves.RECORD:
             return _record(trace) if trace in self._former else {}
+        if trace.leaves is Leaves.JOBS:
+            return _notes(trace.path) if trace in self._former and not self._may_speak(trace) else {}
         folder, _, name = trace.path.rpartition("/")
         names, numbered = _names(folder, listed)
         if trace.leaves is Leaves.LOG:
@@ -141,7 +148,7 @@ class Remains:
             for path in (path for path in going if path in now):
                 gone = unlink(held, os.path.basename(path), going[path])
                 (removed if gone else others).append(path)
-        if trace.leaves is Leaves.RECORD:
+        if trace.leaves in (Leaves.RECORD, Leaves.JOBS):
             with suppress(OSError):  # somebody keeps more in it
                 os.rmdir(folder)
         if others:
@@ -165,6 +172,8 @@ class Remains:
 def _is_left(trace: Trace, listed: _Listed) -> bool:
     if trace.leaves is Leaves.RECORD:
         return os.path.lexists(_record_path(trace))
+    if trace.leaves is Leaves.JOBS:
+        return bool(_notes(trace.path))
     folder, _, name = trace.path.rpartition("/")
     names, numbered = _names(folder, listed)
     if trace.leaves is Leaves.LOG:
@@ -243,6 +252,15 @@ def _dead(trace: Trace, names: Iterable[str]) -> Seen:
                 if over:
                     found[path] = info
     return found
+
+
+def _notes(folder: str) -> Seen:
+    """What jobs have left in their folder. Raises `OSError`."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return _own_files(folder, (name for name in names if re.fullmatch(_NOTE, name)))
 
 
 def _record_path(trace: Trace) -> str:

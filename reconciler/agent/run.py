@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from reconciler.agent.alone import Busy, alone
 from reconciler.agent.config import Agent
@@ -22,10 +23,16 @@ from reconciler.core.desired import Deployment, Policy, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.problem import Problem
 from reconciler.core.report import DeploymentReport, Notice, PassReport
+from reconciler.core.standing import as_it_runs
 from reconciler.launchers.base import Shared
 from reconciler.source import Mirror, SourceError
 
+if TYPE_CHECKING:
+    from reconciler.agent.purge import Purge
+
 __all__ = ["Busy", "Observer", "Pass"]
+
+_PATIENCE = 60.0  # seconds that another pass may take until people are told of what was cleaned up
 
 
 class InvalidCommit(Exception):  # noqa: N818 - it says what is so
@@ -55,6 +62,7 @@ class Pass:
         self.observer = observer
         self.asked_to_stop = asked_to_stop
         self.explains = explains
+        self.is_awaited: Callable[[], bool] = lambda: False  # clean-up ends then, and the next pass goes on with it
         self.elsewhere: tuple[tuple[str, str], ...] = ()
         self.variables: tuple[str, ...] = ()  # of our own environment, that git names as secrets
         self.store = Store(agent.state_dir, agent.site)
@@ -103,6 +111,7 @@ class Pass:
             begun = self._begin(known.valid, kept or self._compiled(known.valid))
             reports = self._each(begun, {}, apply=False)
             notices = (*notices, *self._troubles(reports))
+            reports = {name: _as_it_runs(report, begun[name]) for name, report in reports.items()}
             return self._report(Chosen(known.valid, known, notices=notices), reports)
         except InvalidCommit as invalid:
             return self._report(Chosen(known.valid, known, invalid.problems, notices), {})
@@ -132,7 +141,44 @@ class Pass:
             report = self._scheduled(
                 lambda: self._through(apply=apply, accept_rewind=accept_rewind, saved=saved), mend=apply
             )
-            return self._told(report) if apply else report
+            purges = any(one.desired.cleanups for one in report.deployments)
+            if not purges:
+                return self._told(report) if apply else report
+        return self._purged(report) if apply else self._looked(report)
+
+    def _purge(self, report: PassReport) -> Purge:
+        """Only where git has rules for clean-up: without that nothing of it is loaded."""
+        from reconciler.agent.purge import Purge
+
+        return Purge(self.enforcer, report.deployments, self.is_awaited)
+
+    def _looked(self, report: PassReport) -> PassReport:
+        """With what would be removed of scratch folders."""
+        purge = self._purge(report)
+        return self._with(report, tuple(map(purge.look, report.deployments)), purge.notices())
+
+    def _purged(self, report: PassReport) -> PassReport:
+        """With what was removed of them. Whoever wants to be told is told of all at once."""
+        purge = self._purge(report)
+        done = self._with(report, tuple(map(purge.carry_out, report.deployments)), purge.notices())
+        if not (self.agent.notify or self.agent.metrics):
+            return done
+        lock = self.store.lock_path()
+        try:
+            with alone(lock, _PATIENCE):
+                return self._told(done)
+        except Busy as busy:
+            why = f"nobody was told of this pass: {busy.holder} is at work ({lock})"
+            return done._replace(notices=(*done.notices, Notice(why, failed=False)))
+
+    def _with(
+        self, report: PassReport, deployments: tuple[DeploymentReport, ...], notices: tuple[Notice, ...]
+    ) -> PassReport:
+        report = report._replace(deployments=deployments, notices=(*report.notices, *notices))
+        if report.subject or not any(one.plan.steps for one in deployments):
+            return report
+        subject, author = self._describe(report.commit)
+        return report._replace(subject=subject, author=author)
 
     def _told(self, report: PassReport) -> PassReport:
         """Whoever wants to be told of it is told, where the agent's file names somebody."""
@@ -171,7 +217,7 @@ class Pass:
             planned: dict[str, DeploymentReport] = {}
             if saved:
                 planned = {name: self.enforcer.plan(observation) for name, observation in begun.items()}
-                if not saved.matches(chosen.commit, planned.values()):
+                if not saved.matches(chosen.commit, self._with_scratch(planned.values())):
                     return self._stale(known, saved)
             if apply:
                 self._remember(known, chosen, compiled=not kept or chosen.commit != known.valid)
@@ -182,9 +228,7 @@ class Pass:
                 self._vouch(chosen, reports)
             if self.explains:
                 reports = {name: self._explained(report, begun[name], known) for name, report in reports.items()}
-            told = (text for one in self.enforcer.scratches.values() for text in one.notices)
-            notices = (*chosen.notices, *(Notice(text, failed=False) for text in told))
-            return self._report(chosen._replace(notices=notices), reports)
+            return self._report(chosen, reports)
         except InvalidCommit as invalid:
             return self._report(chosen._replace(problems=invalid.problems), {})
         finally:
@@ -222,13 +266,8 @@ class Pass:
             stale = name not in planned and any(report.results or report.rollback for report in reports.values())
             observation = begun[name] = first.again() if stale else first
             report = planned.get(name) or self.enforcer.plan(observation)
-            report = report if apply or name not in self.enforcer.scratches else self._surveyed(report)
             reports[name] = self._apply(report, observation, alone=len(begun) == 1) if apply else report
         return reports
-
-    def _surveyed(self, report: DeploymentReport) -> DeploymentReport:
-        """With what would be removed of scratch folders, for people."""
-        return report._replace(scratches=self.enforcer.scratches[report.plan.environment].figures(report.plan))
 
     def deployments(self) -> dict[str, Deployment]:
         """What git wants by the last valid commit; nothing where none is known. Raises `InvalidCommit`."""
@@ -265,6 +304,16 @@ class Pass:
                 raise
             return report._replace(busy=True, error=f"another pass is at work: {busy.holder} ({busy.path})")
 
+    def _with_scratch(self, planned: Iterable[DeploymentReport]) -> Iterator[DeploymentReport]:
+        """As they were when they were saved."""
+        for report in planned:
+            if report.desired.cleanups:
+                from reconciler.agent.purge import Purge
+
+                yield Purge(self.enforcer, [report]).look(report, figures=False)
+            else:
+                yield report
+
     def _stale(self, known: SourceState, saved: SavedPlan) -> PassReport:
         message = (
             f"{saved.path} was made from another state of this host or of the repo: nothing of it is applied. "
@@ -297,10 +346,11 @@ class Pass:
         return {name: compiled.deployment for name, compiled in result.compiled.items()}
 
     def _begin(self, commit: str, deployments: Mapping[str, Deployment]) -> dict[str, Observation]:
-        self._withhold((*self.variables, *_variables(deployments.values())))
+        self._withhold((*self.variables, *variables_of(deployments.values())))
         self.enforcer.begin(deployments)
         here = {name: self.enforcer.hold_back(one) for name, one in deployments.items() if not one.is_elsewhere}
-        self._withhold(_variables((*deployments.values(), *here.values())))  # what is held back has secrets of its own
+        # What is held back has secrets of its own.
+        self._withhold(variables_of((*deployments.values(), *here.values())))
         self.windows.ask(deployments.values())
         found, shared = {}, Shared()
         self.elsewhere = tuple((name, one.whose) for name, one in deployments.items() if one.is_elsewhere)
@@ -370,7 +420,13 @@ class Pass:
         return "", ""
 
 
-def _variables(deployments: Iterable[Deployment]) -> set[str]:
+def _as_it_runs(report: DeploymentReport, observation: Observation) -> DeploymentReport:
+    diff, observed = report.plan.diff, report.observed
+    changes = tuple(as_it_runs(change, observed, observation.inventory) for change in diff.changes)
+    return report._replace(plan=report.plan._replace(diff=diff._replace(changes=changes)))
+
+
+def variables_of(deployments: Iterable[Deployment]) -> set[str]:
     """Of the environment that reconcile itself runs in, which git names as secrets."""
     references = (use.secret.reference for one in deployments for use in one.secrets)
     return {one.target for one in references if one.source.of_environment}

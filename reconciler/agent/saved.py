@@ -57,6 +57,9 @@ def save(path: str, report: PassReport, agent: Agent) -> None:
     files.write(path, json.dumps(data, indent=1).encode() + b"\n", 0o600)
 
 
+_MAKE = "make one with `reconcile plan --out FILE`"
+
+
 def load(path: str, agent: Agent) -> SavedPlan:
     """Read a saved plan. Raises `InvalidInput` for anything else."""
     try:
@@ -65,10 +68,10 @@ def load(path: str, agent: Agent) -> SavedPlan:
         wrong = "" if data["reconcile"] == "plan" and data["format"] == _FORMAT else "of another version"
         wrong = wrong or (f"of site {data['site']}, and this is {agent.site}" if data["site"] != agent.site else "")
     except OSError as error:
-        raise InvalidInput([Problem(Origin(path, 0, 0), f"cannot be read: {error.strerror or error}")]) from error
+        why = f"cannot be read: {error.strerror or error}"
+        raise InvalidInput([Problem(Origin(path, 0, 0), why, _MAKE)]) from error
     except (ValueError, KeyError, TypeError) as error:
-        problem = Problem(Origin(path, 0, 0), "is not a saved plan", "make one with `reconcile plan --out FILE`")
-        raise InvalidInput([problem]) from error
+        raise InvalidInput([Problem(Origin(path, 0, 0), "is not a saved plan", _MAKE)]) from error
     if wrong:
         raise InvalidInput([Problem(Origin(path, 0, 0), f"is a plan {wrong}", "make it anew")])
     return saved

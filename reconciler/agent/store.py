@@ -11,6 +11,7 @@
     SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
     SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
     SITE/ENV/cleanup.json        when the rules of `cleanup` come next
+    SITE/ENV/removed.log         what clean-ups have removed, by name, see `host.scratch.names`
     SITE/cleanup.key             what marks the folders that a clean-up is removing
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,11 +87,15 @@ class Store:
         self.site = site
         self.folder = os.path.join(state_dir, site)
         self._source = os.path.join(self.folder, "source.json")
+        self._scratch_key = ""  # that could not be written yet
 
     def prepare(self) -> None:
         """Make the folders, private to the account. Raises `OSError`."""
         files.make_folder(self.state_dir, 0o700)
         files.make_folder(self.folder, 0o700)
+        if not os.path.lexists(self.cleanup_lock_path()):  # when it is needed the last inode may be gone
+            with suppress(OSError):
+                files.write(self.cleanup_lock_path(), b"", 0o600, sync=False)
 
     def lock_path(self) -> str:
         return os.path.join(self.folder, "lock")
@@ -192,28 +197,40 @@ class Store:
             raise DamagedError(f"{path} is damaged") from error
 
     def save_scratch(self, environment: str, memories: Mapping[str, Memory]) -> None:
-        """Raises `OSError`; then all is as it was."""
+        """Raises `OSError`; then all is as it was.
+
+        What the first clean-up needs is made with it: by then there may be no room.
+        """
         self._write(self._path(environment, "cleanup.json"), {"rules": memories})
+        self.scratch_key(make=True)
 
     def cleanup_lock_path(self) -> str:
         """Of its own: who cleans up by hand, for hours maybe, keeps no pass from deploying."""
         return os.path.join(self.folder, "cleanup.lock")
 
+    def scratch_mark(self, environment: str, rule: str) -> str:
+        """The file that says which process waits for a file system that does not answer."""
+        return self._path(environment, f"cleanup.{rule}.silent")
+
+    def names_path(self, environment: str) -> str:
+        """The log of what clean-ups have removed, by name."""
+        return self._path(environment, "removed.log")
+
     def scratch_key(self, *, make: bool = False) -> str:
         """What marks the folders that a clean-up is removing; empty where there is none yet.
 
-        `make`: then one is made; raises `OSError`. With a new one, what a killed pass has left goes when it is old by
-        its own date.
+        `make`: then one is made. One that cannot be written is kept in memory until it can be: to be called once more
+        when something was removed. With a new one, what a killed pass has left goes when it is old by its own date.
         """
         path = os.path.join(self.folder, "cleanup.key")
         with suppress(OSError):
             if key := files.read(path).decode("ascii", "replace").strip():
                 return key
-        if not make:
-            return ""
-        key = os.urandom(24).hex()
-        files.write(path, key.encode(), 0o600)
-        return key
+        if make:
+            self._scratch_key = self._scratch_key or os.urandom(24).hex()
+            with suppress(OSError):
+                files.write(path, self._scratch_key.encode(), 0o600)
+        return self._scratch_key
 
     # ------------------------------------------------------------ what was told
 
@@ -304,7 +321,7 @@ class Store:
         damage = ""
         for path in (self._path(environment, "inventory.json"), *([_copy_path(root)] if root else [])):
             try:
-                data = _unseal(path)
+                data = _unseal(path, read=files.read_own)  # it says what may be removed
             except DamagedError as error:
                 damage = damage or str(error)
                 continue
@@ -403,10 +420,12 @@ def _seal(data: Mapping[str, Any], form: int = _FORMAT) -> bytes:
     return json.dumps({"reconcile": form, "digest": digest(body)}).encode() + b"\n" + body + b"\n"
 
 
-def _unseal(path: str, form: int = _FORMAT) -> dict[str, Any] | None:
+def _unseal(
+    path: str, form: int = _FORMAT, *, read: Callable[[str], bytes] = files.read
+) -> dict[str, Any] | None:
     """None where there is no such file. Raises `DamagedError`."""
     try:
-        head, _, body = files.read(path).partition(b"\n")
+        head, _, body = read(path).partition(b"\n")
         seal = json.loads(head)
         if seal["reconcile"] != form:
             raise DamagedError(f"{path} was written by another version of reconcile")

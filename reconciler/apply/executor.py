@@ -47,9 +47,9 @@ class Watcher(Protocol):
         """Nothing can be done but wait: the time for work that can be done at any time."""
 
 
-class Scratches(Protocol):
-    """Carries out the steps of `cleanup`, of old versions, or of what launchers have left; what it gives is an
-    `Ending` by another name."""
+class Cleaner(Protocol):
+    """Carries out the steps of old versions, or of what launchers have left; what it gives is an `Ending` by another
+    name."""
 
     def carry_out(
         self, step: Step, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]
@@ -108,9 +108,8 @@ class Executor:
         self.changes = {change.service: change for change in plan.diff.changes}
         self.as_it_was = {change.service for change in plan.diff.changes if change.held}  # not as git wants it now
         self.up: dict[str, Process] = {}  # by service, what was started
-        self.scratch: Scratches | None = None  # what carries the steps of `cleanup` out, where there are any
-        self.versions: Scratches | None = None  # likewise, those of old versions
-        self.remains: Scratches | None = None  # and those of what launchers have left
+        self.versions: Cleaner | None = None  # what carries the steps of old versions out, where there are any
+        self.remains: Cleaner | None = None  # likewise, those of what launchers have left
 
     def run(self) -> tuple[StepResult, ...]:
         """Every step's result, in the plan's order. Never raises for what a host can do to it."""
@@ -286,11 +285,15 @@ class Executor:
         return ending
 
     def _reload(self, step: Step) -> Ending:
+        daemon = self.backends[step.launcher].daemon
+        if step.phase is Phase.DAEMON and daemon is not None:
+            daemon.adjust_daemon(functools.partial(self.watcher.progress, step))
+            return DONE
         self.backends[step.launcher].reload()
         return DONE
 
     def _clean(self, step: Step) -> Ending:
-        carriers = {Phase.SCRATCH: self.scratch, Phase.RETAIN: self.versions, Phase.REMAINS: self.remains}
+        carriers = {Phase.RETAIN: self.versions, Phase.REMAINS: self.remains}
         carrier = carriers.get(step.phase)
         if carrier is not None:
             progress = functools.partial(self.watcher.progress, step)
@@ -299,6 +302,8 @@ class Executor:
         for wanted in self.files:  # a root or a home that git or this pass spells otherwise, by way of a link
             if os.path.basename(wanted) == name and _is_same(wanted, step.path):
                 return Ending(Status.SKIPPED, f"is {wanted} by another name")
+        if files.state(step.path).digest not in ("", step.before):
+            return Ending(Status.FAILED, "was changed since the plan was made", "the next pass looks again")
         files.remove(step.path)
         return DONE
 

@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.authoring.refused import refused
+from reconciler.authoring.refused import Refused, refused
+from reconciler.core.problem import Origin, Problem
 from reconciler.desired import Tree
 from reconciler.source import SourceError, UnknownCommit, check_branch, is_local, tree_at
 from reconciler.source.command import describe, environment, is_commit
@@ -143,14 +144,20 @@ class Checkout:
 
     def check_free(self, branch: str) -> None:
         """Raises `Refused` for a branch that is there, or a name that git does not take."""
+        if taken := self.taken(branch):
+            raise Refused([taken])
+
+    def taken(self, branch: str) -> Problem | None:
+        """What keeps a branch from being made: that it is there. Raises `Refused` for a name that git does not take."""
         if wrong := check_branch(branch):
             raise refused("--branch", wrong)
         there = self._ended("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}").out.decode().strip()
-        if there:
-            hint = "give another one with --branch NAME"
-            if branch.partition("/")[0] in ("bump", "promote", "rollback"):  # not one of their own, such as main
-                hint += f", or remove it: git branch -D {branch}"
-            raise refused("--branch", f"there is a branch {branch} already, at {there[:8]}", hint)
+        if not there:
+            return None
+        hint = "give another one with --branch NAME"
+        if branch.partition("/")[0] in ("bump", "promote", "rollback"):  # not one of their own, such as main
+            hint += f", or remove it: git branch -D {branch}"
+        return Problem(Origin("--branch", 0, 0), f"there is a branch {branch} already, at {there[:8]}", hint)
 
     def make(self, base: str, content: Mapping[str, bytes | None], message: str, branch: str) -> str:
         """A commit on top of `base` with these files changed, and a new branch that points to it."""

@@ -1,12 +1,12 @@
 """Which line sets the version of a component, for which deployments, and which one is to be edited.
 
-The line that sets it is edited where its layer is for nobody else than was asked for. Otherwise a line is added to the
-one that is for just those: what others get, now or later, must not change with it.
+The line that sets it is edited where its layer is the one of just those that were asked for. Otherwise a line is added
+to that one: what others get, now or later, must not change with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from reconciler.authoring.edit import set_version
@@ -32,6 +32,12 @@ class Scope(NamedTuple):
         if self.site:
             return site_file(self.site)
         return environment_file(self.environment) if self.environment else DEFAULTS
+
+    @property
+    def options(self) -> str:
+        """As they are given on the command line."""
+        given = (("--environment", self.environment), ("--site", self.site))
+        return " ".join(f"{option} {name}" for option, name in given if name)
 
     def has(self, pair: Pair) -> bool:
         return self.site in ("", pair.site) and self.environment in ("", pair.environment)
@@ -88,7 +94,7 @@ class Versions:
             wrong.append(_unknown(option, "environment", scope.environment, environments))
         if scope.site and scope.site not in sites:
             wrong.append(_unknown("--site", "site", scope.site, sites))
-        wrong += [_unknown("COMPONENT", "component", name, known) for name in components if name not in known]
+        wrong += [self._no_component(name, known) for name in components if name not in known]
         if not wrong and not any(map(scope.has, self.pairs)):
             has = self.layers.environments(scope.site)
             hint = f"it has {', '.join(has) or 'none'}"
@@ -99,6 +105,16 @@ class Versions:
             )
         if wrong:
             raise Refused(wrong)
+
+    def _no_component(self, name: str, known: Iterable[str]) -> Problem:
+        """Whoever reads `status` knows the names of services."""
+        problem = _unknown("COMPONENT", "component", name, known)
+        layers = filter(None, (self.layers.layer(path) for pair in self.pairs for path in pair.layers))
+        for service in filter(None, (layer.section("services").get(name) for layer in layers)):
+            said = service.get("component") if isinstance(service, Entries) else None
+            if isinstance(said, Scalar) and said.text in known:
+                return problem._replace(hint=f"`{name}` is a service of `{said.text}`: `reconcile bump {said.text}`")
+        return problem
 
     def users(self, scope: Scope, component: str) -> list[Pair]:
         """The deployments that have the component. Raises `Refused` where none does."""
@@ -138,7 +154,7 @@ def bump(versions: Versions, component: str, version: str, scope: Scope) -> Bump
     """Set a version in the right line. Raises `Refused`."""
     versions.check(scope, [component])
     users = versions.users(scope, component)
-    file = _file(versions, component, scope, users)
+    file = _file(versions, component, scope)
     above = [pair for pair in users if _wins_over(versions, pair, component, file)]
     reached = [pair for pair in users if pair not in above]
     notes = tuple(_kept(versions, above, component, version, scope))
@@ -153,18 +169,30 @@ def bump(versions: Versions, component: str, version: str, scope: Scope) -> Bump
     return Bumped({file: content}, (line,), notes)
 
 
-def _file(versions: Versions, component: str, scope: Scope, users: Sequence[Pair]) -> str:
+def _file(versions: Versions, component: str, scope: Scope) -> str:
     own = versions.layers.layer(scope.layer)
-    if own is not None and component in own.section("versions"):
-        return scope.layer
-    if not scope.site and not scope.environment:
-        known = ", ".join(versions.layers.all_environments())
-        hint = f"give --environment: {known}"
+    if scope == Scope() and (own is None or component not in own.section("versions")):
+        hint = _where(versions, component)
         raise refused("--environment", f"{component} is not set for all environments at once", hint)
-    reached = [pair for pair in users if not _wins_over(versions, pair, component, scope.layer)]
-    files = {setter.file for pair in reached if (setter := versions.setter(pair, component))}
-    ours = [file for file in files if all(scope.has(pair) for pair in versions.pairs if file in pair.layers)]
-    return ours[0] if len(files) == 1 and ours else scope.layer
+    return scope.layer
+
+
+def _where(versions: Versions, component: str) -> str:
+    """The options by which the lines that set it are reached."""
+    found = {_scope_of(pair, setter.file) for pair in versions.pairs if (setter := versions.setter(pair, component))}
+    environments = sorted(one.environment for one in found if not one.site)
+    sites = sorted(one.site for one in found if not one.environment)
+    ways = [f"--environment: {', '.join(environments)}"] * bool(environments)
+    ways += [f"--site: {', '.join(sites)}"] * bool(sites)
+    ways += [one.options for one in sorted(found) if one.environment and one.site][:3]
+    every = ", ".join(versions.layers.all_environments())
+    return f"give {'; or '.join(ways) or f'--environment: {every}'}"
+
+
+def _scope_of(pair: Pair, file: str) -> Scope:
+    """The deployments that a layer of this one is for."""
+    _, environment, site, both = pair.layers
+    return Scope(pair.environment if file in (environment, both) else "", pair.site if file in (site, both) else "")
 
 
 def _wins_over(versions: Versions, pair: Pair, component: str, file: str) -> bool:
@@ -178,7 +206,8 @@ def _kept(versions: Versions, above: Iterable[Pair], component: str, version: st
     for pair in above:
         setter = versions.setter(pair, component)
         if setter is not None and setter.text != version:
-            how = f"--site {pair.site}" if not scope.site else f"--environment {pair.environment}"
+            own = _scope_of(pair, setter.file)
+            how = Scope(scope.environment or own.environment, scope.site or own.site).options
             where = f"{pair.site} {pair.environment}" if not scope.environment else pair.site
             yield f"{where} keeps {component} {setter.text} ({setter.origin}); {how} changes that"
 

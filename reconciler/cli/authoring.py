@@ -146,6 +146,9 @@ def _is_git(path: str) -> bool:
 def _tree_of(agent: Agent, revision: str) -> tuple[str, Tree]:
     """The commit of a revision and what it holds; an empty revision is the branch."""
     path = is_local(agent.repo)
+    if path and not os.path.isdir(path):
+        hint = "name the repo with --repo, or in the agent's file"
+        raise InvalidInput([Problem(Origin(agent.repo, 0, 0), "there is no such folder", hint)])
     if path:
         return tree_at(path, revision or _default_revision(path, agent.branch))
     mirror = _mirror(agent)

@@ -31,6 +31,8 @@ def history(options: Namespace) -> int:
         print("\n".join(history_lines(shown.runs, style(), time.time())))
     if len(found.runs) > len(shown.runs):
         print(f"{len(found.runs) - len(shown.runs)} more: -n all")
+    for path in found.names:
+        print(f"names of what clean-ups removed: {path}")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from reconciler import __version__
@@ -12,12 +12,14 @@ from reconciler.cli.forms import OUTPUTS
 _EXITS = """exit status:
   0   desired and observed agree (after what was applied); plan, diff: no
       difference
-  1   something failed, or is not healthy
+  1   something failed, is not healthy, or was rolled back
   2   differences remain: plan or diff found some, or a pass was not allowed to
       apply them
   3   the input is not valid: desired state, agent's file, options; nothing of
       it was applied
-  75  another pass holds the lock"""
+  75  another pass holds the lock
+
+At three in the morning: `reconcile status`, and `reconcile help trouble`."""
 
 
 COMMANDS = {
@@ -57,19 +59,60 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)  # a script's shortened word may mean another one tomorrow
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n    see: {self.prog} --help")
+        raise UsageError(_in_words(message, self.prog))
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Raises `UsageError`; `SystemExit` for --help and --version."""
     argv = _joined(argv)
     if not argv or {"-h", "--help", *COMMANDS} & set(argv):
-        return _whole().parse_args(argv)
+        return _parsed(argv)
     try:
         # The call of every cron line. To set up the commands as well would take longer than the pass itself.
         return _plain(_shared()).parse_args(argv, argparse.Namespace(command=None))
     except UsageError:
-        return _whole().parse_args(argv)  # it knows the commands, and so says better what is wrong
+        return _parsed(argv)  # it knows the commands, and so says better what is wrong
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser, commands = _whole()
+    options, left = parser.parse_known_args(argv)
+    if not left:
+        return options
+    own = commands[options.command] if options.command else parser
+    if not left[0].startswith("-"):
+        raise UsageError(f"`{left[0]}` is one word too many\n    see: {own.prog} --help")
+    import re
+
+    hint = _meant(left[0], re.findall(r"--[a-z][a-z-]*", own.format_help()), f"see: {own.prog} --help")
+    raise UsageError(f"there is no option `{left[0]}`\n    {hint}")
+
+
+def _in_words(message: str, prog: str) -> str:
+    """What argparse complains of, as people would say it, and what was probably meant."""
+    import re
+
+    see = f"see: {prog} --help"
+    if found := re.fullmatch(r"argument (.+?): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL):
+        place, word, choices = found.groups()
+        known = re.findall(r"[a-z][a-z-]*", choices)
+        if place == "COMMAND":
+            return f"there is no command `{word}`\n    {_meant(word, known, f'`{prog} --help` lists them')}"
+        option = place.rpartition("/")[2]
+        said = f"{option} cannot be" if option.startswith("-") else f"{prog.rpartition(' ')[2]}: there is no"
+        return f"{said} `{word}`\n    {_meant(word, known, 'one of: ' + ', '.join(known))}"
+    if found := re.fullmatch(r"argument (.+?): expected .*", message):
+        return f"{found[1].rpartition('/')[2]} has no value\n    {see}"
+    if found := re.fullmatch(r"the following arguments are required: (.*)", message):
+        return f"{found[1]} {'are' if ',' in found[1] else 'is'} missing\n    {see}"
+    return f"{message}\n    {see}"
+
+
+def _meant(word: str, known: Sequence[str], otherwise: str) -> str:
+    from reconciler.desired.problems import nearest
+
+    found = nearest(word, known)
+    return f"did you mean `{found}`?" if found else otherwise
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
@@ -88,7 +131,8 @@ def _plain(shared: _Parser) -> _Parser:
     parser = _Parser(
         prog="reconcile",
         description="Keeps the services of a site at what a git repo says.\n"
-        "Without a command and --once it goes on doing so.",
+        "Without a command it makes a pass every 5 minutes until it is ended;\n"
+        "with --once it makes a single one, as cron and timers have it.",
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
@@ -101,13 +145,18 @@ def _plain(shared: _Parser) -> _Parser:
     return parser
 
 
-def _whole() -> _Parser:
+def _whole() -> tuple[_Parser, Mapping[str, argparse.ArgumentParser]]:
+    """With the parsers of the commands."""
     shared = _shared()
     parser = _plain(shared)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
+    made: dict[str, argparse.ArgumentParser] = {}
+
     def command(name: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name], parents=[shared])
+        said = COMMANDS[name]
+        made[name] = commands.add_parser(name, help=said, description=said, parents=[shared])
+        return made[name]
 
     plan = command("plan")
     _output(plan)
@@ -127,7 +176,7 @@ def _whole() -> _Parser:
     _output(diff)
     _output(command("status"))
     logs = command("logs")
-    logs.add_argument("service", metavar="SERVICE")
+    logs.add_argument("service", metavar="SERVICE", help="as `status` lists it, or supervisord, slurm-job")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C, through restarts and rotation")
     logs.add_argument(
         "-n", "--lines", type=_lines, default=100, metavar="N", help="only the last N, or `all` (default: 100)"
@@ -136,7 +185,7 @@ def _whole() -> _Parser:
     validate.add_argument("path", nargs="?", default=".", metavar="PATH", help="a folder with desired/ (default: here)")
     for word in ("explain", "blame"):
         values = command(word)
-        values.add_argument("service", metavar="SERVICE")
+        values.add_argument("service", metavar="SERVICE", help="or cleanup.RULE")
         values.add_argument("key", nargs="?", metavar="KEY", help="only this key, such as version or env.LC_ALL")
     command("schema")
     cleanup = command("cleanup")
@@ -161,7 +210,7 @@ def _whole() -> _Parser:
     command("help").add_argument("topic", nargs="?", metavar="TOPIC", help="a page, a title in one, or a command")
     demo = command("demo")
     demo.add_argument("--keep", action="store_true", help="leave the demo running, and say how to look at it")
-    return parser
+    return parser, made
 
 
 def _output(parser: argparse.ArgumentParser) -> None:
@@ -170,18 +219,21 @@ def _output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_BACK_TO = "what to go back to (default: the last commit at which it was another one)"
+
+
 def _propose(command: Callable[[str], argparse.ArgumentParser]) -> None:
     """They share --repo, a checkout here, and --branch, which names the branch that is made."""
     bump = command("bump")
-    bump.add_argument("component", metavar="COMPONENT")
-    bump.add_argument("version", metavar="VERSION")
+    bump.add_argument("component", metavar="COMPONENT", help="of `components` in git; a service names its own there")
+    bump.add_argument("version", metavar="VERSION", help="that it gets")
     promote = command("promote")
-    promote.add_argument("components", nargs="+", metavar="COMPONENT")
+    promote.add_argument("components", nargs="+", metavar="COMPONENT", help="of `components` in git")
     promote.add_argument("--from", dest="source", required=True, metavar="ENV", help="whose version is taken")
     promote.add_argument("--to", dest="target", required=True, metavar="ENV", help="that gets it")
     rollback = command("rollback")
-    rollback.add_argument("target", metavar="SERVICE|ENVIRONMENT")
-    rollback.add_argument("--to", metavar="COMMIT", help="default: the last one at which it was another one")
+    rollback.add_argument("target", metavar="SERVICE|ENVIRONMENT", help="what is set back, as git names it")
+    rollback.add_argument("--to", metavar="COMMIT", help=_BACK_TO)
     for parser in (bump, promote, rollback):
         parser.add_argument("--dry-run", action="store_true", help="only show what would be committed")
 
@@ -251,15 +303,19 @@ def _ignore_windows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore-windows", action="store_true", help="do what policy.windows holds now, this once")
 
 
+_ENVIRONMENT = "only this one; may be repeated (default: all that the site has)"
+_CONFIG = "the agent's file (default: $RECONCILE_CONFIG, or ~/.config/reconcile/agent.yaml)"
+
+
 def _shared() -> _Parser:
     """Options that stand before or after the command. None of them has a default here, so that the later one wins."""
     parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("what and where (each can stand in the agent's file)")
-    group.add_argument("--config", metavar="FILE", help="the agent's file (default: $RECONCILE_CONFIG, or agent.yaml)")
+    group.add_argument("--config", metavar="FILE", help=_CONFIG)
     group.add_argument("--repo", metavar="URL", help="the desired-state repo: https, ssh, git, file, or a path")
     group.add_argument("--branch", help="the branch to follow (default: main); or that a commit is made on")
-    group.add_argument("--site", help="the site that this is")
-    group.add_argument("--environment", dest="environments", action="append", metavar="ENV", help="may be repeated")
+    group.add_argument("--site", help="which site of the repo this host is")
+    group.add_argument("--environment", dest="environments", action="append", metavar="ENV", help=_ENVIRONMENT)
     group.add_argument("--state-dir", metavar="DIR", help="where to remember (default: ~/.local/state/reconcile)")
     group.add_argument("--timeout", metavar="TIME", help="of each call of git (default 60s)")
     group.add_argument("--max-staleness", metavar="TIME", help="exit 1 when the repo was out of reach longer (24h)")

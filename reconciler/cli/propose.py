@@ -101,13 +101,16 @@ def _propose(options: Namespace, make: Callable[[Tree, Facts, Checkout, str], Pr
         tree = checkout.tree(base)
         proposal = make(tree, facts, checkout, base)
         branch = asked.branch or proposal.branch
+        taken = None
         if proposal.content:
             check(proposal, tree, facts)
-            checkout.check_free(branch)
+            taken = checkout.taken(branch)
         made = ""
         if proposal.content and not options.dry_run:
             made = checkout.make(base, proposal.content, proposal.message, branch)
-        _tell(_Told(checkout, base, tree, facts, proposal, branch, made), options)
+        told = _Told(checkout, base, tree, facts, proposal, branch, made)
+        told.taken = taken
+        _tell(told, options)
     except Refused as error:
         raise InvalidInput(error.problems) from error
     return 0
@@ -122,6 +125,7 @@ class _Told:
         self.checkout, self.base, self.facts = checkout, base, facts
         self.proposal, self.branch, self.made = proposal, branch, made
         self.before, self.after = tree, proposal.applied(tree)
+        self.taken: Problem | None = None  # why a dry run alone gets so far
 
     def effect(self) -> Comparison:
         from reconciler.agent.compare import compare
@@ -138,6 +142,8 @@ class _Told:
         unsaved = self.checkout.unsaved(sorted(self.proposal.content))
         if unsaved:
             yield f"not committed yet, and so not part of it: {', '.join(unsaved)}"
+        if self.taken:
+            yield f"without --dry-run this is refused: {self.taken.message} ({self.taken.hint})"
 
     def next(self) -> Sequence[str]:
         """Commands that a person may run now."""

@@ -62,6 +62,7 @@ class Hold(Enum):
     WINDOW = "window"  # it is not the time for it, by `policy.windows`
     PAUSE = "pause"  # a person has paused it on this host
     QUEUE = "queue"  # its launcher waits for its own turn: a job that Slurm has not started
+    AFTER = "after"  # what it comes after is held itself
     APPROVAL = "approval"  # a person is to approve it, by `policy.sync`, `self_heal` or `prune`
     PRUNE = "prune"  # by `policy.prune: false` nothing is removed that git no longer has
 
@@ -159,6 +160,7 @@ class DaemonAct(Enum):
     RESTART = "restart"
     STOP = "stop"  # nothing is left for it to run
     RENEW = "renew"  # its time is nearly over: another one is asked for that follows it
+    ADJUST = "adjust"  # what was asked for and waits for its turn gets other limits, and keeps its place
 
     @property
     def begins(self) -> bool:
@@ -172,6 +174,7 @@ class DaemonChange(NamedTuple):
     why: str
     running: Running | None
     waits: str = ""  # why it will run by itself, and does not yet
+    queued: bool = False  # it waits, and nothing runs under it
     surplus: tuple[Running, ...] = ()  # further ones of ours that must go
     as_it_was: bool = False  # what git says anew of it waits: it is the one that was applied last
 
@@ -188,6 +191,7 @@ class Diff(NamedTuple):
     ended_managers: tuple[str, ...]  # launchers that are no longer wanted, and keep nothing of ours after the plan
     gaps: tuple[Gap, ...]
     copies: Mapping[str, str] = {}  # further descriptions of units that have one -> the launcher that reads them
+    going: Mapping[str, str] = {}  # `stale_files` and `copies` -> digest of what was found there
     describing: frozenset[str] = frozenset()  # launchers that read descriptions of units, and must be told to
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()

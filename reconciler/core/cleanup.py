@@ -133,7 +133,7 @@ class Memory(NamedTuple):
     key: str  # of what the rule means: another one begins anew
     seen: float  # when this was reckoned
     due: float  # when it comes next; 0: never
-    at: str = ""  # the name in the root at which a pass has stopped for its limit
+    at: str = ""  # the path below the root at which a pass has stopped for its limit
     early: float = 0.0  # when it was started early last, and could not free enough
     new: float = 0.0  # since when it is known, until its time has come once; then 0
 
@@ -195,16 +195,20 @@ def due(rule: Cleanup, memory: Memory | None, host: str, now: float, free: Free 
 
 
 class Free(NamedTuple):
-    """Of a file system, in bytes: what this account may still write, and how large it is."""
+    """Of a file system: what this account may still write, and how large it is."""
 
-    available: int
+    available: int  # bytes
     size: int
+    inodes: int = 0  # that are free
+    all_inodes: int = 0  # 0: the file system does not count them, so it does not lack any
 
     def wanted(self, rule: Cleanup) -> int:
         return max(rule.free_bytes, self.size * rule.free_percent // 100)
 
     def is_short(self, rule: Cleanup) -> bool:
-        return self.available < self.wanted(rule)
+        """Of bytes, or of inodes: of these, the same part of all is to be free."""
+        wanted = self.wanted(rule)
+        return self.available < wanted or self.inodes * self.size < wanted * self.all_inodes
 
 
 # ---------------------------------------------------------------- what is told

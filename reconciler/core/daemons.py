@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from reconciler.core.change import Act, Change, DaemonAct, DaemonChange, FileChange, Hold, Running, UnitName
 from reconciler.core.desired import Manager, Role
@@ -15,8 +16,10 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
     state = view.observed.daemons.get(daemon.launcher, DaemonState(running=False))
     running = Running(state.pid, state.started) if state.running else None
     act, why = DaemonAct.NONE, ""
-    if daemon.launcher in view.blind or state.waits:
+    if daemon.launcher in view.blind:
         pass
+    elif state.waits:
+        act, why = (DaemonAct.ADJUST, state.adjust) if state.adjust else (act, why)
     elif not state.running:
         act, why = DaemonAct.START, f"{daemon.launcher} was not running"
     elif state.spec and state.spec != daemon.spec:
@@ -28,19 +31,25 @@ def judge_daemon(view: View, daemon: Manager, files: tuple[FileChange, ...]) -> 
         act, why = DaemonAct.RESTART, f"{daemon.launcher} was started from a configuration edited by hand"
     elif state.renew:
         act, why = DaemonAct.RENEW, state.renew
+    elif state.adjust:
+        act, why = DaemonAct.ADJUST, state.adjust
     waits = state.waits if daemon.launcher not in view.blind else ""
     surplus = () if daemon.launcher in view.blind else tuple(Running(pid, 0.0) for pid in state.surplus)
-    return DaemonChange(daemon.launcher, act, why, running, waits, surplus)
+    return DaemonChange(daemon.launcher, act, why, running, waits, bool(waits) and state.queued, surplus)
 
 
 def hold_waiting(daemons: Sequence[DaemonChange], changes: Sequence[Change]) -> list[Change]:
-    """What would act on units of a daemon that is not there yet waits with it."""
+    """What would act on units of a daemon that is not there yet waits with it. What leaves one of which nothing is
+    there need not: its launcher only has to forget it."""
     waits = {daemon.launcher: daemon.waits for daemon in daemons if daemon.waits}
-    return [_hold(waits, change) for change in changes]
+    queued = {daemon.launcher for daemon in daemons if daemon.queued}
+    return [_hold(waits, queued, change) for change in changes]
 
 
-def _hold(waits: Mapping[str, str], change: Change) -> Change:
-    touched = {change.unit.launcher, *(old.launcher for old in change.gone)} & waits.keys()
+def _hold(waits: Mapping[str, str], queued: AbstractSet[str], change: Change) -> Change:
+    touched = {old.launcher for old in change.gone} - queued
+    touched |= set() if change.act is Act.REMOVE else {change.unit.launcher}
+    touched &= waits.keys()
     if not touched or not change.acts:
         return change
     return change.hold(Hold.QUEUE, waits[min(touched)])

@@ -184,6 +184,7 @@ class Leaves(Enum):
     PID = "pid"  # the pid of a process, and nothing else
     SOCKET = "socket"  # made as PATH.PID at first
     STOP = "stop"  # which process was told to stop: its pid, its start and since when
+    JOBS = "jobs"  # a folder of notes on jobs of Slurm's: how to reach them, and what has run in one
     RECORD = "record"  # Apptainer's of an instance, for each host one; the path is that of its configuration
 
 
@@ -413,6 +414,13 @@ class Field(NamedTuple):
     secret: bool = False
 
 
+class Shown(NamedTuple):
+    """What may be shown of a file with secrets in it: the same, made without them."""
+
+    content: bytes
+    without: frozenset[str]  # the names of what has no value in it
+
+
 class Compiled(NamedTuple):
     """A deployment with all that only a pass with something to do needs."""
 
@@ -420,3 +428,4 @@ class Compiled(NamedTuple):
     contents: Mapping[str, bytes]  # by path
     fields: Mapping[str, Mapping[str, Field]]  # by service, then key: "version", "env.LC_ALL"
     hidden: tuple[str, ...] = ()  # secrets that are in the contents, to be masked in whatever is told
+    shown: Mapping[str, Shown] = {}  # by path, of files with secrets of which more can be shown than that they change

@@ -33,7 +33,7 @@ from reconciler.core.daemons import (
     wait_for_known,
 )
 from reconciler.core.desired import Deployment, Manager, Role, Service
-from reconciler.core.filediff import diff_files, files_by_service, stale_files, writable
+from reconciler.core.filediff import diff_files, files_by_service, stale_files, stands, writable
 from reconciler.core.held import hold_changes, hold_copies, hold_daemon, hold_files, hold_prunes, only_needed, told
 from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import Mark, Observed, Process, State, Unit
@@ -85,7 +85,7 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         changes = wait_for_held(changes)
     retired = retire_daemons(view, changes)
     stale = stale_files(view, changes, kept_daemons(view, retired))
-    shut = view.shut("")
+    copies, shut = hold_copies(view), view.shut("")
     return Diff(
         changes=tuple(changes),
         files=writable(files, changes),
@@ -95,7 +95,8 @@ def diff(desired: Deployment, observed: Observed, inventory: Inventory, fields: 
         daemons=only_needed(view, (*daemons, *(retired if shut is None else ())), changes),
         stray_daemons=() if shut is not None or any(change.held for change in changes) else strays,
         ended_managers=ended_managers(view, changes),
-        copies=hold_copies(view),
+        copies=copies,
+        going={path: digest for path in (*copies, *stale) if (digest := stands(view, path))},
         gaps=tuple(sorted(observed.gaps)),
         warnings=(*observed.warnings, *left_running(view)),
         findings=tuple(sorted(observed.findings)),

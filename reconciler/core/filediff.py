@@ -77,10 +77,10 @@ def stale_files(view: View, changes: Sequence[Change], kept_daemons: Sequence[Ma
         # Those would be taken for units of ours again in every pass.
         going = {old.unit for change in changes if change.kind is not Kind.BLOCKED for old in change.gone}
         going |= {change.unit for change in changes if _would_start(view, change)}
-        return tuple(sorted(path for path in claimed.keys() - wanted if claimed[path] in going and _stands(view, path)))
+        return tuple(sorted(path for path in claimed.keys() - wanted if claimed[path] in going and stands(view, path)))
     kept = {path for daemon in kept_daemons for path in dict(daemon.address).values()}
-    ours = {path for path, written in view.inventory.files.items() if written and _stands(view, path) == written}
-    ours |= {path for path in (*claimed, *view.observed.remains) if _stands(view, path)}
+    ours = {path for path, written in view.inventory.files.items() if written and stands(view, path) == written}
+    ours |= {path for path in (*claimed, *view.observed.remains) if stands(view, path)}
     return tuple(sorted(ours - wanted - kept - view.others_files() - view.observed.copies.keys()))
 
 
@@ -89,7 +89,7 @@ def _would_start(view: View, change: Change) -> bool:
     return change.held is Hold.QUEUE and change.service not in view.services
 
 
-def _stands(view: View, path: str) -> str:
+def stands(view: View, path: str) -> str:
     """The digest of what is there now; empty for nothing, or what cannot be read."""
     state = view.observed.files.get(path)
     return state.digest if state is not None else ""

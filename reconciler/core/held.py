@@ -140,13 +140,15 @@ def hold_daemon(view: View, daemon: Manager, change: DaemonChange) -> DaemonChan
     """A daemon does not restart for a new configuration, nor does it start or restart where drift waits too.
 
     Nor does it restart while one of its services is to be left as it is: that one would end with it. While what git
-    says anew of it waits, it starts as it was applied last. A successor in time is no drift.
+    says anew of it waits, it starts as it was applied last. A successor in time is no drift, nor are the limits of one
+    that waits for its turn.
     """
     change = _as_it_was(view, daemon, change)
     state = view.observed.daemons.get(daemon.launcher)
-    drift = change.act is DaemonAct.START or (state is not None and state.spec == daemon.spec)
+    drift = change.act in (DaemonAct.START, DaemonAct.ADJUST) or (state is not None and state.spec == daemon.spec)
     shuts = view.shuts(daemon_key(daemon.launcher), drift=drift)
-    if change.act is DaemonAct.RENEW or (change.act is DaemonAct.START and not _has_run(view, daemon.launcher)):
+    unasked = change.act in (DaemonAct.RENEW, DaemonAct.ADJUST)
+    if unasked or (change.act is DaemonAct.START and not _has_run(view, daemon.launcher)):
         shuts = tuple(shut for shut in shuts if not shut.gate)  # it is no drift, and comes with what it is needed for
     if shuts:
         change = change._replace(act=DaemonAct.NONE)

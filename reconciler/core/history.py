@@ -61,6 +61,7 @@ class Part(NamedTuple):
     cut: bool = False  # there was more than a journal has room for
     rolled_back: tuple[str, ...] = ()  # services that do not run what git wants, as that failed; and why
     removals: tuple[PastRemoval, ...] = ()
+    names: str = ""  # the file that has the names of all that was removed; empty: there is none
 
     @property
     def code(self) -> int:
@@ -120,3 +121,4 @@ def _service(step: str) -> str:
 class History(NamedTuple):
     runs: tuple[PastRun, ...]  # newest first
     warnings: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # the files that have the names of what clean-ups removed, also those that were killed

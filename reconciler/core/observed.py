@@ -93,7 +93,9 @@ class DaemonState(NamedTuple):
     started: float = 0.0
     spec: str = ""  # it was started from; empty: that could not be read
     waits: str = ""  # why it does not run yet, and will by itself: it has been asked for, or it is not the time
+    queued: bool = False  # it waits and nothing of it is there yet: what it has run has ended
     renew: str = ""  # why what is to follow it has to be asked for now: its time is nearly over
+    adjust: str = ""  # why what waits for its turn is to be asked for with other limits: a maintenance was announced
     surplus: tuple[int, ...] = ()  # further ones of ours that must go, as `pid`
     place: str = ""  # where it runs, and until when: "job 12 on nid001, until 04:20"; empty: here, and for ever
 

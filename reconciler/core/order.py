@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.change import Act, Change, Kind
+from reconciler.core.change import Act, Change, Hold, Kind
 from reconciler.core.desired import Service
 from reconciler.core.observed import State
 from reconciler.core.unmanaged import is_down
@@ -37,7 +37,10 @@ def waves(services: Sequence[Service]) -> Mapping[str, int]:
 
 
 def block_dependents(view: View, changes: Sequence[Change]) -> list[Change]:
-    """A service that would start is blocked while one that it comes after is neither up nor coming up."""
+    """A service that would start is blocked while one that it comes after is neither up nor coming up.
+
+    It is held where all of those are: that is no failure either.
+    """
     by_name = {change.service: change for change in changes}
     order = waves(view.desired.services)
     for service in sorted(view.desired.services, key=lambda service: (order[service.name], service.name)):
@@ -45,7 +48,8 @@ def block_dependents(view: View, changes: Sequence[Change]) -> list[Change]:
         lacking = [name for name in service.after if name in view.services and not _will_be_up(view, by_name[name])]
         theirs = [name for name in service.after if is_down(view, name)]
         if (lacking or theirs) and change.act.starts:
-            by_name[service.name] = _blocked(change, lacking, theirs)
+            held = not theirs and all(by_name[name].held for name in lacking)
+            by_name[service.name] = _blocked(change, lacking, theirs)._replace(held=Hold.AFTER if held else Hold.NONE)
     return [by_name[change.service] for change in changes]
 
 

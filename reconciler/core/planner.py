@@ -67,7 +67,7 @@ class _Planner:
         yield from self._guard_steps()
         yield from self.renders
         for path in self.diff.copies:
-            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.COPIES, path=path)
+            yield self._clean(path, Phase.COPIES)
         for daemon in self.diff.daemons:
             yield from self._daemon_steps(daemon)
         yield from self._stray_daemon_steps()
@@ -75,7 +75,10 @@ class _Planner:
         for change in self.diff.changes:
             yield from self._service_steps(change)
         for path in self.diff.stale_files:
-            yield Step(f"clean:{path}", Action.CLEAN, "", path, Phase.CLEAN, path=path)
+            yield self._clean(path, Phase.CLEAN)
+
+    def _clean(self, path: str, phase: Phase) -> Step:
+        return Step(f"clean:{path}", Action.CLEAN, "", path, phase, path=path, before=self.diff.going.get(path, ""))
 
     def _install_steps(self) -> Iterator[Step]:
         for name, step in self.installs.items():
@@ -163,6 +166,8 @@ class _Planner:
             yield self._retire_step(daemon)
         if daemon.act is DaemonAct.RENEW:
             yield self._renew_step(daemon)
+        if daemon.act is DaemonAct.ADJUST:
+            yield self._adjust_step(daemon)
         if daemon.act not in _BEGINS:
             return
         action = _BEGINS[daemon.act]
@@ -202,6 +207,12 @@ class _Planner:
         target = f"{daemon.launcher} anew: {daemon.why}"
         step = Step(_daemon_step(Action.START, daemon.launcher), Action.START, "", target, Phase.DAEMON)
         return step._replace(launcher=daemon.launcher, running=daemon.running)
+
+    def _adjust_step(self, daemon: DaemonChange) -> Step:
+        """It needs nothing, and nothing waits for it."""
+        target = f"{daemon.launcher}: {daemon.why}"
+        step = Step(_daemon_step(Action.RELOAD, daemon.launcher), Action.RELOAD, "", target, Phase.DAEMON)
+        return step._replace(launcher=daemon.launcher)
 
     def _retire_step(self, daemon: DaemonChange) -> Step:
         return Step(

@@ -15,6 +15,7 @@ or lets it wait, and says why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -46,6 +47,13 @@ class Maintenance(NamedTuple):
     name: str  # of the reservation that begins first
     start: float
     end: float
+
+
+class Limits(NamedTuple):
+    """Those of a job that waits for its turn, in seconds."""
+
+    time: int | None  # None: it has none
+    least: int | None = None  # it begins with that where it has to; None: with no less than its time
 
 
 class Slot(NamedTuple):
@@ -117,6 +125,33 @@ def decide(reservations: Sequence[Reservation], now: float, wanted: int | None, 
         return Slot(wanted)
     most = _minutes(ahead.start - now - min(MARGIN, buffer))
     return Slot(most if wanted is None else min(wanted, most), least, because=ahead.name)
+
+
+def adjust(
+    reservations: Sequence[Reservation], now: float, wanted: int | None, buffer: float, stands: Limits
+) -> Slot | None:
+    """What the limits of a job that waits have to become so that it begins when it can; None: they do as they are.
+
+    They are those that it would be submitted with now, or while nothing is submitted, after the maintenance. What it
+    has is left where it fits: with every minute there is less time, and each change would be told. A job that has
+    no least time was not shortened for a maintenance: somebody else's limit on it stays where it fits.
+    """
+    slot, at = decide(reservations, now, wanted, buffer), now
+    if slot.held:
+        at = slot.held_until
+        slot = decide(reservations, at, wanted, buffer)
+    if slot.held:
+        return None
+    ahead = next_maintenance(reservations, at, buffer)
+    room = math.inf if ahead is None else ahead.start - at
+    is_too_long = _or_endless(stands.time if stands.least is None else stands.least) > room
+    least = _or_endless(slot.time if slot.least is None else slot.least)
+    was_shortened_more = stands.least is not None and stands.least < least
+    return slot if is_too_long or was_shortened_more else None
+
+
+def _or_endless(seconds: int | None) -> float:
+    return math.inf if seconds is None else seconds
 
 
 def _minutes(seconds: float) -> int:

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from reconciler.core.change import Change, Kind
-from reconciler.core.desired import Compiled, Deployment, File, Role
+from reconciler.core.desired import Compiled, Deployment, File, Role, Shown
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
 from reconciler.core.problem import Origin
@@ -117,6 +117,10 @@ def drift_since(change: Change, observed: Observed, files: Sequence[tuple[File, 
 # ---------------------------------------------------------------- files
 
 
+_Pair = tuple[File | None, File | None]
+_SECRET = "secret: not shown"  # noqa: S105 - what is told instead of one
+
+
 class Texts:
     """Unified diffs. Equal pairs, of which many deployments have the same, are worked out once."""
 
@@ -132,18 +136,27 @@ class Texts:
             one, other = before.get(name), after.get(name)
             if one and other and (one.digest, one.mode) == (other.digest, other.mode):
                 continue
-            yield self._delta(name, (one, _content(old, one, root)), (other, _content(new, other, root)))
+            texts = _shown(old, one, root), _shown(new, other, root)
+            yield self._delta(name, (one, other), texts)
 
-    def _delta(self, name: str, one: tuple[File | None, bytes], other: tuple[File | None, bytes]) -> Delta:
-        file = other[0] or one[0]
+    def _delta(self, name: str, pair: _Pair, texts: tuple[Shown | None, Shown | None]) -> Delta:
+        one, other = pair
+        file = other or one
         assert file is not None  # noqa: S101 - a pair has one of the two
-        secret = any(side and side.secret for side, _ in (one, other))
-        lines, hidden = ((), "secret: not shown") if secret else self._lines(one[1], other[1])
-        modes = (one[0].mode if one[0] else 0, other[0].mode if other[0] else 0)
+        lines, hidden = self._told(pair, texts)
+        modes = (one.mode if one else 0, other.mode if other else 0)
         word = "changed" if all(modes) else "new" if modes[1] else "removed"
         if word == "changed" and not lines and not hidden and modes[0] == modes[1]:
             hidden = "only the marks of its process"
         return Delta(name, file.role, file.services, word, lines, hidden, modes)
+
+    def _told(self, pair: _Pair, texts: tuple[Shown | None, Shown | None]) -> tuple[tuple[str, ...], str]:
+        """The lines, or why there are none. What is a secret on one side only stands on the other in plain words."""
+        before, after = texts
+        if before is None or after is None or (all(pair) and before.without != after.without):
+            return (), _SECRET
+        lines, hidden = self._lines(before.content, after.content)
+        return lines, hidden or ("" if lines or not after.without else _SECRET)
 
     def _lines(self, old: bytes, new: bytes) -> tuple[tuple[str, ...], str]:
         if (old, new) not in self._known:
@@ -159,11 +172,17 @@ def _files(compiled: Compiled | None) -> dict[str, File]:
     return {below(root, file.path): file for file in compiled.deployment.files}
 
 
-def _content(compiled: Compiled | None, file: File | None, root: str) -> bytes:
-    """As it is shown: without the root, which is another one in each deployment, and without the marks."""
-    if compiled is None or file is None or file.secret:
-        return b""
-    content = compiled.contents.get(file.path, b"")
+def _shown(compiled: Compiled | None, file: File | None, root: str) -> Shown | None:
+    """What there is to show; None where that is nothing, as a secret is in it."""
+    if compiled is None or file is None:
+        return Shown(b"", frozenset())
+    plain = Shown(compiled.contents.get(file.path, b""), frozenset())
+    found = compiled.shown.get(file.path) if file.secret else plain
+    return found._replace(content=_content(compiled, file, found.content, root)) if found is not None else None
+
+
+def _content(compiled: Compiled, file: File, content: bytes, root: str) -> bytes:
+    """Without the root, which is another one in each deployment, and without the marks."""
     if file.role is Role.CONFIG:
         return content.replace(root.encode() + b"/", b"ROOT/") if root else content
     import re

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Standing = Mapping[str, tuple[str, ...]]  # by environment, the subjects of what was told; "": of the whole pass
 
-_NUMBERS = re.compile(r"[0-9]+")
+NUMBERS = re.compile(r"[0-9]+")
 _MOST_LINES = 20  # that a message has of a kind
 _PLAN = "plan "  # how the subject of a plan begins that waits for a person; the others are of what is wrong
 
@@ -84,10 +84,10 @@ def troubles(report: PassReport) -> dict[str, dict[str, str]]:
 
 def _of_pass(report: PassReport) -> Iterator[tuple[str, str]]:
     for problem in report.problems:
-        yield f"problem {problem.origin.file} {_NUMBERS.sub('#', problem.message)}", str(problem._replace(hint=""))
+        yield f"problem {problem.origin.file} {NUMBERS.sub('#', problem.message)}", str(problem._replace(hint=""))
     for notice in report.notices:
         if notice.failed:
-            yield f"notice {_NUMBERS.sub('#', notice.message)}", notice.message
+            yield f"notice {NUMBERS.sub('#', notice.message)}", notice.message
 
 
 def _of_deployment(report: DeploymentReport) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""Ends every process that belongs to a folder: each carries the folder's path in its environment."""
+"""Ends every process that belongs to a folder: each has a variable of reconcile's that names it.
+
+Only those: PWD names it too, of whatever a person starts who looks around in it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _LAST = 5.0  # seconds for SIGKILL to work
 
 
 def carriers(folder: str) -> list[int]:
-    """The processes of this account, other than this one, whose environment names the folder."""
+    """The processes of this account, other than this one, that reconcile has started for the folder."""
     path = os.fsencode(folder)
     found = []
     for name in os.listdir("/proc"):
@@ -21,9 +24,14 @@ def carriers(folder: str) -> list[int]:
         with suppress(OSError):  # gone meanwhile, or somebody else's
             with open(f"/proc/{name}/environ", "rb") as file:
                 environ = file.read()
-            if path in environ:
+            if any(_names(entry, path) for entry in environ.split(b"\0")):
                 found.append(int(name))
     return found
+
+
+def _names(entry: bytes, path: bytes) -> bool:
+    name, _, value = entry.partition(b"=")
+    return name.startswith(b"RECONCILE_") and (value == path or value.startswith(path + b"/"))
 
 
 def end_all(folder: str) -> None:

@@ -114,7 +114,9 @@ def assemble(wanted: Wanted, parts: Parts) -> Compiled:
     told = {name: fields_of(one.draft, one.component, one.files, salt) for name, one in parts.ready.items()}
     told |= {name: fields(one) for name, one in parts.others.items()}
     hidden = {got.text for one in enabled.values() for got in one.draft.env.values() if got.secret}
-    return Compiled(deployment, contents, told, tuple(sorted(hidden)))
+    parts_shown = ((part.path, part.shown) for run in runs for part in run.rendering.files)
+    shown = {path: found for path, found in parts_shown if found is not None}
+    return Compiled(deployment, contents, told, tuple(sorted(hidden)), shown)
 
 
 def _secrets(
@@ -178,10 +180,9 @@ def _files(
         made.append(File(file.path, file.mode, file.digest, Role.CONFIG, used, file.name, file.secret))
         contents[file.path] = file.content
     for part in (part for run in runs for part in run.rendering.files):
-        secret = part.secret or (part.role is Role.ENV and _has_secret(enabled[part.service].draft))
         used = (part.service,) if part.service else ()
         name = os.path.basename(part.path)
-        made.append(File(part.path, part.mode, digest(part.content), part.role, used, name, secret))
+        made.append(File(part.path, part.mode, digest(part.content), part.role, used, name, part.secret))
         contents[part.path] = part.content
     return tuple(sorted(made, key=lambda file: file.path)), contents
 

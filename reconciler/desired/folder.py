@@ -29,9 +29,8 @@ def read_folder(path: str) -> Tree:
     tree: dict[str, bytes] = {}
     problems: list[Problem] = []
     if not os.path.isdir(os.path.join(root, "desired")):
-        problems.append(
-            Problem(Origin(path, 0, 0), "there is no folder `desired` in it", "give the top folder of the repo")
-        )
+        wrong = "there is no folder `desired` in it" if os.path.isdir(root) else "there is no such folder"
+        problems.append(Problem(Origin(path, 0, 0), wrong, "give the top folder of the repo"))
     for name in _files(root, problems):
         if len(tree) >= MAX_FILES:
             problems.append(

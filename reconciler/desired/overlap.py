@@ -32,6 +32,7 @@ class Overlap(NamedTuple):
     hint: str
     rule: str  # the same for all pairs that the same lines make
     wrong: bool
+    taker: str = ""  # where it is wrong, the rule that removes what the other one keeps
 
 
 def meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
@@ -67,11 +68,13 @@ def _parts(outer: str, inner: str) -> list[str]:
 def _overlap(outer: Sweep, inner: Sweep) -> Overlap:
     is_same = outer.rule.root == inner.rule.root
     clash = _clash(outer, inner, is_same=is_same)
+    if clash and not meet(outer.hosts, inner.hosts):
+        clash = None
     origin = max(outer.origin, inner.origin)
     key = f"overlap {min(outer.origin, inner.origin)}"
     hint = _hint(outer, inner)
-    if clash and meet(outer.hosts, inner.hosts):
-        return Overlap(origin, clash[0], clash[1] or hint, key, wrong=True)
+    if clash:
+        return Overlap(origin, clash.message, clash.hint or hint, key, wrong=True, taker=clash.taker)
     first, second = f"cleanup {_named(outer, inner)}", f"cleanup {_named(inner, outer)}"
     does = f"and {second} both clean up" if is_same else f"also cleans up the root of {second},"
     message = f"{first} {does} {inner.rule.root}: what is in it goes by the one that comes first"
@@ -90,15 +93,22 @@ def _hint(outer: Sweep, inner: Sweep) -> str:
     return "make one rule of the two, or name another root"
 
 
-def _clash(outer: Sweep, inner: Sweep, *, is_same: bool) -> tuple[str, str] | None:
-    """What the outer one removes of the inner one's, though that keeps it, and how to mend it; None where nothing."""
+class _Clash(NamedTuple):
+    taker: str
+    message: str
+    hint: str = ""
+
+
+def _clash(outer: Sweep, inner: Sweep, *, is_same: bool) -> _Clash | None:
+    """What the outer one removes of the inner one's, though that keeps it; None where nothing."""
     for one, other in ((outer, inner), (inner, outer)):
         if other.rule.in_use_command + other.rule.in_use_file and _used(one.rule) != _used(other.rule):
             hint = "" if one.environment != other.environment else f"give both one `in_use`, or {_hint(outer, inner)}"
-            return f"{_removes(one, other)} what `in_use` of {_named(other, one)} keeps", hint
+            said = f"{_removes(one, other)} what `in_use` of {_named(other, one)} keeps"
+            return _Clash(one.rule.name, said, hint)
     for one, other in ((outer, inner), (inner, outer))[: 1 + is_same]:
         if lost := _lost(one, other):
-            return f"{_removes(one, other)} {lost}", ""
+            return _Clash(one.rule.name, f"{_removes(one, other)} {lost}")
     return None
 
 

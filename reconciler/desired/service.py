@@ -308,6 +308,7 @@ def spec_of(draft: Draft, component: Component, files: list[ConfigFile], wanted:
         after=tuple(got.text for got in draft.after),
         on_start=draft.got["on_start"].text,
         says_start=_reads_log(draft),
+        secrets=frozenset(name for name, got in draft.env.items() if got.secret),
     )
 
 

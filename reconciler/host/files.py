@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from errno import ELOOP
+from errno import ELOOP, EPERM
 from stat import S_ISLNK
 
 from reconciler.core.digest import digest
@@ -27,13 +27,29 @@ def read(path: str) -> bytes:
     """The whole content. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        content = chunk = os.read(descriptor, _READ)
-        while len(chunk) == _READ:
-            chunk = os.read(descriptor, _READ)
-            content += chunk
-        return content
+        return _content(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_own(path: str) -> bytes:
+    """As `read`, of a file that root or this account has: what another has may say anything. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        owner = os.fstat(descriptor).st_uid
+        if owner not in (0, os.geteuid()):
+            raise PermissionError(EPERM, f"it belongs to another account (uid {owner})", path)
+        return _content(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _content(descriptor: int) -> bytes:
+    content = chunk = os.read(descriptor, _READ)
+    while len(chunk) == _READ:
+        chunk = os.read(descriptor, _READ)
+        content += chunk
+    return content
 
 
 def head(path: str, size: int) -> str:
@@ -70,11 +86,7 @@ def state(path: str) -> FileState:
         info = os.lstat(path)
         return FileState(digest(b"link to " + os.fsencode(os.readlink(path))), 0, info.st_ctime)
     try:
-        info = os.fstat(descriptor)
-        content = chunk = os.read(descriptor, _READ)
-        while len(chunk) == _READ:
-            chunk = os.read(descriptor, _READ)
-            content += chunk
+        info, content = os.fstat(descriptor), _content(descriptor)
     finally:
         os.close(descriptor)
     return FileState(digest(content), info.st_mode & 0o7777, info.st_ctime)

@@ -1,6 +1,7 @@
 """What a service leaves behind when it has ended: children that went into sessions of their own, or took no notice.
 
-They carry its marks, with its pid, and so are found; those that have cleared their environment are not.
+They carry its marks, with its pid, and so are found; those that have cleared their environment are not. A job that it
+has submitted to Slurm carries them too, and is none of them: it has a life of its own, also on the same node.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def left_by(deployment: str, mains: Collection[int]) -> dict[int, list[Found]]:
             continue
         try:
             environ = procfs.environ(name)
-            if not wanted(environ):
+            if not wanted(environ) or marks.is_of_another_job(environ):
                 continue
             stat = procfs.read_stat(pid)
         except OSError:

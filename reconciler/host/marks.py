@@ -17,6 +17,7 @@ from reconciler.core.observed import Mark
 FOREIGN = Mark("", "", "", "", "", "", "", 0)  # its environment could be read and has no mark of ours
 
 _MARKS = re.compile(rb"\0RECONCILE_([A-Z]+)=([^\0]*)")
+_JOB = re.compile(rb"\0SLURM_JOB_ID=([0-9]+)\0")
 _PREFIX = "RECONCILE_"
 _ENGINE, _MORE = b"\0ENGINE_CONFIG1=", b"\0ENGINE_CONFIG2="
 INIT = b"appinit"  # the name of the first process of an instance; the service is its child
@@ -48,6 +49,13 @@ class Instance(NamedTuple):
 
     name: str  # empty where it is no instance
     env: Mapping[str, str]  # set for the inside
+
+
+def is_of_another_job(environ: bytes) -> bool:
+    """Whether this process runs in a job of Slurm's that is not the one which carries the service (`RECONCILE_JOB_ID`):
+    the service has submitted it."""
+    found = _JOB.search(environ)
+    return found is not None and b"\0RECONCILE_JOB_ID=" + found[1] + b"\0" not in environ
 
 
 def read_instance(environ: bytes) -> Instance | None:

@@ -18,11 +18,15 @@ _USUAL = frozenset(
 _FAMILIES = ("LC_", "XDG_", "DBUS_", "SSH_", "GIT", "GH_", "SSL_", "LD_", "PYTHON", "PIP_", "APPTAINER", "SINGULARITY")
 
 
+def withheld(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of them that programs do not get."""
+    return tuple(name for name in sorted(names) if name not in _USUAL and not name.startswith(_FAMILIES))
+
+
 def withhold(names: Iterable[str]) -> None:
     """Have programs that are started from now on not get these."""
-    for name in names:
-        if name not in _USUAL and not name.startswith(_FAMILIES):
-            os.environ.pop(name, None)
+    for name in withheld(names):
+        os.environ.pop(name, None)
 
 
 def give_back(names: Iterable[str]) -> None:

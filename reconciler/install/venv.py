@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from errno import EINVAL
 
 from reconciler.core.desired import Install
@@ -178,37 +179,37 @@ def _folders(install: Install) -> Iterator[str]:
 
 
 def _remove_unfinished(install: Install) -> None:
-    from shutil import rmtree
+    from reconciler.host import trees
 
     for folder in _folders(install):
         if not _marker(folder).startswith(folder[-_DIGITS:]):
             end_processes(folder)
-            rmtree(folder)
+            trees.remove(folder)
 
 
 def _make(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
     """Make the folder, or leave things as they were."""
-    from shutil import rmtree
+    from reconciler.host import files, trees
 
     former = _beside(install, f"{install.digest[:_DIGITS]}.was")
     if os.path.exists(install.path):  # finished, but its Python is gone
-        rmtree(former, ignore_errors=True)
-        os.rename(install.path, former)
+        trees.remove(former)
+        files.rename(install.path, os.path.basename(former))
     try:
         os.mkdir(install.path)
         _fill(install, progress, asked_to_stop)
     except BaseException:
-        rmtree(install.path, ignore_errors=True)
+        with suppress(OSError):  # the next build begins with it
+            trees.remove(install.path)
         if os.path.exists(former) and not os.path.exists(install.path):
-            os.rename(former, install.path)
+            files.rename(former, os.path.basename(install.path))
         raise
-    rmtree(former, ignore_errors=True)
+    with suppress(OSError):
+        trees.remove(former)
 
 
 def _fill(install: Install, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
-    from shutil import rmtree
-
-    from reconciler.host import files
+    from reconciler.host import files, trees
     from reconciler.install.requirement import RequirementError, parse, redact
     from reconciler.install.workbench import Workbench
 
@@ -225,7 +226,7 @@ def _fill(install: Install, progress: Callable[[str], None], asked_to_stop: Call
     bench.make_environment()
     # No `pip check` afterwards: the resolver has refused conflicts, and who says --no-deps wants them.
     bench.install(install.source)
-    rmtree(scratch)
+    trees.remove(scratch)
     _flush(install.path)
     marker = f"{install.digest}\n{install.id}\n{install.component} {_size(install.path)}\n"
     files.write(os.path.join(install.path, _COMPLETE), marker.encode(), 0o644)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar, cast
 
-from reconciler.core.desired import Manager, Note, Role, Trace
+from reconciler.core.desired import Manager, Note, Role, Shown, Trace
 from reconciler.core.observed import DaemonState, Finding, Process, Unit
 from reconciler.core.problem import Gap
 
@@ -66,6 +66,7 @@ class ServiceSpec(NamedTuple):
     after: tuple[str, ...] = ()  # services that start before it
     on_start: str = ""  # shell lines for when the node is another than at the last start; they may fail
     says_start: bool = False  # each start leaves a line in its log
+    secrets: frozenset[str] = frozenset()  # the names in `env` whose values are secret
 
 
 class Place(NamedTuple):
@@ -85,6 +86,7 @@ class RenderedFile(NamedTuple):
     role: Role
     service: str  # empty for a daemon's file
     secret: bool = False
+    shown: Shown | None = None  # of one with secrets
 
 
 class Rendering(NamedTuple):
@@ -146,6 +148,9 @@ class DaemonControl(Protocol):
 
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """Ask for what is to follow it, as its `renew` says. Raises `BackendError`."""
+
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        """Give what was asked for and waits for its turn other limits, as its `adjust` says. Raises `BackendError`."""
 
     def reached_at(self) -> str:
         """By what name the place of what it runs is reached from here; empty: it is here, or is not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.desired import Role
+from reconciler.core.desired import Role, Shown
 from reconciler.launchers import on_start, shim
 from reconciler.launchers.base import Mode, Place, RenderedFile, ServiceSpec
 
@@ -77,9 +77,17 @@ def script(place: Place, service: ServiceSpec, own: Mapping[str, str] | None = N
 
 def environment(place: Place, service: ServiceSpec) -> RenderedFile:
     """The service's own variables."""
-    text = shim.render_env(deployment(place), place.paths["root"], service.unit, service.env)
-    # Secret whatever is in it: which of its values are is known only where they come from.
-    return RenderedFile(env_path(place, service), 0o600, encode(text), Role.ENV, service.name, secret=True)
+    path, names = env_path(place, service), service.secrets
+    content = _variables(place, service, service.env)
+    if not names:
+        return RenderedFile(path, 0o600, content, Role.ENV, service.name)
+    without = tuple((name, "(secret)" if name in names else value) for name, value in service.env)
+    shown = Shown(_variables(place, service, without), names)
+    return RenderedFile(path, 0o600, content, Role.ENV, service.name, secret=True, shown=shown)
+
+
+def _variables(place: Place, service: ServiceSpec, env: tuple[tuple[str, str], ...]) -> bytes:
+    return encode(shim.render_env(deployment(place), place.paths["root"], service.unit, env))
 
 
 def encode(text: str) -> bytes:

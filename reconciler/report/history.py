@@ -104,7 +104,7 @@ def _part_lines(part: Part, style: Style) -> Iterator[str]:
     for step in part.steps:
         yield from _step_lines(step, style)
     for removal in part.removals:
-        yield from _removal_lines(removal, style)
+        yield from _removal_lines(removal, part.names, style)
     for back in part.rolled_back:
         yield from style.fold(f"  {style.paint('rolled-back', 'red')}: {back}", indent="      ")
     for name, (word, why) in sorted(part.health.items()):
@@ -135,7 +135,7 @@ def _step_lines(step: PastStep, style: Style) -> Iterator[str]:
         yield from style.fold(f"        -> {step.hint}", indent="        ")
 
 
-def _removal_lines(one: PastRemoval, style: Style) -> Iterator[str]:
+def _removal_lines(one: PastRemoval, names: str, style: Style) -> Iterator[str]:
     rule = style.paint(f"cleanup.{one.rule}", "bold")
     yield from style.fold(f"  {rule} below {one.root} removed {in_words(one.entries, one.size)}", "      ")
     for path in sorted(one.paths)[:_SHOWN_PATHS]:
@@ -143,6 +143,7 @@ def _removal_lines(one: PastRemoval, style: Style) -> Iterator[str]:
     more = one.more + max(len(one.paths) - _SHOWN_PATHS, 0)
     if more:
         told = f", {len(one.paths)} of all by --json" if len(one.paths) > _SHOWN_PATHS else ""
+        told = f"; all names are in {names}" if names else told
         yield style.paint(f"      and {more:,} more{told}", "dim")
     for trouble in one.failed:
         yield from style.fold(f"      {style.paint('failed', 'red')}: {shown(trouble)}", "        ")
@@ -186,6 +187,7 @@ def _part_data(part: Part) -> dict[str, Any]:
         "health": {name: {"health": word, "health_message": why} for name, (word, why) in part.health.items()},
         "rolled_back": list(part.rolled_back),
         "removed": [_removal_data(one) for one in part.removals],
+        "names": part.names or None,
         "error": part.error,
         "cut": part.cut,
     }

@@ -20,6 +20,7 @@ from scripts.benchmark.repo import HERE
 OURS = (RECONCILE, "bound", "bound cached", "bound full")
 ALWAYS, ON_REQUEST = ("bash-tuned", "bash"), ("pyinfra", "ansible")
 SERVICES = [8, 200, 1000]
+ANSWERS = (0.0005, 0.002)  # seconds that a server takes at the least
 READY = f"{RECONCILE} ready"  # with startsecs=1
 
 
@@ -74,17 +75,25 @@ def _looking(options: argparse.Namespace) -> int:
 
 
 def _cleanup(options: argparse.Namespace) -> int:
-    """A scratch folder listed and removed, beside find. -n: how many files (default 20000,200000)."""
+    """A scratch folder listed and removed, beside find. -n: how many files (default 20000,200000; over sshfs 5000)."""
     from scripts.benchmark.cleaning import cleaning, table
+    from tests.host.mounts import why_no_mount
 
+    if options.over and (why := why_no_mount()):
+        print(f"bench: no sshfs: {why}", file=sys.stderr)
+        return 1
     processes.adopt_orphans()
-    counts = [20_000, 200_000] if options.services == SERVICES else options.services
+    usual = [5000] if options.over else [20_000, 200_000]
+    counts = usual if options.services == SERVICES else options.services
     found = {}
     for count in counts:
-        found[count] = cleaning(count, options.repeat or 3, max(options.limit, 600.0))
-        print("" if options.json else table(count, found[count]), end="", flush=True)
+        for answer in ANSWERS if options.over else (None,):
+            costs = cleaning(count, options.repeat or 3, max(options.limit, 1800.0), answer)
+            what = f"{count:,} files" + ("" if answer is None else f", each answer after {answer * 1000:g} ms")
+            found[what] = costs
+            print("" if options.json else table(what, costs), end="", flush=True)
     if options.json:
-        print(json.dumps({count: [cost._asdict() for cost in costs] for count, costs in found.items()}, indent=1))
+        print(json.dumps({what: [cost._asdict() for cost in costs] for what, costs in found.items()}, indent=1))
     return 0
 
 
@@ -167,6 +176,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--only", type=lambda text: text.split(","))
     parser.add_argument("--via", choices=("path", "git"), default="path")
+    parser.add_argument("--over", choices=("sshfs",))
     parser.add_argument("--reconcile")
     parser.add_argument("--cache")
     parser.add_argument("--json", action="store_true")

@@ -6,6 +6,8 @@ BACKENDS=(
     git:git ssh:openssh-client sshd:openssh-server lighttpd:lighttpd gpg:gnupg
     /lib/systemd/systemd:systemd busybox:busybox-static
     cron:cron strace:strace
+    # a network file system, for what is cleaned up on one; a view of the machine in which tests can do no harm
+    sshfs:sshfs bwrap:bubblewrap
     # the browser that reports as a page are looked at with (59 MB to fetch, half a minute), and letters for it
     chromium-headless-shell:chromium-headless-shell
     # what Apptainer runs: it makes images, mounts them, and maps user ids

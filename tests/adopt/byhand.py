@@ -17,6 +17,7 @@ from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.backends import warm
 from tests.scenarios.site import _KILLED as KILLED
 from tests.scenarios.site import Told, until
 
@@ -247,12 +248,12 @@ class Place:
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Told:
         options = ["--repo", str(self.repo), "--site", self.site, "--state-dir", str(self.state)]
-        argv = [sys.executable, "-m", "reconciler", *options, "--environment", ENVIRONMENT, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **(env or {})}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "a defect in reconcile itself" not in done.stderr, done.stderr
-        return Told(done.returncode, done.stdout, done.stderr)
+        argv = [sys.executable, "-m", "reconciler", *options, "--environment", ENVIRONMENT, *arguments]
+        told = Told(*warm.run(argv, env=env, cwd=self.folder).texts)
+        assert "Traceback" not in told.err, told.err
+        assert "a defect in reconcile itself" not in told.err, told.err
+        return told
 
     def adopt(self, *what: str, code: int = 0, env: dict[str, str] | None = None) -> Told:
         told = self.run("adopt", *what, "--root", str(self.root), "--json", env=env)
@@ -270,8 +271,7 @@ class Place:
         """A pass that is killed when the last step whose id begins so has ended."""
         argv = [sys.executable, "-c", KILLED, prefix, str(self.repo), self.site, str(self.state)]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
-        done = subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, timeout=120, check=False)
-        assert done.returncode == -signal.SIGKILL, done
+        assert warm.run(argv, env=env, cwd=self.folder).code == -signal.SIGKILL
 
     def bump(self, components: Iterable[str], version: str) -> None:
         """Other versions for these, as a person edits the lines, and a commit."""

@@ -131,6 +131,25 @@ def test_is_nobodys_before_git_has_it(few: ByHand, place: Place) -> None:
     assert place.deployment("--once")["changes"] == []
 
 
+def test_status_tells_what_runs_while_a_plan_says_that_it_leaves(few: ByHand, place: Place) -> None:
+    """Git says something new of it, and a pause holds that: it runs as before, and is no less up for it."""
+    place.adopt("supervisor", str(few.conf))
+    place.commit()
+    place.deployment("--once")
+    text = place.layer.read_text()
+    place.layer.write_text(text.replace("    component: one\n", "    component: one\n    prologue: 'true'\n", 1))
+    place.commit()
+    assert place.run("pause", "--for", "1h", "--reason", "wait").code == 0
+    held = {c["service"]: c for c in place.deployment("--once", code=2)["changes"]}["one"]
+    status = place.deployment("status", code=2)
+    told = {one["service"]: one for one in status["services"]}["one"]
+    assert (told["state"], told["pid"], told["version"]) == ("running", few.pids()["one"], "adopted")
+    assert told["reasons"] == held["reasons"]
+    assert any("leaves adopted-supervisor" in reason for reason in told["reasons"])
+    for one in status["services"]:
+        assert one["healthy"], one
+
+
 def test_goes_on_whatever_its_daemon_does(few: ByHand, place: Place) -> None:
     place.adopt("supervisor", str(few.conf))
     place.commit()

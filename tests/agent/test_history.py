@@ -170,6 +170,13 @@ def test_what_was_cleaned_up_is_told(tmp_path: Path) -> None:
     assert (old["rule"], old["entries"], old["bytes"]) == ("old", 1250, 3 * 10**9)
     assert (len(old["paths"]), old["more"]) == (25, 5)
 
+    log = tmp_path / "here/dev/removed.log"
+    log.write_text("")
+    found = read_history(agent(tmp_path))
+    assert f"      and 10 more; all names are in {log}" in run_lines("here", found.runs[0], PLAIN, NOW)
+    assert run_data("here", found.runs[0])["deployments"][0]["names"] == str(log)
+    assert found.names == (str(log),)
+
 
 def test_only_those_of_a_service(tmp_path: Path) -> None:
     other = entry("b", "07:00:01", changes={"queue": ["restart", "has exited"]}, steps=[["start:queue", "done", 1, ""]])

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 
-from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches
 from reconciler.agent.config import Agent
+from reconciler.agent.loop import Loop
 from reconciler.agent.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Cleaned, Memory, key_of
@@ -19,6 +22,8 @@ from reconciler.core.desired import Cleanup, Deployment, Policy, without_service
 from reconciler.core.inventory import Inventory
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Plan
+from reconciler.report.log import Log
+from tests.host.small import bytes_left, inodes_left, room, small_system
 
 
 @pytest.fixture
@@ -46,19 +51,20 @@ def store(folder: Path) -> Store:
     return found
 
 
-def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = time.monotonic) -> Scratches:
+def scratches(desired: Deployment, folder: Path, clock: Callable[[], float] = monotonic, **more: Any) -> Scratches:
     agent = Agent("https://nowhere/x", "x", state_dir=str(folder / "s"))
-    return Scratches(desired, agent, store(folder), "h", clock)
+    return Scratches(desired, agent, store(folder), "h", clock=clock, **more)
 
 
 EMPTY = Plan("x", "dev", "", Diff((), (), (), (), (), (), (), ()), ())
 
 
 def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deployment) -> None:
-    """So long a commit has to wait, however many there are. The next pass goes on with what is left."""
+    """So long a pass goes on, however many there are. The next one removes what is left."""
     now = 1000.0
     one = scratches(desired, tmp_path, lambda: now)
-    first, second = one.into(EMPTY, {}).steps
+    assert one.begin({})
+    first, second = one.into(EMPTY).steps
     assert one.carry_out(first, print, lambda: False).status is Status.DONE
     now += 121
     ended = one.carry_out(second, print, lambda: False)
@@ -67,41 +73,37 @@ def test_all_rules_together_have_the_time_of_one(tmp_path: Path, desired: Deploy
     one.remember()
 
     again = scratches(desired, tmp_path, lambda: now)
-    (left,) = again.into(EMPTY, {}).steps
+    assert again.begin({})
+    (left,) = again.into(EMPTY).steps
     assert again.carry_out(left, print, lambda: False).status is Status.DONE
     assert not (tmp_path / "b/user/file").exists()
 
 
-def test_what_is_due_waits_while_somebody_cleans_up_by_hand(tmp_path: Path, desired: Deployment) -> None:
-    one = scratches(desired, tmp_path)
-    with alone(store(tmp_path).cleanup_lock_path()):
-        assert one.into(EMPTY, {}) == EMPTY
-    first, _ = one.into(EMPTY, {}).steps
-    with alone(store(tmp_path).cleanup_lock_path()):
-        ended = one.carry_out(first, print, lambda: False)
-        assert (ended.status, ended.waits) == (Status.SKIPPED, True)
-        assert f"pid {os.getpid()}" in ended.message
+def test_it_ends_where_the_next_pass_of_a_loop_is_waited_for(tmp_path: Path, desired: Deployment) -> None:
+    agent = Agent("https://nowhere/x", "x", state_dir=str(tmp_path / "s"), interval=300.0)
+    loop = Loop(agent, Log(StringIO()), lambda _: None)
+    began = monotonic()
+    awaits = loop._awaits(began)
+    assert (awaits(), loop._awaits(began - 301)()) == (False, True)
+    loop._pushed = True
+    one = scratches(desired, tmp_path, is_awaited=awaits)
+    assert one.begin({})
+    ended = one.carry_out(one.into(EMPTY).steps[0], print, lambda: False)
+    assert (ended.status, ended.waits, "the next pass goes on" in ended.message) == (Status.SKIPPED, True, True)
     assert (tmp_path / "a/user/file").exists()
 
 
-def test_a_pass_that_is_asked_to_stop_tells_what_has_gone_by_then(tmp_path: Path, desired: Deployment) -> None:
-    for number in range(100):
-        file = tmp_path / f"a/user{number}/file"
-        file.parent.mkdir()
-        file.write_text("x")
-        os.utime(file, (0, 0))
+@pytest.mark.parametrize(("entries", "told"), [(42, "the pass was asked to stop: 42 entries"), (0, ASKED_TO_STOP)])
+def test_a_pass_that_is_asked_to_stop_tells_what_has_gone_by_then(
+    tmp_path: Path, desired: Deployment, monkeypatch: pytest.MonkeyPatch, entries: int, told: str
+) -> None:
     one = scratches(desired, tmp_path)
-    first, _ = one.into(EMPTY, {}).steps
-    ended = one.carry_out(first, print, lambda: len(list((tmp_path / "a").rglob("file"))) < 101)
-    left = len(list((tmp_path / "a").rglob("file")))
-    assert 0 < left < 101
-    assert (ended.status, ended.waits) == (Status.SKIPPED, True)
-    assert f"asked to stop: {101 - left} entr" in ended.message
-    assert "before this step" not in ended.message
-
-    again = scratches(desired, tmp_path)
-    first, _ = again.into(EMPTY, {}).steps
-    assert again.carry_out(first, print, lambda: True).message == ASKED_TO_STOP
+    assert one.begin({})
+    first, _ = one.into(EMPTY).steps
+    monkeypatch.setattr("reconciler.host.scratch.clean.clean", lambda *_words: Cleaned(entries, stopped=True))
+    ended = one.carry_out(first, print, lambda: True)
+    assert (ended.status, ended.waits) == (Status.SKIPPED, bool(entries))
+    assert ended.message.startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,8 @@ def test_what_could_not_be_removed_says_what_became_of_the_rest(
 ) -> None:
     """Root may remove everything, so what comes of a removal is given here."""
     one = scratches(desired, tmp_path)
-    first, _ = one.into(EMPTY, {}).steps
+    assert one.begin({})
+    first, _ = one.into(EMPTY).steps
     monkeypatch.setattr("reconciler.host.scratch.clean.clean", lambda *_words: done)
     ended = one.carry_out(first, print, lambda: False)
     assert ended.status is Status.FAILED
@@ -156,7 +159,8 @@ def test_what_other_deployments_have_installed_is_no_scratch(
     make_due(tmp_path, mistaken)
     one = scratches(desired._replace(cleanups=(mistaken,)), tmp_path)
     own_scratch = place == "inst/{}/old" and (site, environment) == ("x", "dev")
-    (gap,) = one.into(EMPTY, {}).diff.gaps or (None,)
+    assert one.begin({})
+    (gap,) = one.into(EMPTY).diff.gaps or (None,)
     assert (gap is None) == own_scratch
     if gap is not None:
         assert f"{folder} holds {tmp_path}" in gap.message or f"{folder} is part of {tmp_path}" in gap.message
@@ -166,7 +170,9 @@ def test_nothing_is_removed_while_it_is_not_known_what_others_have(tmp_path: Pat
     noted(tmp_path, "x", "prod")
     path = tmp_path / "s/x/prod/inventory.json"
     path.write_bytes(path.read_bytes()[:-20])
-    plan = scratches(desired, tmp_path).into(EMPTY, {})
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    plan = one.into(EMPTY)
     assert plan.steps == ()
     assert all(f"{path} is damaged" in gap.message and "x/prod" in gap.message for gap in plan.diff.gaps)
     assert len(plan.diff.gaps) == 2
@@ -185,10 +191,66 @@ def test_nothing_is_removed_by_a_clock_that_the_file_system_does_not_have(
     monkeypatch.setattr("time.time", lambda: ahead)
     make_due(tmp_path, *desired.cleanups)
     one = scratches(desired, tmp_path)
-    first, _ = one.into(EMPTY, {}).steps
+    assert one.begin({})
+    first, _ = one.into(EMPTY).steps
     ended = one.carry_out(first, print, lambda: False)
     assert ended.status is Status.FAILED
     assert "400 days" in ended.message
     assert "clock" in ended.message
     assert sorted(path.name for path in young.parent.iterdir()) == ["file", "young"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["user"]  # nor is anything left of the look
+
+
+# ---------------------------------------------------------------- full disks
+
+
+@pytest.mark.parametrize("fill", [bytes_left, inodes_left])
+def test_where_nothing_more_can_be_written_it_cleans_up_all_the_same(
+    tmp_path: Path, fill: Callable[[Path, int], None]
+) -> None:
+    """That is when it is needed most. Nothing of clean-up was there before; what it has to remember it then can."""
+    with small_system(tmp_path / "f", "size=2m,nr_inodes=300") as folder:
+        found = store(folder)
+        user = folder / "scratch/user"
+        user.mkdir(parents=True)
+        for number in range(8):
+            (user / str(number)).write_bytes(bytes(8192))
+            os.utime(user / str(number), (0, 0))
+        rule = Cleanup("a", str(folder / "scratch"), 14, min_depth=2, free_percent=10)
+        desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=(rule,))
+        make_due(folder, rule)
+        (folder / "s/x/cleanup.key").unlink()
+        fill(folder, 0)
+
+        one = scratches(desired, folder)
+        assert one.begin({})
+        (step,) = one.into(EMPTY).steps
+        ended = one.carry_out(step, print, lambda: False)
+        assert not os.listdir(user), ended
+        one.remember()
+        assert found.scratch_key()
+
+
+def test_a_rule_is_remembered_with_what_marks_the_folders_that_go(tmp_path: Path) -> None:
+    """Before the file system is full."""
+    rule = Cleanup("a", str(tmp_path / "scratch"), 14)
+    desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())._replace(cleanups=(rule,))
+    found = store(tmp_path)
+    one = scratches(desired, tmp_path)
+    assert one.begin({})
+    assert one.into(EMPTY) == EMPTY
+    one.remember()
+    assert found.scratch_key()
+
+
+def test_a_folder_that_goes_while_nothing_can_be_written_is_known_to_the_next_pass(tmp_path: Path) -> None:
+    """What marks it is kept in memory until there is room for it."""
+    with small_system(tmp_path / "f", "size=2m,nr_inodes=300") as folder:
+        found = store(folder)
+        bytes_left(folder, 0)
+        key = found.scratch_key(make=True)
+        assert key
+        assert store(folder).scratch_key() == ""
+        room(folder)
+        assert found.scratch_key(make=True) == key
+        assert store(folder).scratch_key() == key

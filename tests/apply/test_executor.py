@@ -159,6 +159,25 @@ def test_what_is_no_longer_wanted_is_cleaned_and_nothing_else(tmp_path: Path) ->
     assert (old.exists(), theirs.exists()) == (False, True)
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_that_others_made_theirs_since_the_plan_is_not_cleaned(tmp_path: Path, linked: bool) -> None:
+    """Minutes may lie between: images are built, and services stop."""
+    compiled = deployment(tmp_path)
+    carry_out(plan_of(compiled), compiled)
+    old = tmp_path / "bin" / "old"
+    old.write_text("ours")
+    plan = plan_of(compiled, Inventory(files={str(old): digest(b"ours")}))
+    if linked:
+        old.rename(tmp_path / "moved")
+        old.symlink_to(tmp_path / "moved")
+    else:
+        old.write_text("edited")
+    (result,) = carry_out(plan, compiled)[0].values()
+    assert (result.status, result.message) == (Status.FAILED, "was changed since the plan was made")
+    assert old.is_symlink() is linked
+    assert old.read_text() == ("ours" if linked else "edited")
+
+
 def test_what_cannot_be_cleaned_is_told(tmp_path: Path) -> None:
     compiled = deployment(tmp_path)
     carry_out(plan_of(compiled), compiled)

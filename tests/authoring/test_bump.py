@@ -87,12 +87,44 @@ def test_what_holds_for_all_is_left_for_the_others(checkout: Checkout) -> None:
     assert reached(data) == ["aws dev", "aws prod", "dori dev", "dori prod"]
 
 
-def test_the_line_that_is_for_nobody_else_is_edited_where_it_stands(checkout: Checkout) -> None:
-    """With one environment only, what stands in defaults.yaml is that one's."""
-    (checkout.path / PROD).unlink()
-    checkout.commit("only dev", {})
+def test_what_comes_later_does_not_get_what_was_asked_for_one(checkout: Checkout) -> None:
+    """Nobody but dev has it now, by files that are for everybody: another environment that comes would."""
+    checkout.commit("only dev", {f"desired/sites/{site}.yaml": "environments: [dev]\n" for site in ("aws", "dori")})
     data = checkout.made("bump", "tool", "1.1", "--environment", "dev")
+    assert data["files"] == [DEV]
+    data = checkout.made("bump", "tool", "1.1", "--environment", "dev", "--site", "aws")
+    assert data["files"] == ["desired/sites/aws.dev.yaml"]
+    data = checkout.made("bump", "tool", "1.1")
     assert data["files"] == ["desired/defaults.yaml"]
+
+
+def test_what_keeps_its_version_is_named_with_all_options_that_change_it(checkout: Checkout) -> None:
+    """With the site alone the line of the site in the environment would win all the same."""
+    checkout.commit("dori stays", {"desired/sites/dori.dev.yaml": 'versions: {web: "2.6.0", tool: "0.9"}\n'})
+    both = "--environment dev --site dori changes that"
+    for asked in (("--environment", "dev"), ("--site", "dori")):
+        told = checkout.made("bump", "web", "2.9.0", *asked)["notes"]
+        assert [note for note in told if both in note], told
+    (note,) = checkout.made("bump", "tool", "2.9.0")["notes"]
+    assert note == f"dori dev keeps tool 0.9 (desired/sites/dori.dev.yaml:1); {both}"
+
+
+@pytest.mark.parametrize(
+    ("layers", "hint"),
+    [
+        (("environments/dev", "environments/prod"), "give --environment: dev, prod"),
+        (("sites/aws", "sites/dori"), "give --site: aws, dori"),
+        (("sites/aws.dev",), "give --environment dev --site aws"),
+        (("sites/aws", "environments/dev"), "give --environment: dev; or --site: aws"),
+    ],
+)
+def test_what_is_not_set_for_all_is_asked_for_where_it_is_set(
+    checkout: Checkout, layers: tuple[str, ...], hint: str
+) -> None:
+    plain = {DEV: "", PROD: ""}
+    set_there = {f"desired/{layer}.yaml": 'versions: {web: "1"}\n' for layer in layers}
+    checkout.commit("elsewhere", plain | set_there)
+    assert hint in checkout.refused("bump", "web", "2")
 
 
 def test_several_environments_in_one_commit(checkout: Checkout) -> None:
@@ -106,7 +138,8 @@ def test_a_site_with_a_version_of_its_own_keeps_it(checkout: Checkout) -> None:
     checkout.commit("dori stays", {"desired/sites/dori.dev.yaml": 'versions: {web: "2.6.0"}\n'})
     data = checkout.made("bump", "web", "2.9.0", "--environment", "dev")
     assert reached(data) == ["aws dev"]
-    assert data["notes"] == ["dori keeps web 2.6.0 (desired/sites/dori.dev.yaml:1); --site dori changes that"]
+    both = "--environment dev --site dori changes that"
+    assert data["notes"] == [f"dori keeps web 2.6.0 (desired/sites/dori.dev.yaml:1); {both}"]
     data = checkout.made("bump", "web", "2.9.0", "--environment", "dev", "--site", "dori")
     assert (data["files"], reached(data)) == (["desired/sites/dori.dev.yaml"], ["dori dev"])
     assert data["branch"] == "bump/web-2.9.0-dev-dori"
@@ -127,6 +160,7 @@ def test_a_site_with_a_version_of_its_own_keeps_it(checkout: Checkout) -> None:
         (("web", "1", "--environment", "dve"), "no environment `dve`", "did you mean `dev`?"),
         (("web", "1", "--environment", "dev", "--site", "dory"), "no site `dory`", "did you mean `dori`?"),
         (("web", "1"), "web is not set for all environments at once", "give --environment: dev, prod"),
+        (("server", "1"), "no component `server`", "`server` is a service of `web`: `reconcile bump web`"),
         (("web", "1 2", "--environment", "dev"), "`1 2` cannot be a version", "letters, digits"),
         (("web", "9", "--environment", "dev", "--branch", "a..b"), "not the name of a branch", ""),
         (("web", "9", "--environment", "dev", "--branch", "main"), "there is a branch main already", "--branch NAME"),

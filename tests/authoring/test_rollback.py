@@ -53,6 +53,11 @@ def test_a_bump_goes_back_and_what_came_after_it_stays(checkout: Checkout) -> No
         ["  web: '2.8.1'     # since spring"],
     )
     assert "there is a branch" in checkout.refused("rollback", "queue", "--environment", "dev")
+    dry = checkout.made("rollback", "queue", "--environment", "dev", "--dry-run")
+    assert (dry["files"], dry["commit"]) == ([DEV], None)
+    (told,) = (note for note in dry["notes"] if "there is a branch" in note)
+    assert "without --dry-run this is refused" in told
+    assert "not the name of a branch" in checkout.refused("rollback", "queue", "--environment=dev", "--branch=a..b")
 
 
 def test_an_environment_goes_back_by_one_change_and_then_there_and_back_again(checkout: Checkout) -> None:

@@ -25,6 +25,7 @@ from tests.scenarios.world import World
 _JOURNALD = "/lib/systemd/systemd-journald"
 _JOURNAL = Path("/run/systemd/journal")
 _PID = _JOURNAL / "reconcile-test.pid"
+_BEFORE = _JOURNAL / "reconcile-test.before"  # what lay where it writes: the machine's own
 
 
 @pytest.fixture(name="manager")
@@ -114,7 +115,7 @@ def _listens() -> bool:
 
 def _start_journald() -> None:
     """`flushed` says that the disk is there: users have files of their own only on disk."""
-    _JOURNAL.mkdir(parents=True, exist_ok=True)
+    note_before()
     (_JOURNAL / "flushed").touch()
     Path("/var/log/journal").mkdir(exist_ok=True)
     # A child of nobody's: it may outlive this worker, for another one.
@@ -133,6 +134,28 @@ def _end_journald() -> None:
     end = monotonic() + 10
     while runs(pid) and monotonic() < end:
         sleep(0.01)
-    shutil.rmtree(_JOURNAL, ignore_errors=True)
-    machine = Path("/etc/machine-id").read_text().strip()
-    shutil.rmtree(f"/var/log/journal/{machine}", ignore_errors=True)
+    remove_made()
+
+
+def _logs() -> Path:
+    return Path("/var/log/journal") / Path("/etc/machine-id").read_text().strip()
+
+
+def note_before() -> None:
+    """Journals that the machine has of its own."""
+    own = [str(path) for folder in (_JOURNAL, _logs()) if folder.exists() for path in (folder, *folder.iterdir())]
+    _JOURNAL.mkdir(parents=True, exist_ok=True)
+    _BEFORE.write_text("\n".join(own))
+
+
+def remove_made() -> None:
+    """What the daemon has made, and nothing of the machine's own; nothing at all where that was not noted."""
+    if not _BEFORE.exists():
+        return
+    before = _BEFORE.read_text().splitlines()
+    for folder in (_JOURNAL, _logs()):
+        for path in folder.iterdir() if folder.exists() else ():
+            if str(path) not in before:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        if folder.exists() and str(folder) not in before:
+            folder.rmdir()

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.backends.processes import read_all
 
 _HELPERS = (b"starter", b"squashfuse_ll", b"squashfuse")
 
@@ -27,11 +30,11 @@ class Instance(NamedTuple):
 
 def instances() -> Iterator[Instance]:
     """All of them whose `appinit` may be read."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid, comm in read_all("comm"):
         try:
-            if Path(f"/proc/{pid}/comm").read_bytes() == b"appinit\n":
+            if comm == b"appinit\n":
                 parent = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1]
-                yield _instance(int(pid), int(parent), Path(f"/proc/{pid}/environ").read_bytes())
+                yield _instance(pid, int(parent), Path(f"/proc/{pid}/environ").read_bytes())
         except (OSError, KeyError, ValueError, IndexError):  # gone meanwhile, somebody else's, or just beginning
             continue
 
@@ -41,15 +44,13 @@ def helpers(folder: Path) -> Iterator[int]:
 
     They end with it, unless they are killed one by one: then the latter stays.
     """
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if Path(f"/proc/{pid}/comm").read_bytes().strip() in _HELPERS and _holds(pid, f"{folder}/"):
-                yield int(pid)
-        except OSError:
-            continue
+    for pid, comm in read_all("comm"):
+        with suppress(OSError):
+            if comm.strip() in _HELPERS and _holds(pid, f"{folder}/"):
+                yield pid
 
 
-def _holds(pid: str, folder: str) -> bool:
+def _holds(pid: int, folder: str) -> bool:
     descriptors = f"/proc/{pid}/fd"
     return any(os.readlink(f"{descriptors}/{name}").startswith(folder) for name in os.listdir(descriptors))
 

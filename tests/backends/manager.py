@@ -80,7 +80,8 @@ class Manager:
             )  # fmt: skip
         self._await((self.runtime / "systemd/private").is_socket)
         if wait:
-            self._await(lambda: self.systemctl("is-system-running", code=None).strip() in ("running", "degraded"))
+            asked = "is-system-running", "--wait"
+            self._await(lambda: self.systemctl(*asked, code=None).strip() in ("running", "degraded"))
 
     def stop(self, seconds: float = 20.0) -> None:
         """End it as logging out does: every unit is stopped, then the runtime folder goes."""

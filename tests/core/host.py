@@ -435,6 +435,9 @@ class SimBackend:
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         self._note("renew_daemon", ())
 
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        self._note("adjust_daemon", ())
+
     def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
         return mains
 

@@ -133,6 +133,15 @@ def test_too_little_free_starts_it_early_and_not_again_at_once_where_that_was_no
     assert is_due(rule, memory, now, full) is Why.FREE
 
 
+@pytest.mark.parametrize("rule", [RULE._replace(free_percent=10), RULE._replace(free_bytes=100 * GB)])
+def test_too_few_free_inodes_are_too_little_as_well(rule: Cleanup) -> None:
+    """Of bytes there are plenty. What a file system does not count it does not lack."""
+    memory, now = begun(rule, MIDNIGHT), MIDNIGHT + HOUR
+    assert is_due(rule, memory, now, Free(900 * GB, 1000 * GB, 99, 1000)) is Why.FREE
+    assert is_due(rule, memory, now, Free(900 * GB, 1000 * GB, 100, 1000)) is None
+    assert is_due(rule, memory, now, Free(900 * GB, 1000 * GB, 0, 0)) is None
+
+
 def test_without_a_schedule_each_host_has_a_time_of_its_own_in_the_night() -> None:
     rule = RULE._replace(cron="")
     times = {begin(rule, f"login{number:02}", MIDNIGHT, utc).due - MIDNIGHT for number in range(30)}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.agent.config import Agent, Options, load_agent
+from reconciler.agent.config import KEYS, Options, load_agent
 from reconciler.cli.main import main
 from reconciler.cli.parser import parse
 from reconciler.core import diff
@@ -106,7 +106,7 @@ def test_every_key_of_the_desired_state_is_told() -> None:
 
 
 def test_every_key_of_the_agents_file_is_told() -> None:
-    assert set(first_column(section("The agent's file"))) - {"key"} == set(Agent._fields)
+    assert set(first_column(section("The agent's file"))) - {"key"} == set(KEYS)
 
 
 def test_the_agents_file_is_valid(tmp_path: Path) -> None:

@@ -63,7 +63,14 @@ def test_too_many_files(repo: Path) -> None:
         read_folder(str(repo))
 
 
-@pytest.mark.parametrize("name", ["missing", "repo/README.md", "repo/templates"])
-def test_no_repo(name: str, repo: Path) -> None:
-    with pytest.raises(UnreadableFolder, match="no folder `desired`"):
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("missing", "no such folder"),
+        ("repo/README.md", "no such folder"),
+        ("repo/templates", "no folder `desired`"),
+    ],
+)
+def test_no_repo(name: str, wrong: str, repo: Path) -> None:
+    with pytest.raises(UnreadableFolder, match=wrong):
         read_folder(str(repo.parent / name))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,48 +12,18 @@ import pytest
 from reconciler.host.lock import Lock
 from tests.faults.bench import Bench
 from tests.faults.strace import Ran
+from tests.host.small import bytes_left, inodes_left, room, small_system
 
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git, pytest.mark.slow]
 
 _OPTIONS = "size=128m,nr_inodes=2000,mode=0755"
-_FILLED = "filled"
 
 
 @pytest.fixture
 def small(short_folder: Path) -> Iterator[Path]:
     """A file system of 128 MiB and 2000 inodes: enough for what the preflight asks for, while it is empty."""
-    place = short_folder / "f"
-    place.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", _OPTIONS, "reconcile-tests", str(place)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def bytes_left(place: Path, left: int) -> None:
-    """Fill it up to so many KiB."""
-    with (place / _FILLED).open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    with suppress(OSError):
-        os.truncate(place / _FILLED, max(0, (place / _FILLED).stat().st_size - left * 1024))
-
-
-def inodes_left(place: Path, left: int) -> None:
-    made = place / _FILLED
-    made.mkdir()
-    names = (made / str(number) for number in range(3000))
-    with suppress(OSError):
-        for name in names:
-            name.touch()
-    for number in range(left):
-        (made / str(number)).unlink()
-
-
-def room(place: Path) -> None:
-    subprocess.run(["rm", "-rf", str(place / _FILLED)], check=True)
+    with small_system(short_folder / "f", _OPTIONS) as place:
+        yield place
 
 
 @pytest.mark.parametrize("below", ["state", "root"])

@@ -306,6 +306,24 @@ def test_what_is_mounted_while_it_is_cleaned_up_is_never_entered(
     assert mounts > 1
 
 
+@pytest.mark.parametrize("act", [anything, clean])
+def test_whoever_looks_through_a_large_folder_can_be_stopped(place: Path, act: Callable[..., object]) -> None:
+    """Also where it is only looked for what must stay."""
+    for number in range(1000):
+        old(place / "a" / "run" / "deep" / f"f{number}", "x")
+    old(place / "a" / "run")
+    of, asked = rule(place, max_depth=2, exclude=("f999",)), 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 8
+
+    act(task(of, time.time()), asked_to_stop=stop)
+    assert asked == 9
+    assert len(paths(place)) == 1003
+
+
 @pytest.mark.parametrize("place", ["/etc", "/usr/bin"])
 def test_a_way_that_leads_to_the_system_is_refused(place: str, tmp_path: Path) -> None:
     """It is only opened: where the guard fails, nothing of this machine may be at stake."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from reconciler.core.desired import Age
+from reconciler.host.scratch.crew import WORKERS
 from tests.host.trees import LIMIT
 
 pytestmark = pytest.mark.strace
@@ -59,12 +60,12 @@ def tree(root: Path, age: float) -> None:
 
 
 def asked(act: str, root: Path, age: Age, most: int) -> Asked:
-    log = root.parent / "strace.log"
-    strace = ["strace", "-f", "-y", "-s", "4096", "-o", str(log), "-e", "trace=%%stat,openat"]
+    log = root.parent / "strace.log"  # one for each thread: else calls that overlap are told in two halves
+    strace = ["strace", "-ff", "-y", "-s", "4096", "-o", str(log), "-e", "trace=%%stat,openat"]
     argv = [*strace, sys.executable, "-c", ACT, act, str(root), age.value, str(most)]
     subprocess.run(argv, check=True, capture_output=True)
     by_name, opened, open_ones = Counter[str](), Counter[str](), Counter[str]()
-    for line in log.read_text().splitlines():
+    for line in (line for one in log.parent.glob("strace.log.*") for line in one.read_text().splitlines()):
         found = _LINE.search(line)
         if not found or not f"{found[2]}/{found[3]}".startswith(f"{root}/") or found[3] in (".", ".."):
             continue
@@ -97,6 +98,28 @@ def test_no_entry_is_asked_twice(short_folder: Path, act: str, age: Age, most: i
         assert len([path for path in found.by_name if re.search(r"/f\d$", path)]) == 6 * 2 * FILES
 
 
+@pytest.mark.parametrize(("act", "call"), [("survey", "newfstatat"), ("clean", "unlinkat")])
+def test_where_each_call_takes_a_while_all_work_on_one_large_folder(short_folder: Path, act: str, call: str) -> None:
+    """On a file system behind a network the calls of one thread wait for each other."""
+    root = short_folder / "root"
+    when = (time.time() - LIMIT - 60,) * 2
+    for number in range(8):
+        folder = root / "u" / "run" / f"call-{number}" / "execution"
+        folder.mkdir(parents=True)
+        for file in range(FILES):
+            (folder / f"f{file}").write_text("x")
+    os.utime(root / "u" / "run", when)
+    log = short_folder / "strace.log"
+    slow = ["strace", "-ff", "-y", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=3000"]
+    argv = [*slow, sys.executable, "-c", ACT, act, str(root), Age.SELF.value, "2"]
+    subprocess.run(argv, check=True, capture_output=True)
+    files = re.compile(r'execution>, "f\d"')
+    found = [len(files.findall(one.read_text())) for one in short_folder.glob("strace.log.*")]
+    assert sum(found) == 8 * FILES
+    assert len([count for count in found if count >= FILES]) == WORKERS
+    assert list(root.rglob("*")) == [root / "u"] if act == "clean" else len(list(root.rglob("f*"))) == 8 * FILES
+
+
 # ---------------------------------------------------------------- calls that fail, and sudden ends
 
 FAULT = """
@@ -104,9 +127,11 @@ import sys, time
 from reconciler.core.cleanup import Kept
 from reconciler.core.desired import Age, Cleanup
 from reconciler.host.scratch.clean import clean
+from reconciler.host.scratch.names import Names
 from reconciler.host.scratch.walk import Task
 of = Cleanup("x", sys.argv[1], 14, min_depth=2, max_depth=int(sys.argv[3]), age=Age(sys.argv[2]), exclude=("*.keep",))
-print(clean(Task(of, Kept(of, ["run-used"]), time.time()), workers=1))
+names = Names(f"{of.root}.log", "run-7", of.name, of.root)
+print(clean(Task(of, Kept(of, ["run-used"]), time.time(), names=names), workers=1))
 """
 _CHANGES = ("renameat", "renameat2", "unlinkat", "utimensat")  # nothing else changes a file system here
 
@@ -173,12 +198,17 @@ def test_killed_before_any_change_the_next_pass_goes_on_and_nothing_else_is_lost
         for nth in range(1, many + 1):
             shutil.rmtree(root)
             mixed(root)
+            log = root.with_name("root.log")
+            log.unlink(missing_ok=True)
+            before = {str(path.relative_to(root)) for path in root.glob("*/*")}
             inject = f"inject={name}:signal=KILL:when={nth}"
             killed = faulty(root, age, ["-e", f"trace={name}", "-e", inject], most=2)
             assert killed.returncode == -9, (inject, killed)
             there = {str(path.relative_to(root)) for path in root.rglob("*")}
             assert kept <= there, inject
             assert there - kept, inject
+            told = {line.split("\t")[4] for line in log.read_text().splitlines()}
+            assert {f"{root}/{path}" for path in before - there} <= told, inject  # also what is renamed by now
             again = faulty(root, age, ["-e", "trace=none"], most=2)
             assert "failed=0" in again.stdout, (inject, again)
             assert left(root) == kept, inject

@@ -396,6 +396,19 @@ def test_what_a_killed_build_left_goes(images: Path, source: Path) -> None:
     assert source.exists()
 
 
+def test_a_link_in_the_place_of_what_a_killed_build_left(images: Path, source: Path, tmp_path: Path) -> None:
+    """Whoever may write beside the images can lay one there: it goes, and nothing that it leads to is touched."""
+    victim = tmp_path / "victim" / "sub"
+    victim.mkdir(parents=True)
+    victim.chmod(0o755)
+    images.mkdir()
+    (images / ".site.sif.building-abc").symlink_to(victim.parent)
+    one = wanted(images, source)
+    one.build()
+    assert victim.stat().st_mode & 0o777 == 0o755
+    assert (one.complete(), one.others()) == (True, [])
+
+
 def test_killed_before_it_is_marked(
     images: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -263,6 +264,22 @@ def test_a_bad_requirement_is_told_before_anything_is_made(describe: Describe) -
     with pytest.raises(InstallError, match="the option --target is not allowed here"):
         METHOD.build(install, silent)
     assert store(install) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link to another account")
+def test_a_store_behind_a_link_of_a_strangers(describe: Describe, tmp_path: Path) -> None:
+    """What is unfinished in the folder that it leads to is not ours."""
+    install = describe("1.0", "hello==1.0")
+    theirs = tmp_path / "theirs" / os.path.basename(install.path)
+    theirs.mkdir(parents=True)
+    (theirs / "file").write_text("keep me")
+    store = Path(install.path).parent
+    store.parent.mkdir()
+    store.symlink_to(theirs.parent)
+    os.chown(store, pwd.getpwnam("nobody").pw_uid, -1, follow_symlinks=False)
+    with pytest.raises(InstallError, match="on the way is a link of another account's"):
+        METHOD.build(install, silent)
+    assert (theirs / "file").read_text() == "keep me"
 
 
 def test_killed_in_the_middle(describe: Describe, index: Index) -> None:

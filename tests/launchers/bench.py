@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -232,32 +233,35 @@ class Bench:
         """Everything of ours on disk, by path: what it is, and when it was written."""
         found: dict[str, tuple[int, ...]] = {}
         for path in self._files():
-            info = path.lstat()
-            size = info.st_size if path.is_file() else 0
-            found[str(path)] = (info.st_ino, info.st_mode, size, info.st_mtime_ns)
+            with suppress(FileNotFoundError):
+                info = os.lstat(path)
+                size = info.st_size if stat.S_ISREG(info.st_mode) else 0
+                found[path] = (info.st_ino, info.st_mode, size, info.st_mtime_ns)
         return found
 
     def _on_host(self) -> dict[str, tuple[int, ...]]:
         """The same without what the agent keeps for itself: a plan may fetch and remember."""
         return {path: was for path, was in self.snapshot().items() if not path.startswith(f"{self.world.state}")}
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[str]:
         """Logs grow, and the locks and the time of the last fetch are any pass's to write."""
         world = self.world
         for top in (world.root, world.state, world.home / ".config", world.folder / "a/instances"):
-            for path in (top, *top.rglob("*")):
-                often = world.state in path.parents and path.name in _OFTEN
-                if os.path.lexists(path) and "logs" not in path.parent.parts and not often:
-                    yield path
+            yield str(top)
+            for folder, folders, files in os.walk(top):
+                if "logs" in folder.split("/"):
+                    continue
+                often = _OFTEN if top == world.state else ()
+                yield from (f"{folder}/{name}" for name in (*folders, *files) if name not in often)
 
     def left_behind(self) -> list[str]:
         """What lies about of services that git does not want, but for their logs."""
         names = [self.combination.script(name) for name in SERVICES if name not in self.wanted]
         return [
-            str(path)
-            for path in self._files()
+            path
+            for path in (self._files() if names else ())
             for name in names
-            if path.name == name or path.name.startswith(f"{name}.")
+            if (base := os.path.basename(path)) == name or base.startswith(f"{name}.")
         ]
 
     # ------------------------------------------------------------ its end

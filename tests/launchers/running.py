@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.backends.instances import children
 from tests.backends.manager import runs
+from tests.backends.processes import read_all
 from tests.scenarios.world import World
 
 
@@ -33,9 +33,9 @@ def _is_empty(pid: int) -> bool:
 
 def _contained() -> Iterator[tuple[int, Mapping[str, str]]]:
     """What `apptainer run` has become, with the marks inside: they name the process outside."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid, comm in read_all("comm"):
         try:
-            if Path(f"/proc/{pid}/comm").read_bytes() != b"starter\n":
+            if comm != b"starter\n":
                 continue
             outer = dict(entry.partition(b"=")[::2] for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
             chunks = int(outer[b"ENGINE_CONFIG_CHUNKS"])
@@ -43,5 +43,5 @@ def _contained() -> Iterator[tuple[int, Mapping[str, str]]]:
             marks: dict[str, str] = order["engineConfig"]["jsonConfig"]["apptainerEnv"]
         except (OSError, KeyError, ValueError):  # gone meanwhile, somebody else's, or just beginning
             continue
-        if marks.get("RECONCILE_PID") == pid:
-            yield int(pid), marks
+        if marks.get("RECONCILE_PID") == str(pid):
+            yield pid, marks

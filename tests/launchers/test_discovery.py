@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from time import time
+from time import sleep, time
 from typing import Any
 
 import pytest
@@ -411,27 +411,40 @@ def test_a_broken_record_and_a_namesake_elsewhere(users_world: World) -> None:
 # ---------------------------------------------------------------- a child that is not yet what it will be
 
 _FORKED = """
-import ctypes, os, time
+import ctypes, os, sys
 ctypes.CDLL(None).prctl(15, b"systemd")
 child = os.fork()
 if child == 0:
-    time.sleep(0.4)
+    sys.stdin.readline()
     os.execve("/bin/sleep", ["sleep", "60"], {"RECONCILE_DEPLOYMENT": "s/dev", "RECONCILE_SERVICE": "rpc"})
 print(child, flush=True)
 os.waitpid(child, 0)
 """
 
 
-def test_a_child_of_systemd_that_has_not_begun_is_no_stranger() -> None:
-    """Until its program begins it has systemd's environment, which carries no mark."""
-    parent = subprocess.Popen([sys.executable, "-c", _FORKED], stdout=subprocess.PIPE, env={"PATH": "/usr/bin:/bin"})
+def test_a_child_of_systemd_that_has_not_begun_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its program begins it has systemd's environment, which carries no mark. It begins once it is waited for."""
+    waits, go = os.pipe()
+    argv = [sys.executable, "-c", _FORKED]
+    parent = subprocess.Popen(argv, stdin=waits, stdout=subprocess.PIPE, env={"PATH": "/usr/bin:/bin"})
     assert parent.stdout
-    child = int(parent.stdout.readline())
+    child, looks = int(parent.stdout.readline()), 0
+
+    def begins(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        os.write(go, b"\n")
+        sleep(seconds)
+
+    monkeypatch.setattr("reconciler.host.proc.time.sleep", begins)
     try:
         process = proc.look(child)
     finally:
         os.kill(child, signal.SIGKILL)
         parent.communicate()
+        os.close(waits)
+        os.close(go)
+    assert looks, "nobody has waited for it"
     assert process is not None
     assert process.mark is not None
     assert (process.mark.deployment, process.mark.service) == ("s/dev", "rpc")

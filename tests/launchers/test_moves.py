@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping
 from time import monotonic
@@ -18,7 +17,7 @@ from _pytest.mark import ParameterSet
 
 from tests.backends.beds import a_users_world  # noqa: F401
 from tests.launchers.witness import Witnessed, files_of, launcher_of, makes_instances
-from tests.scenarios.test_kill import VICTIM
+from tests.scenarios.test_kill import killed_at
 from tests.scenarios.world import Done, World, until
 
 pytestmark = [pytest.mark.scenario, pytest.mark.git]
@@ -262,24 +261,10 @@ def test_the_image_cannot_be_built(site: Witnessed) -> None:
 # ---------------------------------------------------------------- killed on the way
 
 
-def killed_at(world: World, boundary: int) -> tuple[bool, str]:
-    """A pass that ends itself at its n-th boundary; whether it came so far, and where that was."""
-    argv = [world.python, "-c", VICTIM, world.url, world.site, str(world.state), str(boundary)]
-    done = subprocess.run(
-        argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=60, check=False,
-        **world.account.become,
-    )  # fmt: skip
-    where = (done.stdout.splitlines() or ["no boundary"])[-1]
-    if done.returncode == -signal.SIGKILL:
-        return True, where
-    assert done.returncode == 0, (where, done.stderr)
-    return False, where
-
-
 @pytest.mark.slow
 @pytest.mark.systemd
 @pytest.mark.supervisor
-@pytest.mark.parametrize("boundaries", [range(1, 15), range(15, 60)], ids=["the first", "the others"])
+@pytest.mark.parametrize("boundaries", [range(1, 9), range(9, 60)], ids=["the first", "the others"])
 def test_a_move_killed_at_every_boundary(boundaries: range, site: Witnessed) -> None:
     """To and fro: each time a step further."""
     sides = [{"one": "supervisor"}, {"one": "systemd"}]
@@ -295,7 +280,7 @@ def test_a_move_killed_at_every_boundary(boundaries: range, site: Witnessed) -> 
         assert site.own_files() == files_of(side), where
         assert site.managers() == [launcher_of(side["one"])], where
         if not killed:
-            assert boundary > 20, "the story has become shorter than it was"
+            assert boundary > 14, "the story has become shorter than it was"
             break
     assert killed is (boundaries[0] == 1)
     moved(site, side)

@@ -42,9 +42,11 @@ exec sleep 86399
 
 
 def on(*launchers: str) -> pytest.MarkDecorator:
-    """With a bed of each of these."""
+    """With a bed of each of these; "slurm-22.05" is one of the older Slurm."""
     return pytest.mark.parametrize(
-        "bed", [pytest.param(name, id=name, marks=getattr(pytest.mark, name)) for name in launchers], indirect=True
+        "bed",
+        [pytest.param(name, id=name, marks=getattr(pytest.mark, name.partition("-")[0])) for name in launchers],
+        indirect=True,
     )
 
 

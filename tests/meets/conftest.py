@@ -41,8 +41,9 @@ def a_bed(request: pytest.FixtureRequest, make_bed: Callable[..., Bed]) -> Bed:
 def _bed(launcher: str, folder: Path, request: pytest.FixtureRequest, how: Mapping[str, Any]) -> Bed:
     from tests.meets import bed
 
-    if launcher == "slurm":
-        return bed.Slurm(folder / "w", request.getfixturevalue("clusters")(24, **how))
+    if launcher.startswith("slurm"):
+        version = 22 if launcher == "slurm-22.05" else 24
+        return bed.Slurm(folder / "w", request.getfixturevalue("clusters")(version, **how))
     kinds: dict[str, Callable[..., Bed]] = {
         "supervisor": bed.Supervisor,
         "systemd": bed.Systemd,

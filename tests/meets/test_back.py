@@ -14,7 +14,7 @@ from tests.scenarios.test_replicas import grown
 pytestmark = [pytest.mark.scenario]
 
 
-@on("apptainer", "slurm")
+@on("apptainer", "slurm", "slurm-22.05")
 def test_what_fails_goes_back(bed: Bed) -> None:
     """To the image of the former version, or within the job; twice told, and nothing more done."""
     bed.good("1.0")
@@ -37,7 +37,7 @@ def test_what_fails_goes_back(bed: Bed) -> None:
     bed.world.idle()
 
 
-@on("systemd", "apptainer", "slurm")
+@on("systemd", "apptainer", "slurm", "slurm-22.05")
 def test_what_does_not_start_goes_back(bed: Bed) -> None:
     """What did not start has nothing to drain, though Apptainer has left its empty instance behind."""
     log = bed.world.folder / "drained"
@@ -57,7 +57,7 @@ def test_what_does_not_start_goes_back(bed: Bed) -> None:
 # ---------------------------------------------------------------- the job itself
 
 
-@on("slurm")
+@on("slurm", "slurm-22.05")
 def test_a_job_that_comes_to_nothing_goes_back(bed: Slurm) -> None:
     """With all that it carries; another job is tried at once. Also where it begins, and what it carries does not do."""
     bed.good("1.0")

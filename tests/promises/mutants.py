@@ -4,8 +4,11 @@
       --jobs N      copies side by side (default 1)
 
 For each guard the checkout is copied, the guard taken out of the copy, and the promise's test run there, which has to
-fail; before, it has to pass there untouched. Exits with 1 where a test went well without a guard, or where the code
-that a guard stands in is no longer found: then this list wants mending.
+fail; before, it has to pass there untouched. All of it runs in a sandbox (tests/backends/sandbox.py): what lost its
+guard removes what it should not, and root may remove anything. Where there is no sandbox nothing is run.
+
+Exits with 1 where a test went well without a guard, or where the code that a guard stands in is no longer found: then
+this list wants mending. Exits with 3 where there is no sandbox.
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.backends.sandbox import CHECKOUT, why_not, within
 from tests.promises.scratch import GUARDS
 
-HERE = Path(__file__).resolve().parents[2]
 _COPIED = ("reconciler", "tests", "pyproject.toml")
 _SECONDS = 600
 SCRATCH = 0  # no promise of the design
@@ -186,11 +189,12 @@ MUTANTS = (
 
 
 @contextmanager
-def _copy() -> Iterator[Path]:
+def copy() -> Iterator[Path]:
+    """Of the checkout, as folder `copy` of what is to be the /tmp of a sandbox."""
     folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))
     try:
         for name in _COPIED:
-            source, target = HERE / name, folder / name
+            source, target = CHECKOUT / name, folder / "copy" / name
             if source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
@@ -200,33 +204,35 @@ def _copy() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tests(folder: Path, promise: int, test: str = "", named: str = "") -> tuple[int, str]:
-    """pytest's exit status, and what it printed."""
-    found = sorted(str(path) for path in (folder / "tests/promises").glob(f"test_{promise:02}_*.py"))
+def run(folder: Path, promise: int, test: str = "", named: str = "") -> tuple[int, str]:
+    """pytest's exit status in a sandbox, and what it printed."""
+    found = (folder / "copy/tests/promises").glob(f"test_{promise:02}_*.py")
+    tests = [f"tests/promises/{path.name}" for path in sorted(found)]
     if promise == SCRATCH:
-        found = [str(folder / path) for path in ([test] if test else sorted({guard.test for guard in GUARDS}))]
-    argv = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-k", named, *found]
-    env = os.environ | {"PYTHONPATH": str(folder), "RECONCILE_TEST_INDEX": "not asked"}
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        tests = [test] if test else sorted({guard.test for guard in GUARDS})
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-k", named, *tests]
+    argv = within(folder, argv, at="/tmp/copy")
+    env = os.environ | {"PYTHONPATH": "/tmp/copy", "RECONCILE_TEST_INDEX": "not asked"}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_SECONDS, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def _untouched(promise: int) -> str:
     """Why the test of a promise does not pass as things are; empty where it does."""
-    with _copy() as folder:
-        code, said = _tests(folder, promise)
+    with copy() as folder:
+        code, said = run(folder, promise)
     return f"fails as things are\n{said[-2000:]}" if code else ""
 
 
 def _judged(mutant: Mutant) -> str:
     """Why a guard is not proven; empty where the promise's test fails without it."""
-    with _copy() as folder:
-        path = folder / "reconciler" / mutant.file
+    with copy() as folder:
+        path = folder / "copy/reconciler" / mutant.file
         text = path.read_text(encoding="utf-8")
         if text.count(mutant.code) != 1:
             return f"stands {text.count(mutant.code)} times in {mutant.file}: mend tests/promises/mutants.py"
         path.write_text(text.replace(mutant.code, mutant.instead), encoding="utf-8")
-        code, said = _tests(folder, mutant.promise, mutant.test, mutant.named)
+        code, said = run(folder, mutant.promise, mutant.test, mutant.named)
     if code == 1:
         return ""
     return "went well without it" if code == 0 else f"pytest ended with {code}\n{said[-2000:]}"
@@ -238,6 +244,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("promises", nargs="*", type=int, metavar="NUMBER", help="of the promises (default: all)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="copies side by side")
     options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder:
+        if why := why_not(Path(folder)):
+            print(f"scripts/mutants: nothing is run, as it could remove what it should not: {why}", file=sys.stderr)
+            return 3
     promises = options.promises or sorted({mutant.promise for mutant in MUTANTS})
     chosen = [mutant for mutant in MUTANTS if mutant.promise in promises]
     tasks = [(f"{number:2}  as things are", partial(_untouched, number)) for number in promises]

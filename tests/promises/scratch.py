@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 _HOST, _CALLS = "tests/host/test_scratch.py", "tests/host/test_scratch_calls.py"
+_MOUNTS = "tests/host/test_scratch_mounts.py"
+_NAMES = "tests/host/test_scratch_names.py"
+_TURNS = "tests/host/test_scratch_turns.py"
 _WHOLE = "tests/scenarios/test_cleanup.py"
 _GIT, _WRONG = "tests/desired/test_cleanup.py", "tests/desired/test_problems.py"
 
@@ -293,7 +296,7 @@ GUARDS = (
     Guard(
         "removing after the last minute",
         "host/scratch/crew.py",
-        " or monotonic() > self._end",
+        " or self._clock() > self._end",
         "",
         _HOST,
         "last_minute",
@@ -331,12 +334,86 @@ GUARDS = (
         "put_aside",
     ),
     Guard(
+        "a folder that has gone without a trace, as its name is noted too late",
+        "host/scratch/remove.py",
+        "        self.names.goes(entry.named, name)\n"
+        "        name = name if entry.begun else _begin(folder, entry.name, name)\n",
+        "        old, name = name, name if entry.begun else _begin(folder, entry.name, name)\n"
+        "        self.names.goes(entry.named, old)\n",
+        _CALLS,
+        "killed",
+    ),
+    Guard(
+        "a file that has gone without a trace, as its name is noted too late",
+        "host/scratch/remove.py",
+        "        self.names.goes(entry.path)\n        try:\n            os.unlink(entry.name, dir_fd=folder)\n",
+        "        try:\n            os.unlink(entry.name, dir_fd=folder)\n            self.names.goes(entry.path)\n",
+        _NAMES,
+        "told_to_stay",
+    ),
+    Guard(
+        "a folder that is told by the name of another one",
+        "host/scratch/names.py",
+        "                if os.path.dirname(path) == place:\n",
+        "                if True:\n",
+        _NAMES,
+        "same_inode",
+    ),
+    Guard(
+        "a folder that takes longer than a pass, and all behind it that never comes",
+        "host/scratch/crew.py",
+        "        return begin + BEHIND\n",
+        "        return begin\n",
+        _TURNS,
+        "takes_longer",
+    ),
+    Guard(
+        "a folder that is half gone, and comes before that at which a pass goes on",
+        "host/scratch/walk.py",
+        "one.name >= begin or self._begun_inode(folder, one.name) is not None:",
+        "one.name >= begin:",
+        _TURNS,
+        "half_gone",
+    ),
+    Guard(
+        "a forged name of what goes that each pass begins with",
+        "host/scratch/walk.py",
+        "one.name >= begin or self._begun_inode(folder, one.name) is not None:",
+        "one.name >= begin or one.name.startswith(GONE):",
+        _TURNS,
+        "others_call_so",
+    ),
+    Guard(
         "what is asked twice",
         "host/scratch/survey.py",
         "        if not entry.whole:\n",
         "        if entry.is_folder:\n",
         _CALLS,
         "asked_twice",
+    ),
+    Guard(
+        "a process that waits for an answer, and removes when it comes",
+        "host/scratch/apart.py",
+        "    os.kill(pid, _SIGKILL)\n",
+        "    pass\n",
+        _MOUNTS,
+        "left_behind",
+    ),
+    Guard(
+        "the end of a pipe in a process that waits for an answer",
+        "host/scratch/apart.py",
+        "            os.dup2(null, int(name), inheritable=int(name) < 3)\n",
+        "            pass\n",
+        _MOUNTS,
+        "at_once",
+    ),
+    Guard(
+        "ever more processes that wait for an answer",
+        "host/scratch/apart.py",
+        "    _ask_for_earlier(place)\n",
+        "",
+        _MOUNTS,
+        "at_once",
     ),
     Guard(
         "an empty part of a root",
@@ -437,7 +514,7 @@ GUARDS = (
     Guard(
         "a clock that the file system does not have",
         "host/scratch/clean.py",
-        "        clock.check(rule.root, ground)\n",
+        "        check_clock(rule.root, ground)\n",
         "",
         "tests/agent/test_scratches.py",
         "clock",

@@ -16,7 +16,7 @@ from reconciler.report.markdown import markdown
 from reconciler.report.review import of_comparison
 from reconciler.report.style import Style
 from reconciler.report.text.causes import told_causes
-from tests.report.repos import DEFAULTS, Repo, compared, repo
+from tests.report.repos import CANARY, DEFAULTS, Repo, compared, repo
 
 PLAIN = Style(colour=False, width=80)
 
@@ -172,3 +172,55 @@ def test_a_file_without_an_end_of_line_is_told_as_diff_does() -> None:
     assert told.why
     lines = next(delta.lines for delta in told.why.deltas if delta.name == "ROOT/config/app.conf")
     assert "-\\ No newline at end of file" in lines
+
+
+ENV = "  worker: {component: app, command: sleep 2, env: {%s}}"
+PLAIN_ENV = 'LEVEL: "{{ level }}", COLOUR: blue'
+SECRET_ENV = 'LEVEL: "{{ level }}", DB_PASSWORD: "{{ db_password }}", URL: "pg://u:{{ db_password | upper }}@h"'
+
+
+def env_lines(before: str, after: str, **words: str) -> tuple[tuple[str, ...], str]:
+    """Of the worker's variables, as they differ between two states."""
+    lines = DEFAULTS.splitlines()
+    row = next(number for number, line in enumerate(lines) if line.startswith("  worker:"))
+
+    def state(env: str) -> dict[str, bytes]:
+        return repo("aws", changes={"desired/defaults.yaml": "\n".join([*lines[:row], ENV % env, *lines[row + 1 :]])})
+
+    new = state(after)
+    for old, word in words.items():
+        new["desired/defaults.yaml"] = new["desired/defaults.yaml"].replace(old.encode(), word.encode())
+    told = only(state(before), new)
+    assert told.why
+    found = [delta for delta in told.why.deltas if delta.name == "ROOT/config/env/worker.env"]
+    assert CANARY not in str(told.why.deltas).lower()
+    return (found[0].lines, found[0].hidden) if found else ((), "")
+
+
+def test_variables_are_shown_line_by_line() -> None:
+    shown, hidden = env_lines(PLAIN_ENV, PLAIN_ENV, INFO="DEBUG")
+    assert ([line for line in shown if line[:1] in "+-"], hidden) == (
+        ["-export LEVEL=INFO", "+export LEVEL=DEBUG"],
+        "",
+    )
+
+
+def test_of_variables_those_that_are_secret_have_no_value_in_it() -> None:
+    shown, hidden = env_lines(SECRET_ENV, SECRET_ENV, INFO="DEBUG")
+    assert [line for line in shown if line[:1] in "+-"] == ["-export LEVEL=INFO", "+export LEVEL=DEBUG"]
+    assert " export URL='(secret)'" in shown
+    assert hidden == ""
+
+
+def test_a_secret_that_changes_is_not_shown() -> None:
+    assert env_lines(SECRET_ENV, SECRET_ENV, **{f"{CANARY}-old": f"{CANARY}-new"}) == ((), "secret: not shown")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_a_secret_on_one_side_only_hides_both(*, turned: bool) -> None:
+    """What was written plainly before is most likely the secret."""
+    plain = f'LEVEL: "{{{{ level }}}}", DB_PASSWORD: !secret "{CANARY}", URL: "{CANARY}"'
+    sides = (plain, SECRET_ENV) if not turned else (SECRET_ENV, plain)
+    assert env_lines(*sides) == ((), "secret: not shown")
+    sides = (f"URL: {CANARY}", 'URL: "{{ db_password }}"')
+    assert env_lines(*(reversed(sides) if turned else sides)) == ((), "secret: not shown")

@@ -19,6 +19,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from tests.backends import warm
+from tests.backends.processes import read_all
+
 T = TypeVar("T")
 Make = Callable[..., "Site"]
 Pids = Mapping[str, tuple[int, ...]]  # of the main processes, by service; "" is supervisord
@@ -171,12 +174,12 @@ class Site:
 
     def run(self, *arguments: str) -> Told:
         options = ["--repo", str(self.repo), "--site", self.name, "--state-dir", str(self.state)]
-        argv = [sys.executable, "-m", "reconciler", *options, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
-        done = subprocess.run(argv, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        assert "a defect in reconcile itself" not in done.stderr, done.stderr
-        return Told(done.returncode, done.stdout, done.stderr)
+        argv = [sys.executable, "-m", "reconciler", *options, *arguments]
+        told = Told(*warm.run(argv, env=env, cwd=self.folder).texts)
+        assert "Traceback" not in told.err, told.err
+        assert "a defect in reconcile itself" not in told.err, told.err
+        return told
 
     def once(self, code: int = 0) -> dict[str, Any]:
         """One pass."""
@@ -198,8 +201,8 @@ class Site:
     def run_until_ended(self, prefix: str) -> None:
         """A pass that is killed when the last step whose id begins so has ended."""
         argv = [sys.executable, "-c", _KILLED, prefix, str(self.repo), self.name, str(self.state)]
-        done = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == -signal.SIGKILL, done
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        assert warm.run(argv, env=env, cwd=self.folder).code == -signal.SIGKILL
 
     def status(self) -> dict[str, dict[str, Any]]:
         """By service."""
@@ -256,11 +259,10 @@ class Site:
         return pid
 
     def _marked(self) -> Iterator[tuple[int, dict[str, str]]]:
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with suppress(OSError):
-                environ = _environ(int(name))
-                if environ.get("RECONCILE_ROOT", "").startswith(f"{self.folder}/"):
-                    yield int(name), environ
+        ours = f"{self.folder}/"
+        for pid, environ in read_all("environ"):
+            if ours.encode() in environ and (marks := _variables(environ)).get("RECONCILE_ROOT", "").startswith(ours):
+                yield pid, marks
 
     def environ(self, service: str) -> dict[str, str]:
         return _environ(self.pid(service))
@@ -434,7 +436,11 @@ def _unhealthy(changes: list[dict[str, Any]]) -> bool:
 
 
 def _environ(pid: int) -> dict[str, str]:
-    entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return _variables(Path(f"/proc/{pid}/environ").read_bytes())
+
+
+def _variables(environ: bytes) -> dict[str, str]:
+    entries = environ.decode(errors="replace").split("\0")
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 

@@ -200,19 +200,16 @@ def test_tools_of_a_launcher_that_are_missing(world: World, tmp_path: Path) -> N
 def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> None:
     """Their roots, the folders in them, and what says what is in use. Nothing is walked through or changed."""
     scratch = world.folder / "scratch"
-    for user in ("ann", "bob"):
-        (scratch / user).mkdir(parents=True)
-    file, others = world.folder / "file", {name: world.folder / f"scratch-{name}" for name in "cf"}
-    file.write_text("x")
-    for folder in others.values():
-        folder.mkdir()
+    for folder in ("a/ann", "a/bob", "c", "e", "f"):
+        (scratch / folder).mkdir(parents=True)
+    (scratch / "e" / "run").write_text("x")
     rules = {
-        "a": f"root: {scratch}, min_depth: 2, in_use: {{command: echo run-1; echo run-2}}",
-        "b": f"root: {world.folder}/missing",
-        "c": f"root: {others['c']}, in_use: {{file: {scratch}/list}}",
+        "a": f"root: {scratch}/a, min_depth: 2, in_use: {{command: echo run-1; echo run-2}}",
+        "b": f"root: {scratch}/missing",
+        "c": f"root: {scratch}/c, in_use: {{file: {scratch}/list}}",
         "d": "root: /dev/shm",
-        "e": f"root: {file}",
-        "f": f"root: {others['f']}, in_use: {{command: echo {scratch}/ann; echo /elsewhere/ann}}",
+        "e": f"root: {scratch}/e/run",
+        "f": f"root: {scratch}/f, in_use: {{command: echo {scratch}2/ann; echo /elsewhere/ann}}",
     }
     lines = "".join(f"  {name}: {{{keys}, older_than: 14}}\n" for name, keys in rules.items())
     layers = {f"desired/sites/{world.site}.dev.yaml": f"cleanup:\n{lines}"}
@@ -222,15 +219,15 @@ def test_rules_for_scratch_folders_are_looked_at_beforehand(world: World) -> Non
     told = {verdict: [one["message"] for one in found[verdict, "cleanup"]] for verdict in ("ok", "warning")}
     told["ok"].remove("a: 2 lines of what is in use")
     assert told == {
-        "ok": [f"{name}: {root} can be removed from" for name, root in ({"a": scratch} | others).items()],
+        "ok": [f"{name}: {scratch}/{name} can be removed from" for name in "acf"],
         "warning": [
-            f"b: {world.folder}/missing is not there",
-            f"f: 2 lines of what is in use, none of them below {others['f']}: '{scratch}/ann'",
+            f"b: {scratch}/missing is not there",
+            f"f: 2 lines of what is in use, none of them below {scratch}/f: '{scratch}2/ann'",
         ],
     }
     wrong = {one["message"]: one["mend"] for one in found["error", "cleanup"]}
     assert f"c: what is in use cannot be told: {scratch}/list: No such file or directory" in wrong
-    assert any(message.startswith(f"e: {file}") for message in wrong)
+    assert any(message.startswith(f"e: {scratch}/e/run") for message in wrong)
     if os.path.ismount("/dev/shm"):
         assert "root_is: mount" in wrong["d: /dev/shm is a mount point"]
     assert everything(scratch) == before

@@ -85,7 +85,7 @@ def silent(done: Done) -> Done:
 
 
 class Sampler:
-    """Reads the arguments of all processes as fast as it can."""
+    """Reads the arguments of all processes that have begun since, as fast as it can."""
 
     def __init__(self, *wanted: str) -> None:
         self.wanted = [word.encode() for word in wanted]
@@ -103,9 +103,12 @@ class Sampler:
         self._thread.join()
 
     def _run(self) -> None:
+        older = set(os.listdir("/proc"))
         while not self._over.is_set():
             self.rounds += 1
-            for name in filter(str.isdigit, os.listdir("/proc")):
+            names = set(filter(str.isdigit, os.listdir("/proc")))
+            older &= names
+            for name in names - older:
                 with contextlib.suppress(OSError):
                     arguments = Path(f"/proc/{name}/cmdline").read_bytes()
                     if any(word in arguments.lower() for word in self.wanted):

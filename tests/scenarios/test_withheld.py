@@ -8,6 +8,7 @@ import pytest
 
 from tests.scenarios.test_rollback import good, layer, running, watched
 from tests.scenarios.world import SLEEP, World, a_world, until
+from tests.source.conftest import _http
 
 __all__ = ["a_world"]
 pytestmark = [pytest.mark.scenario, pytest.mark.supervisor, pytest.mark.git]
@@ -83,6 +84,30 @@ def test_of_a_state_that_noted_none_the_next_pass_notes_them(world: World, git_t
     names(git_tells)
     assert world.run("--once", env=GIVEN).code == 0
     assert names(git_tells) == {"PLAIN", "GITLAB_TOKEN"}
+
+
+def test_a_credential_helper_that_reads_one_of_them_is_told(world: World) -> None:
+    """Passes keep it from git, so the first of them is the last that reaches the repo: doctor tells beforehand."""
+    env = "env: {A: !secret {env: REPO_WORD}}, supervisor: {startsecs: 0}"
+    service = f"web: {{component: app, command: {SLEEP}, {env}}}"
+    world.commit({"desired/environments/dev.yaml": f"services:\n  {service}\n"})
+    helper = '"!f() { echo username=ann; echo \\"password=$REPO_WORD\\"; }; f"'
+    (world.home / ".gitconfig").write_text(f"[credential]\n\thelper = {helper}\n")
+    given = {"REPO_WORD": "pa:ss@word", "GIT_WORD": "pa:ss@word"}
+    with _http(world.folder) as port:
+        world.url = f"http://127.0.0.1:{port}/repo/.git"
+        doctor = world.run("doctor", env=given)
+        said = " ".join(doctor.out.split())
+        assert (doctor.code, "passes keep REPO_WORD from git" in said) == (1, True), doctor.said
+        assert world.run("--once", env=given).code == 0
+        lost = world.run("--once", env=given)
+        assert "git does not get REPO_WORD" in " ".join(lost.out.split()), lost.said
+
+        (world.home / ".gitconfig").write_text(f"[credential]\n\thelper = {helper.replace('REPO', 'GIT')}\n")
+        doctor = world.run("doctor", env=given)
+        said = " ".join(doctor.out.split())
+        assert "is reached without REPO_WORD too" in said, doctor.said
+        assert world.run("--once", env=given).out == ""
 
 
 def test_nor_those_of_a_commit_that_is_gone_back_to(world: World, git_tells: Path) -> None:

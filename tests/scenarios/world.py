@@ -24,9 +24,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from tests.backends import warm
 from tests.backends.account import Account, current, python_for
 from tests.backends.instances import helpers, instances
 from tests.backends.manager import Manager
+from tests.backends.processes import read_all
 
 T = TypeVar("T")
 
@@ -175,20 +177,12 @@ class World:
         return process
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, where: bool = True, seconds: float = 90.0) -> Done:
-        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
         with contextlib.suppress(OSError):  # what is held is told as if for the first time
             (self.state / self.site / "printed").unlink()
-        done = subprocess.run(
-            argv,
-            cwd=self.folder,
-            env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            **self.account.become,
-        )
-        return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        argv = self.argv(*words) if where else [self.python, "-m", "reconciler", *words]
+        env = {**self.env, **(env or {})}
+        done = warm.run(argv, env=env, cwd=self.folder, timeout=seconds, become=self.account.become)
+        return Done(*done.texts)
 
     def run_python(self, code: str) -> Done:
         """A few lines of Python with this world's environment."""
@@ -233,17 +227,13 @@ class World:
 
     def _live_processes(self) -> Iterator[Live]:
         wanted = b"RECONCILE_ROOT=" + os.fsencode(self.root)
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if wanted not in entries:
+        for pid, environ in read_all("environ"):
+            if wanted not in environ or wanted not in (entries := environ.split(b"\0")):
                 continue
             ours = [entry.decode(errors="replace") for entry in entries if entry.startswith(b"RECONCILE_")]
             marks = dict(entry.partition("=")[::2] for entry in ours)
-            if marks.get("RECONCILE_PID") == name and _runs(int(name)):
-                yield Live(int(name), marks.get("RECONCILE_SERVICE", ""), marks)
+            if marks.get("RECONCILE_PID") == str(pid) and _runs(pid):
+                yield Live(pid, marks.get("RECONCILE_SERVICE", ""), marks)
 
     def live_instances(self) -> list[Live]:
         """Those of Apptainer by their `appinit`: what runs inside counts processes in its own way."""
@@ -272,17 +262,9 @@ class World:
         return found
 
     def supervisorctl(self, *words: str) -> str:
-        program = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf")]
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*program, *words],
-            capture_output=True,
-            text=True,
-            env=self.env,
-            timeout=30,
-            check=False,
-            **self.account.become,
-        )
-        return done.stdout + done.stderr
+        argv = [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.root / "config/supervisord.conf"), *words]
+        done = warm.run(argv, env=self.env, cwd=self.folder, timeout=30, become=self.account.become)
+        return "".join(done.texts[1:])
 
     def end(self) -> None:
         """The managers first, so that they start nothing again; then whatever carries this root."""
@@ -303,11 +285,12 @@ class World:
         wanted = b"=" + os.fsencode(self.root)
         ours = [*(one.pid for one in self.live_instances()), *helpers(self.folder)]
         found = dict.fromkeys(filter(_runs, ours), False)
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                entries = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-                if any(entry.startswith(b"RECONCILE_") and wanted in entry for entry in entries) and _runs(int(name)):
-                    found[int(name)] = any(entry[:17] == b"RECONCILE_DAEMON=" and entry[17:] for entry in entries)
+        for pid, environ in read_all("environ"):
+            if wanted not in environ:
+                continue
+            entries = environ.split(b"\0")
+            if any(entry.startswith(b"RECONCILE_") and wanted in entry for entry in entries) and _runs(pid):
+                found[pid] = any(entry[:17] == b"RECONCILE_DAEMON=" and entry[17:] for entry in entries)
         return found
 
 

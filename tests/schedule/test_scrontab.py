@@ -152,4 +152,4 @@ def test_its_job_makes_a_pass(users_world: World, cluster: Cluster) -> None:
     log = users_world.state / users_world.site / "schedule.log"
     until(lambda: log.exists() and "one" in log.read_text(), 135)
     assert os.stat(log).st_uid == users_world.account.uid
-    assert (users_world.state / users_world.site / "dev" / "journal.jsonl").exists()
+    until((users_world.state / users_world.site / "dev" / "journal.jsonl").exists)

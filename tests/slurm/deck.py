@@ -90,6 +90,15 @@ class Deck:
             found[service] = pid
         return found
 
+    def services_running(self) -> Pids:
+        """Likewise, where there may be a supervisord besides that of the job."""
+        found: Pids = {}
+        for pid, marks in self._marked():
+            service = marks["RECONCILE_SERVICE"]
+            assert service not in found, f"{service} runs as {found[service]} and as {pid}"
+            found |= {service: pid} if service else {}
+        return found
+
     def marks(self, service: str) -> Mapping[str, str]:
         return next(marks for _, marks in self._marked() if marks["RECONCILE_SERVICE"] == service)
 

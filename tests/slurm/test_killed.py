@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.test_kill import VICTIM
+from tests.scenarios.test_kill import run_to
 from tests.scenarios.world import until
 from tests.slurm.deck import Deck
 
@@ -25,16 +24,12 @@ def a_deck(decks: Callable[..., Deck]) -> Deck:
     return deck
 
 
-def killed_at(deck: Deck, boundary: int) -> tuple[bool, list[str]]:
-    """A pass that ends itself at its n-th boundary; whether it came so far, and which it came to."""
-    world = deck.world
-    argv = [world.python, "-c", VICTIM, world.url, world.site, str(world.state), str(boundary)]
-    done = subprocess.run(
-        argv, cwd=world.folder, env=world.env, capture_output=True, text=True, timeout=120, check=False,
-        **world.account.become,
-    )  # fmt: skip
-    assert done.returncode in (0, 2, -signal.SIGKILL), done.stderr
-    return done.returncode == -signal.SIGKILL, done.stdout.splitlines()
+def killed_at(deck: Deck, boundary: int | str, codes: tuple[int, ...] = (0, 2)) -> tuple[bool, list[str]]:
+    """A pass that ends itself at a boundary, see `run_to`; whether it came so far, and which it came to. `codes`: of
+    one that comes to its end."""
+    done = run_to(deck.world, boundary)
+    assert done.code in (*codes, -signal.SIGKILL), done.said
+    return done.code == -signal.SIGKILL, done.out.splitlines()
 
 
 def converges(deck: Deck, where: str) -> None:
@@ -55,16 +50,14 @@ def converges(deck: Deck, where: str) -> None:
 def test_a_cold_start(deck: Deck) -> None:
     """Around the submission; what is before and after it is killed everywhere in `scenarios/test_kill.py`."""
     deck.commit()
-    _, all_of_them = killed_at(deck, 0)
-    submitted = all_of_them.index("progress start:daemon:slurm") + 1
-    for boundary in (submitted - 1, submitted, submitted + 2):
+    deck.world.once()
+    for where in ("begins", "progress", "ended"):
         deck.cluster.run("scancel", deck.job().id)
         until(lambda: not deck.cluster.jobs() and not deck.running(), seconds=60)
         shutil.rmtree(deck.world.root)
         shutil.rmtree(deck.world.state)
-        killed, came_to = killed_at(deck, boundary)
+        killed, came_to = killed_at(deck, f"{where} start:daemon:slurm")
         assert killed
-        assert "start:daemon:slurm" in came_to[-1]
         converges(deck, came_to[-1])
 
 
@@ -116,3 +109,52 @@ def test_its_successor(deck: Deck) -> None:
         deck.converge()
         assert [job.state for job in deck.jobs()] == ["RUNNING"]
     assert boundary > 2, "the story has become shorter than it was"
+
+
+@pytest.mark.parametrize("version", [22, 24])
+def test_a_job_that_comes_to_nothing_goes_back(version: int, decks: Decks) -> None:
+    """Killed around each act of the pass that tries it and goes back: what ran before comes back, in one job, and
+    what failed is not tried again."""
+    deck = decks(version)
+    deck.services = {"one": "strategy: {rollback: true}", "two": "component: tool, strategy: {rollback: true}"}
+    deck.settings["prologue"] = "export TURN=good"
+    deck.commit()
+    deck.converge()
+    deck.settled()
+    good = deck.job().comment
+    _, all_of_them = comes_to_nothing(deck, 0)
+    goes_back(deck, good, "unharmed")
+    back = all_of_them.index("deployment", 1)  # where it begins to go back
+    first, second = all_of_them[:back], all_of_them[back:]
+    there = [index for index, name in enumerate(first) if "restart:daemon" in name or name.startswith("ended render")]
+    there += [back]
+    begun = second.index("progress start:daemon:slurm")
+    there += [back + index for index in (begun - 2, begun - 1, begun, second.index("begins start:one"))]
+    assert len(there) == 9
+    for boundary in there:
+        killed, (*_, where) = comes_to_nothing(deck, boundary + 1)
+        assert killed
+        goes_back(deck, good, where)
+
+
+def comes_to_nothing(deck: Deck, boundary: int) -> tuple[bool, list[str]]:
+    """Another job is wanted, each time with other words, as what has failed once is not tried again."""
+    deck.settings["prologue"] = f"echo {boundary}; exit 3"
+    deck.commit()
+    return killed_at(deck, boundary, (1,))
+
+
+def goes_back(deck: Deck, good: str, where: str) -> None:
+    def is_back() -> bool:
+        done = deck.world.run("--once", "--json")
+        assert done.code in (1, 2), (where, done.said)
+        assert sum(job.state == "RUNNING" for job in deck.cluster.jobs()) <= 1, where
+        return deck.running().keys() == {"", *deck.services}
+
+    until(is_back, seconds=90)
+    before = deck.running()
+    found = deck.converge(code=1)
+    assert found["steps"] == [], where
+    assert {change["rollout"] for change in found["changes"]} == {"rolled-back"}, where
+    assert [(job.state, job.comment) for job in deck.cluster.jobs()] == [("RUNNING", good)], where
+    assert deck.running() == before, where

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.reservations import MARGIN, MINUTE, Reservation, decide, next_maintenance, touching
+from reconciler.core.reservations import (
+    MARGIN,
+    MINUTE,
+    Limits,
+    Reservation,
+    Slot,
+    adjust,
+    decide,
+    next_maintenance,
+    touching,
+)
 from reconciler.launchers.slurm.hostlist import expand
 from reconciler.launchers.slurm.reservations import parse
 
@@ -114,3 +124,58 @@ def test_a_maintenance_begins_with_the_first_and_ends_with_the_last() -> None:
 
 def test_licences_touch_nothing() -> None:
     assert touching([Reservation("l", 0, 1, frozenset())]) == ()
+
+
+# ---------------------------------------------------------------- a job that waits
+
+NOW, HOUR, WANTED, BUFFER = 1_000_000.0, 3600, 90 * 86400, 7200.0
+
+
+def announced(hours: float, length: float = 1.0) -> Reservation:
+    start = NOW + hours * HOUR
+    return Reservation("m", start, start + length * HOUR, None, flags=frozenset({"MAINT"}))
+
+
+FITTED = Limits(10200, 3600)  # to one in three hours
+ADJUSTED: dict[str, tuple[list[Reservation], Limits, Slot | None]] = {
+    "none is ahead": ([], Limits(WANTED), None),
+    "it does not fit any more": ([announced(3)], Limits(WANTED), Slot(*FITTED, because="m")),
+    "without an end": ([announced(3)], Limits(None), Slot(*FITTED, because="m")),
+    "it fits": ([announced(3)], FITTED, None),
+    "an hour later it still does": ([announced(2.1)], FITTED, None),
+    "somebody's own limit that fits": ([announced(3)], Limits(3600), None),
+    "it is moved nearer": ([announced(2.5)], Limits(20000, 9900), Slot(8400, 1800, because="m")),
+    "it is moved away": ([announced(9)], FITTED, Slot(31800, 25200, because="m")),
+    "it is called off": ([], FITTED, Slot(WANTED)),
+    "only the least time was less": ([], Limits(WANTED, 3600), Slot(WANTED)),
+    "within the buffer, for afterwards": ([announced(1)], Limits(3000, 1800), Slot(WANTED)),
+    "within the buffer, and long already": ([announced(1)], Limits(WANTED), None),
+    "it is over, and another one comes": (
+        [announced(1), announced(7)._replace(name="n")], Limits(WANTED), Slot(17400, 10800, because="n")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ADJUSTED)
+def test_limits_of_a_job_that_waits(case: str) -> None:
+    ahead, stands, expected = ADJUSTED[case]
+    assert adjust(ahead, NOW, WANTED, BUFFER, stands) == expected
+
+
+@given(
+    st.lists(st.tuples(st.floats(-3, 300), st.floats(0.1, 30))),
+    st.none() | st.integers(1, WANTED // MINUTE).map(lambda minutes: minutes * MINUTE),
+    st.none() | st.integers(60, WANTED),
+    st.integers(1, 200).map(lambda minutes: minutes * MINUTE),
+    st.integers(0, 600),
+)
+def test_what_was_adjusted_is_left(
+    ahead: list[tuple[float, float]], wanted: int | None, stands: int | None, buffer: int, later: int
+) -> None:
+    """A second pass, a little later, does nothing; a job that waits is left with no more than is wanted."""
+    every = [announced(*one) for one in ahead]
+    found = adjust(every, NOW, wanted, buffer, Limits(stands))
+    if found is not None:
+        assert adjust(every, NOW, wanted, buffer, Limits(found.time, found.least)) is None
+        if next_maintenance(every, NOW, buffer) == next_maintenance(every, NOW + later, buffer) and later < buffer:
+            again = adjust(every, NOW + later, wanted, buffer, Limits(found.time, found.least))
+            assert again is None or decide(every, NOW + later, wanted, buffer).held

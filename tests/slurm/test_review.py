@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -69,7 +71,10 @@ def test_two_jobs_run(deck: Deck) -> None:
 
 
 def test_below_another_root(away: Deck) -> None:
-    """It is not somebody else's, and giving ours another name would run all of it twice."""
+    """It is not somebody else's, and giving ours another name would run all of it twice. The command that the gap names
+    ends it with the time that its services need, which is longer than Slurm leaves them."""
+    bye = f"trap 'sleep 5; echo bye >{away.world.folder}/bye; exit' TERM; sleep 86399 & wait"
+    away.services["one"] = f"command: {json.dumps(f'sh -c {shlex.quote(bye)}')}, stop: {{grace: 30}}"
     away.commit()
     away.converge()
     away.world.root = away.world.folder / "r2"
@@ -77,6 +82,14 @@ def test_below_another_root(away: Deck) -> None:
     (gap,) = away.converge(code=1)["gaps"]
     assert "carries this deployment below another root" in gap["message"]
     assert "another name" not in gap["message"]
+    command = re.search(r"`(scancel .*?)`", gap["message"])
+    assert command is not None
+    assert away.converge(code=1)["steps"] == []
+    away.cluster.run(*command[1].split())
+    until(lambda: not away.cluster.jobs(), seconds=60)
+    assert (away.world.folder / "bye").read_text() == "bye\n"
+    away.converge()
+    away.settled()
 
 
 # ---------------------------------------------------------------- the supervisord inside

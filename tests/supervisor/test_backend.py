@@ -299,6 +299,25 @@ def test_it_starts_after_a_reboot(site: Site) -> None:
     assert site.unit("rpc").detail == "not started yet"
 
 
+def test_what_is_no_socket_is_not_taken_for_a_stale_one(make_site: Make, short_folder: Path) -> None:
+    """Git may have named a file of somebody else's by mistake."""
+    theirs = short_folder / "theirs"
+    theirs.write_text("keep me")
+    site = make_site(settings={"socket": str(theirs)})
+    with pytest.raises(BackendError, match=f"{theirs} is no socket"):
+        site.backend.start_daemon(lambda _: None)
+    assert theirs.read_text() == "keep me"
+
+
+def test_a_link_where_its_errors_go_is_not_written_through(site: Site) -> None:
+    """Whoever may write into the folder of logs can lay one there."""
+    theirs = site.root / "theirs"
+    theirs.write_text("keep me")
+    (site.root / "logs/supervisord.err").symlink_to(theirs)
+    site.up()
+    assert theirs.read_text() == "keep me"
+
+
 def test_starting_twice_leaves_the_first(site: Site) -> None:
     site.up()
     daemon = site.daemon()

@@ -44,6 +44,7 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
     deployments = (yield from _compiled(agent, host, tree, commit)) if commit else ()
     if commit and known.valid and commit != known.valid:
         yield warning("", "commit", f"git is at {commit[:8]}, and passes are at {known.valid[:8]}", "`reconcile plan`")
+    yield from secrets.kept_from_git(agent, deployments)
     for compiled in deployments:
         recalled = store.inventory(compiled.deployment.environment, compiled.deployment.root)
         yield from secrets.told(compiled)
@@ -52,7 +53,7 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
         if compiled.deployment.cleanups:
             from reconciler.agent.doctor.scratch import examine_rules
 
-            yield from secrets.masked(examine_rules(compiled.deployment, agent), compiled)
+            yield from secrets.masked(examine_rules(compiled.deployment, agent, store), compiled)
 
 
 # ---------------------------------------------------------------- this host and this agent

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
+from reconciler.agent.cleanup import place_of
 from reconciler.agent.config import Agent
-from reconciler.agent.limits import limits_of
+from reconciler.agent.limits import check_others, limits_of
+from reconciler.agent.store import Store
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.host.detached import environment
+from reconciler.host.scratch.apart import Inside, apart
 from reconciler.host.scratch.root import FOLDER, Ground, RootError, open_root
 from reconciler.host.scratch.used import told, ways
 
@@ -22,23 +26,30 @@ _LISTED = 1000  # entries of one
 _DEEPEST = 20
 
 
-def examine_rules(desired: Deployment, agent: Agent) -> Iterator[Checked]:
+def examine_rules(desired: Deployment, agent: Agent, store: Store) -> Iterator[Checked]:
     """Each root can be opened and removed from, and what is in use can be told."""
     where = desired.environment
     for rule in desired.cleanups:
+        look, place = partial(_opened, desired, rule, agent), place_of(rule, store, where)
         try:
-            ground = open_root(rule, limits_of(desired, agent))
+            yield apart(look, place)
+            if rule.in_use_command or rule.in_use_file:
+                lines = told(rule, environment()) if rule.in_use_command else None  # it has a time limit of its own
+                yield apart(partial(_used, where, rule, lines), place)
         except RootError as failed:
             yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
-            continue
-        if ground is None:
-            yield warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
-        else:
-            try:
-                yield _removable(where, rule, ground)
-            finally:
-                os.close(ground.descriptor)
-        yield from _used(where, rule)
+
+
+def _opened(desired: Deployment, rule: Cleanup, agent: Agent, _: Inside) -> Checked:
+    """Raises `RootError`."""
+    check_others(desired, rule)
+    where, ground = desired.environment, open_root(rule, limits_of(desired, agent))
+    if ground is None:
+        return warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
+    try:
+        return _removable(where, rule, ground)
+    finally:
+        os.close(ground.descriptor)
 
 
 def _removable(where: str, rule: Cleanup, ground: Ground) -> Checked:
@@ -81,20 +92,14 @@ def _holders(folder: int, path: str, levels: int, left: list[int]) -> Iterator[t
                 os.close(inner)
 
 
-def _used(where: str, rule: Cleanup) -> Iterator[Checked]:
-    if not (rule.in_use_command or rule.in_use_file):
-        return
-    try:
-        lines = told(rule, environment())
-    except RootError as failed:
-        yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
-        return
+def _used(where: str, rule: Cleanup, lines: tuple[str, ...] | None, _: Inside) -> Checked:
+    """`lines`: what the command has told; None: a file does. Raises `RootError`."""
+    lines = told(rule, {}) if lines is None else lines
     counted = f"{rule.name}: {len(lines)} line{'s' * (len(lines) != 1)} of what is in use"
     elsewhere = [line for line in lines if line.strip().startswith("/") and not _is_below(line, rule.root)]
     if elsewhere and len(elsewhere) == len(lines):
-        yield warning(where, _ABOUT, f"{counted}, none of them below {rule.root}: {elsewhere[0]!r}", "so none counts")
-    else:
-        yield ok(where, _ABOUT, counted)
+        return warning(where, _ABOUT, f"{counted}, none of them below {rule.root}: {elsewhere[0]!r}", "so none counts")
+    return ok(where, _ABOUT, counted)
 
 
 def _is_below(line: str, root: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reconciler.core.checked import Checked, error, ok
@@ -31,6 +32,30 @@ def told(compiled: Compiled) -> Iterator[Checked]:
         yield error(where, "secrets", message, "until then those that need it are left as they are")
     if secrets and not missing:
         yield ok(where, "secrets", f"{len(secrets)} from outside of git can be had")
+
+
+def kept_from_git(agent: Agent, deployments: Sequence[Compiled]) -> Iterator[Checked]:
+    """Whether a pass still reaches the remote without the variables that git names as secrets: a credential helper may
+    read one of them, and only asking tells."""
+    from reconciler.agent.run import variables_of
+    from reconciler.host.withheld import give_back, variable, withheld, withhold
+    from reconciler.source import Mirror, SourceError, is_local
+
+    every = withheld(variables_of(one.deployment for one in deployments))
+    names = [name for name in every if variable(name) is not None]
+    if not names or is_local(agent.repo) is not None:
+        return
+    told = ", ".join(names)
+    withhold(names)
+    try:
+        Mirror(agent.repo, agent.branch, os.path.join(agent.state_dir, "mirrors"), agent.timeout).poll().head()
+    except SourceError as failed:
+        mend = "give git's credential helper a variable that no `!secret {env: ...}` names, or one with GIT_ before"
+        yield error("", "remote", f"passes keep {told} from git, as a secret is in it, and get: {failed}", mend)
+    else:
+        yield ok("", "remote", f"is reached without {told} too, which passes keep from git as secrets")
+    finally:
+        give_back(names)
 
 
 def masked(checks: Iterable[Checked], compiled: Compiled) -> Iterator[Checked]:

@@ -124,6 +124,7 @@ class Vault:
             {path: content for path, content in compiled.contents.items() if path not in closed},
             compiled.fields,
             tuple(sorted({*compiled.hidden, *values})),
+            compiled.shown,
         )
 
     def _forget_commands(self, filled: Result) -> None:

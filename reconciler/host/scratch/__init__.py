@@ -7,8 +7,11 @@ system. What is removed is removed by its name within such a folder. `..` is nev
     root.py     opens a root, or says why it must not be
     clock.py    says whether the dates in it are of this host's clock
     walk.py     finds what goes
+    listing.py  lists folders, by name where another pass may have to go on
     remove.py   removes it
+    names.py    writes down what went, by name
     survey.py   counts it instead
     crew.py     does that in several threads, for a limited time, at low priority
     clean.py    all of it together
+    apart.py    where that does not answer: in a process of its own
 """

@@ -6,12 +6,14 @@ import heapq
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from time import monotonic
 
-from reconciler.core.cleanup import Cleaned, Figures, Free, Why
-from reconciler.host.scratch import clock
+from reconciler.core.cleanup import Cleaned, Figures, Why
+from reconciler.host.scratch.clock import check as check_clock
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
-from reconciler.host.scratch.root import FOLDER, Ground, open_root
+from reconciler.host.scratch.root import FOLDER, Ground, free_of, open_root
 from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
@@ -21,10 +23,10 @@ _LOOK = 16  # files between two looks at what is free; a folder may hold much
 Told = Callable[[str], None]
 
 
-def anything(task: Task) -> bool:
+def anything(task: Task, asked_to_stop: Callable[[], bool] = lambda: False) -> bool:
     """Whether a rule has something to remove; the walk ends at the first. Raises `RootError`."""
     found: list[str] = []
-    tally = Tally(task.rule.minutes, 0, lambda: bool(found))
+    tally = Tally(task.rule.minutes, 0, lambda: asked_to_stop() or bool(found))
     with _Held(task) as ground:
         if ground is not None:
             Walk(task, ground, tally).run(lambda _folder, entry: found.append(entry.path), task.begin)
@@ -32,16 +34,22 @@ def anything(task: Task) -> bool:
 
 
 def survey(
-    task: Task, told: Callable[[Entry, int], None] = lambda _entry, _size: None
+    task: Task,
+    told: Callable[[Entry, int], None] = lambda _entry, _size: None,
+    asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Figures, tuple[str, ...]]:
-    """What a rule would remove, and what could not be looked at. Raises `RootError`."""
-    tally = Tally(task.rule.minutes, 0, lambda: False)
+    """What a rule would remove, and what could not be looked at. Raises `RootError`.
+
+    `told` gets one entry at a time, in no order, and not in the thread that calls this.
+    """
+    tally = Tally(task.rule.minutes, 0, asked_to_stop)
     with _Held(task) as ground:
         if ground is None:
             return Figures(), ()
-        walk = Walk(task, ground, tally)
+        crew = Crew()
+        walk = Walk(task, ground, tally, crew)
         surveyor = Surveyor(walk, told)
-        walk.run(surveyor)
+        crew.run(lambda: walk.run(surveyor), lambda: None)
         return surveyor.figures(), tuple(tally.troubles)
 
 
@@ -50,21 +58,26 @@ def clean(
     progress: Told = lambda _line: None,
     asked_to_stop: Callable[[], bool] = lambda: False,
     workers: int = WORKERS,
+    clock: Callable[[], float] = monotonic,
 ) -> Cleaned:
-    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`."""
+    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`. `clock`: in seconds."""
     rule, scheduled = task.rule, task.why is Why.SCHEDULE
-    tally = Tally(rule.minutes, rule.entries, asked_to_stop)
+    tally = Tally(rule.minutes, rule.entries, asked_to_stop, clock)
     with _Held(task) as ground:
         if ground is None:
             return Cleaned()
-        clock.check(rule.root, ground)
-        before = _free(ground)
+        check_clock(rule.root, ground)
+        before = free_of(ground.descriptor)
         crew = Crew(workers if scheduled else 1)
         walk = Walk(task, ground, tally, crew if scheduled else None)
         remover = Remover(walk)
-        job = (lambda: walk.run(remover, task.begin)) if scheduled else (lambda: _oldest_first(walk, remover))
-        crew.run(job, lambda: progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}"))
-        free = _free(ground)
+        in_order, early = partial(walk.run, remover, task.begin, in_order=True), partial(_oldest_first, walk, remover)
+        told = f"entries removed below {rule.root}"
+        crew.run(in_order if scheduled else early, lambda: progress(f"{rule.name}: {tally.entries:,} {told}"))
+        if failed := task.names.close():
+            tally.trouble("what was removed could not be written down", failed)
+        at = tally.goes_on_at(task.begin) if scheduled and tally.stopped else ""
+        free = free_of(ground.descriptor)
         return Cleaned(
             tally.entries,
             max(free.available - before.available, 0) if free and before else 0,
@@ -72,7 +85,7 @@ def clean(
             tally.top_count,
             tuple(tally.troubles),
             tally.failed,
-            at=min(tally.unfinished, default="") if tally.stopped else "",
+            at=at,
             stopped=tally.stopped,
             short=not scheduled and (free is None or free.is_short(rule)),
         )
@@ -92,14 +105,6 @@ class _Held:
     def __exit__(self, *_: object) -> None:
         if self._ground is not None:
             os.close(self._ground.descriptor)
-
-
-def _free(ground: Ground) -> Free | None:
-    try:
-        told = os.statvfs(ground.descriptor)
-    except OSError:
-        return None
-    return Free(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
 
 
 # ---------------------------------------------------------------- the oldest first
@@ -135,7 +140,7 @@ class _Holder:
 
 
 def _is_short(walk: Walk) -> bool:
-    free = _free(walk.ground)
+    free = free_of(walk.ground.descriptor)
     return free is not None and free.is_short(walk.rule)
 
 

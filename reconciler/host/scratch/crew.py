@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Condition, Lock, Thread
 from time import monotonic
+from typing import Generic, TypeVar
 
 WORKERS = 4
 _NICE = 10
@@ -20,30 +21,38 @@ _IOPRIO = {"x86_64": 251, "aarch64": 30, "ppc64le": 273, "s390x": 282}  # ioprio
 _LOWEST = 2 << 13 | 7  # best effort, the last level: idle might never get its turn
 _TOLD_TROUBLES, _TOLD_TOPS = 20, 100
 _TICK = 1.0  # seconds between two lines of progress
+BEHIND = "\0"  # after a name: what comes next by name, whatever that is
 
 Job = Callable[[], None]
+T = TypeVar("T")
 
 
 class Tally:
     """What was done by now, by all threads together."""
 
-    def __init__(self, minutes: float, entries: int, asked_to_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        minutes: float,
+        entries: int,
+        asked_to_stop: Callable[[], bool],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.entries = 0
         self.tops: list[str] = []
         self.top_count = 0
         self.troubles: list[str] = []
         self.failed = 0
-        self.unfinished: set[str] = set()  # names in the root that were not done with
+        self.unfinished: str | None = None  # the first path that was not done with, by the order of names
         self.stopped = False
-        self._lock = Lock()
-        self._end = monotonic() + minutes * 60
+        self._lock, self._clock = Lock(), clock
+        self._half, self._end = clock() + minutes * 30, clock() + minutes * 60
         self._most = entries
         self._asked_to_stop = asked_to_stop
 
     def must_stop(self) -> bool:
         """The limit of this pass is reached, or it was asked to stop."""
         if not self.stopped and (
-            (self._most and self.entries >= self._most) or monotonic() > self._end or self._asked_to_stop()
+            (self._most and self.entries >= self._most) or self._clock() > self._end or self._asked_to_stop()
         ):
             self.stopped = True
         return self.stopped
@@ -72,7 +81,24 @@ class Tally:
     def left(self, path: str) -> None:
         """What the next pass has to go on with."""
         with self._lock:
-            self.unfinished.add(path.partition("/")[0])
+            if self.unfinished is None or order_of(path) < order_of(self.unfinished):
+                self.unfinished = path
+
+    def goes_on_at(self, begin: str) -> str:
+        """Where the next pass does, if this one began at `begin`.
+
+        What has had its time in vain, as it was the first, would have all of it in the next pass too, and in each one
+        after that. So they go on behind it, until the rule begins anew.
+        """
+        if not begin or self.unfinished != begin or begin.endswith(BEHIND) or self._clock() < self._half:
+            return max(self.unfinished or "", begin, key=order_of)  # what goes already is found by its name
+        self.trouble(begin, "takes longer than a pass may: the next one goes on behind it")
+        return begin + BEHIND
+
+
+def order_of(path: str) -> list[str]:
+    """By which a walk in order comes to paths."""
+    return path.split("/")
 
 
 class Crew:
@@ -86,13 +112,17 @@ class Crew:
         self._error: BaseException | None = None
 
     def wants(self) -> bool:
-        """Somebody is idle. Asked without the lock: a wrong answer costs nothing."""
+        """Somebody is idle. Without the lock the answer may be wrong: `give` asks again."""
         return self._busy + len(self._jobs) < self._workers
 
-    def give(self, job: Job) -> None:
+    def give(self, job: Job) -> bool:
+        """Whether somebody idle does it. What is given never waits for those who are busy: they may wait for it."""
         with self._change:
+            if not self.wants():
+                return False
             self._jobs.append(job)
             self._change.notify()
+            return True
 
     def run(self, first: Job, tick: Callable[[], None]) -> None:
         """Do a job and all that come of it; `tick` is called once a second. What a job raises is raised here."""
@@ -130,6 +160,53 @@ class Crew:
                 self._change.wait()
             self._busy += 1
             return self._jobs.popleft()
+
+
+class Helpers(Generic[T]):
+    """Idle colleagues who do parts of the work on one folder, and are waited for."""
+
+    __slots__ = ("_add", "_change", "_crew", "_parts")
+
+    def __init__(self, crew: Crew | None, add: Callable[[T], None]) -> None:
+        """`add` gets what came of each part, one at a time. Without a crew nobody helps."""
+        self._crew, self._add, self._parts = crew, add, 0
+        self._change: Condition | None = None  # there are millions of folders, and few colleagues
+
+    def wanted(self) -> bool:
+        """Somebody is idle, as far as is known."""
+        return self._crew is not None and self._crew.wants()
+
+    def take(self, folder: int, work: Callable[[int], T]) -> bool:
+        """Whether somebody does it, with a descriptor of his own. Raises `OSError`."""
+        if self._crew is None:
+            return False
+        held, change = os.dup(folder), self._change or Condition()
+
+        def job() -> None:
+            try:
+                done = work(held)
+                with change:
+                    self._add(done)
+            finally:
+                os.close(held)
+                with change:
+                    self._parts -= 1
+                    change.notify()
+
+        self._change = change
+        with change:
+            taken = self._crew.give(job)
+            self._parts += taken
+        if not taken:
+            os.close(held)
+        return taken
+
+    def wait(self) -> None:
+        """Until all that was taken is done."""
+        if self._change is not None:
+            with self._change:
+                while self._parts:
+                    self._change.wait()
 
 
 def be_gentle() -> None:

@@ -12,11 +12,12 @@ from errno import EACCES, ENOTEMPTY
 
 from reconciler.core.desired import Age
 from reconciler.core.retention import GONE
+from reconciler.host.scratch.crew import BEHIND, Helpers
 from reconciler.host.scratch.root import FOLDER
 from reconciler.host.scratch.walk import Entry, Walk, name_of
 
 _LEVELS = 100  # folders in one another that are held open; what lies deeper is moved up first
-_BATCH = 256  # entries between two looks at the clock
+_BATCH = 64  # entries between two looks at the clock
 _ROUNDS = 3  # through a folder that is not empty afterwards: some file systems skip entries, and others may add some
 
 
@@ -24,29 +25,36 @@ class Remover:
     """Takes entries by removing them."""
 
     def __init__(self, walk: Walk) -> None:
-        self.tally, self.ground = walk.tally, walk.ground
-        self._key, self._by_own_date = walk.key, walk.rule.age is Age.SELF
+        self.tally, self.ground, self.crew = walk.tally, walk.ground, walk.crew
+        self.names, self._key, self._by_own_date = walk.names, walk.key, walk.rule.age is Age.SELF
 
     def __call__(self, folder: int, entry: Entry) -> None:
         if self.tally.must_stop():
             self.tally.left(entry.path)
         elif entry.is_folder:
             self._folder(folder, entry)
-        elif self._unlink(folder, entry.name, entry.path):
-            self.tally.took(entry.path, 1)
+        else:
+            self._file(folder, entry)
 
-    def _unlink(self, folder: int, name: str, path: str) -> bool:
+    def _file(self, folder: int, entry: Entry) -> None:
+        self.names.goes(entry.path)
         try:
-            os.unlink(name, dir_fd=folder)
+            os.unlink(entry.name, dir_fd=folder)
         except FileNotFoundError:
-            return False
+            return
         except OSError as error:
-            self.tally.trouble(path, error)
-            return False
-        return True
+            self._stays(entry, error)
+            return
+        self.tally.took(entry.path, 1)
+
+    def _stays(self, entry: Entry, why: object) -> None:
+        self.names.stays(entry.named)
+        self.tally.trouble(entry.named, why)
 
     def _folder(self, folder: int, entry: Entry) -> None:
-        name = entry.name if entry.begun else _begin(folder, entry.name, name_of(self._key, entry.inode))
+        name = entry.name if entry.begun else name_of(self._key, entry.inode)
+        self.names.goes(entry.named, name)
+        name = name if entry.begun else _begin(folder, entry.name, name)
         top = _open(folder, name)
         if isinstance(top, OSError):
             self._unopened(folder, name, entry, top)
@@ -55,9 +63,9 @@ class Remover:
         try:
             info = os.fstat(top)
             if not self.ground.is_own(info):
-                self.tally.trouble(entry.path, "is another file system, and stays")
+                self.tally.trouble(entry.named, "is another file system, and stays")
             elif self._is_still(info, entry):
-                tree = _Tree(self, top, entry.path)
+                tree = _Tree(self, top, entry.named)
                 gone, used = tree.remove(folder, name, top, 0), tree.used
             if not gone and not entry.begun and not self.tally.stopped:
                 if not used:
@@ -67,9 +75,11 @@ class Remover:
         finally:
             os.close(top)
         if gone:
-            self.tally.took(entry.path)
+            self.tally.took(entry.named)
         elif self.tally.stopped:
-            self.tally.left(entry.path)
+            self.tally.left(entry.path + BEHIND)  # it has another name by now, which is found whatever comes first
+        else:
+            self.names.stays(entry.named)
 
     def _unopened(self, folder: int, name: str, entry: Entry, error: OSError) -> None:
         """An empty one needs no opening; a link in its place is not what was to go."""
@@ -78,9 +88,9 @@ class Remover:
         if error.errno == EACCES:
             with suppress(OSError):
                 os.rmdir(name, dir_fd=folder)
-                self.tally.took(entry.path, 1)
+                self.tally.took(entry.named, 1)
                 return
-        self.tally.trouble(entry.path, error)
+        self._stays(entry, error)
         if not entry.begun:
             self._back(folder, name, entry)
 
@@ -100,7 +110,7 @@ class Remover:
             before = entry.name
         else:
             before = f".reconcile-kept-{os.urandom(8).hex()}"
-            self.tally.trouble(entry.path, f"stays as {before}, as its name is taken")
+            self.tally.trouble(entry.named, f"stays as {before}, as its name is taken")
         with suppress(OSError):
             os.rename(name, before, src_dir_fd=folder, dst_dir_fd=folder)
 
@@ -109,7 +119,7 @@ class _Tree:
     """One folder that goes with all below it."""
 
     def __init__(self, remover: Remover, top: int, path: str) -> None:
-        self.remover, self.tally, self.ground = remover, remover.tally, remover.ground
+        self.tally, self.ground, self.crew = remover.tally, remover.ground, remover.crew
         self.top, self.path = top, path
         self.used = False  # others have put something into the folder itself meanwhile: its date is theirs
         self.lifted = False  # something was moved to the top that is to be looked for there
@@ -138,13 +148,22 @@ class _Tree:
         return False
 
     def _empty(self, folder: int, level: int) -> bool:
-        """Whether nothing is known to be left."""
+        """Whether nothing is known to be left. Colleagues who are idle take folders that are in it."""
+        left: set[bool] = set()
+        helpers: Helpers[bool] = Helpers(self.crew, lambda gone: left.add(not gone))
+        try:
+            whole = self._go_through(folder, level, helpers)
+        finally:
+            helpers.wait()
+        return whole and True not in left and not self.tally.must_stop()
+
+    def _go_through(self, folder: int, level: int, helpers: Helpers[bool]) -> bool:
         count, whole, unlink = 0, True, os.unlink
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        whole = self._inner(folder, entry.name, level + 1) and whole
+                        whole = self._each(folder, entry.name, level + 1, helpers) and whole
                         continue
                     try:
                         unlink(entry.name, dir_fd=folder)
@@ -163,11 +182,16 @@ class _Tree:
             self.tally.trouble(self.path, error)
             whole = False
         self.tally.add(count)
-        return whole and not self.tally.must_stop()
+        return whole
 
     def _shown(self, name: str, level: int) -> str:
         """Where something is, as far as that is known."""
         return self.path if not level else f"{self.path}/{name}" if level == 1 else f"{self.path}/…/{name}"
+
+    def _each(self, folder: int, name: str, level: int, helpers: Helpers[bool]) -> bool:
+        if helpers.wanted() and helpers.take(folder, lambda held: self._inner(held, name, level)):
+            return True  # as far as is known by now
+        return self._inner(folder, name, level)
 
     def _inner(self, folder: int, name: str, level: int) -> bool:
         if level > _LEVELS:

@@ -132,10 +132,10 @@ def _mounts(real: str) -> list[str]:
     return found
 
 
-def free_of(path: str) -> Free | None:
-    """Of the file system that a path is on; None where that cannot be told."""
+def free_of(place: str | int) -> Free | None:
+    """Of the file system that a path or a descriptor is on; None where that cannot be told."""
     try:
-        told = os.statvfs(path)
+        told = os.statvfs(place)
     except OSError:
         return None
-    return Free(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize)
+    return Free(told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, told.f_favail, told.f_files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup
@@ -15,7 +15,12 @@ _LIST_LIMIT = 64 << 20  # bytes of a list
 def in_use(rule: Cleanup, env: dict[str, str], seconds: float = 60.0) -> tuple[str, ...]:
     """What must stay, as `core.cleanup.Kept` takes it: names, and paths below the rule's root, one a line of what was
     told. Raises `RootError` where that cannot be known: nothing is removed then."""
-    return tuple(one for line in told(rule, env, seconds) for one in ways(line, rule.root))
+    return located(told(rule, env, seconds), rule.root)
+
+
+def located(lines: Iterable[str], root: str) -> tuple[str, ...]:
+    """The same, of lines that were told."""
+    return tuple(one for line in lines for one in ways(line, root))
 
 
 def told(rule: Cleanup, env: dict[str, str], seconds: float = 60.0) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from stat import S_ISDIR
 from typing import NamedTuple, Protocol
 
@@ -12,11 +13,11 @@ from reconciler.core.desired import Age, Cleanup
 from reconciler.core.digest import keyed
 from reconciler.core.retention import GONE
 from reconciler.host.scratch.crew import Crew, Tally
+from reconciler.host.scratch.listing import GLANCE, Listing, in_order, timed
+from reconciler.host.scratch.names import NO_NAMES, Names
 from reconciler.host.scratch.root import FOLDER, NO_LIMITS, Ground, Limits
 
 DEEPEST = 150  # folders in one another that are held open; what lies deeper is told, and stays
-_SORTED = 100_000  # names in the root up to which they are gone through in order, so that a pass can go on at one
-_GLANCE = 64  # entries of a folder between two looks at the clock
 BLOCK = 512  # bytes that st_blocks counts in, on every Linux
 _PENDING = 10_000  # entries of a folder that wait for whether it goes as a whole
 
@@ -33,6 +34,12 @@ class Entry(NamedTuple):
     entries: int = 0  # that are counted: itself, and with `whole` all that is below it
     whole: bool = False
     begun: bool = False  # a pass has begun to remove it
+    was: str = ""  # its path before that, where it is known
+
+    @property
+    def named(self) -> str:
+        """Its path as people know it."""
+        return self.was or self.path
 
 
 class Task(NamedTuple):
@@ -41,10 +48,11 @@ class Task(NamedTuple):
     rule: Cleanup
     kept: Kept
     now: float  # seconds since the epoch
-    begin: str = ""  # the name in the root to go on at
+    begin: str = ""  # the path to go on at, see `Tally.goes_on_at`
     why: Why = Why.SCHEDULE
     key: str = ""  # what the names of folders are made with that are being removed
     limits: Limits = NO_LIMITS
+    names: Names = NO_NAMES  # where it is written down what goes
 
 
 def name_of(key: str, inode: int) -> str:
@@ -114,27 +122,16 @@ class Walk:
         self.rule, self.kept = task.rule, task.kept
         self.ground, self.tally, self.crew = ground, tally, crew
         self.before = limit_of(task.rule, task.now)
-        self.key = task.key
+        self.key, self.names = task.key, task.names
         self._picky, self._levels = task.kept.any, dict[int, _Level]()
 
-    def run(self, take: Take, begin: str = "") -> None:
-        """Everything in the root, from the name `begin` on."""
-        self.take = take
-        root = self.ground.descriptor
-        try:
-            entries = _in_order(root, begin)
-        except OSError as error:
-            self.tally.trouble(self.rule.root, error)
-            return
-        if entries is None:
-            self._folder(root, 0, "")
-            return
-        level = self._level(1)
-        for entry in entries:
-            if self.tally.must_stop():
-                self.tally.left(entry.name)
-                return
-            self._entry(root, entry, level, "")
+    def run(self, take: Take, begin: str = "", *, in_order: bool = False) -> None:
+        """Everything in the root, from the path `begin` on. `in_order`: by name, so that a later one can go on there;
+        what may go by itself is looked at as one."""
+        self.take, self._ordered = take, in_order
+        names = begin.split("/") if begin else []
+        self._begin = {"/".join(names[:depth]): name for depth, name in enumerate(names)}
+        self._folder(self.ground.descriptor, 0, "")
 
     def _level(self, depth: int) -> _Level:
         level = self._levels.get(depth)
@@ -150,14 +147,28 @@ class Walk:
         """What lies in a folder that itself stays."""
         level, above = self._level(depth + 1), f"{path}/" if path else ""
         must_stop, one = self.tally.must_stop, self._entry
-        for count, entry in enumerate(self.entries(folder, path)):
-            if not count % _GLANCE and must_stop():
-                self.tally.left(path or entry.name)
+        begin = self._begin.get(path, "")
+        entries: Iterable[os.DirEntry[str]] = self.entries(folder, path)
+        if begin or self._ordered:
+            entries = timed(self.tally, entries)
+        if begin:
+            entries = self._from(folder, entries, begin)
+        if self._ordered:
+            entries = in_order(self.tally, entries, partial(self.entries, folder, path), path, begin)
+        for count, entry in enumerate(entries):
+            if not count % GLANCE and must_stop():
+                self.tally.left(above + entry.name)
                 return
             one(folder, entry, level, above)
 
     def entries(self, folder: int, path: str) -> Listing:
-        return Listing(self.tally, folder, path)
+        return Listing(self.tally, folder, path or self.rule.root)
+
+    def _from(self, folder: int, entries: Iterable[os.DirEntry[str]], begin: str) -> Iterator[os.DirEntry[str]]:
+        """Those from a name on, and before that what a pass has begun to remove: that had another name."""
+        for one in entries:
+            if one.name >= begin or self._begun_inode(folder, one.name) is not None:
+                yield one
 
     def _entry(self, folder: int, entry: os.DirEntry[str], level: _Level, above: str) -> None:
         """`above`: its path without its name."""
@@ -210,6 +221,11 @@ class Walk:
 
     def _begun(self, folder: int, name: str, path: str) -> Entry | None:
         """A folder that a pass has begun to remove."""
+        inode = self._begun_inode(folder, name)
+        return None if inode is None else Entry(name, path, True, inode, 0, begun=True, was=self.names.was(path))
+
+    def _begun_inode(self, folder: int, name: str) -> int | None:
+        """None for any other one, whatever it is called."""
         if not name.startswith(GONE):
             return None
         try:
@@ -218,7 +234,7 @@ class Walk:
             return None
         if name != name_of(self.key, info.st_ino):
             return None
-        return Entry(name, path, True, info.st_ino, 0, begun=True)
+        return info.st_ino
 
     def _share(self, folder: int, path: str, work: Callable[[int], None]) -> None:
         """Have a colleague do it who is idle, with a descriptor of his own, or do it here."""
@@ -236,12 +252,15 @@ class Walk:
             finally:
                 os.close(held)
 
-        self.crew.give(job)
+        if not self.crew.give(job):
+            job()
 
     def _old(self, folder: int, entry: Entry, depth: int) -> None:
         """A folder that is old by its own date."""
         if not self._picky or not self._holds_kept(folder, entry.name, entry.path, depth):
             self._share(folder, entry.path, lambda held: self.take(held, entry))
+        elif self.tally.stopped:
+            self.tally.left(entry.path)
 
     def still_goes(self, folder: int, entry: Entry) -> bool:
         """Whether what was found a while ago is what it was. Raises `OSError`."""
@@ -268,7 +287,9 @@ class Walk:
             if inner < 0:
                 return True
             entries = self.entries(inner, path)
-            for entry in entries:
+            for count, entry in enumerate(entries):
+                if not count % GLANCE and self.tally.must_stop():
+                    return True
                 below = f"{path}/{entry.name}"
                 if self.kept.stays(entry.name, below) is not Stay.NO:
                     return True
@@ -287,6 +308,8 @@ class Walk:
         entry = self._judge(folder, name, depth, path)
         if entry is not None:
             self.take(folder, entry)
+        elif self.tally.stopped:
+            self.tally.left(path)
 
     def _judge(self, folder: int, name: str, depth: int, path: str) -> Entry | None:
         """The folder itself if it goes as a whole: all that is in it is old, and an empty one is so itself.
@@ -301,7 +324,6 @@ class Walk:
             entries = self.entries(inner, path)
             for entry in entries:
                 if self.tally.must_stop():
-                    self.tally.left(path)
                     return None
                 self._part(inner, entry, level, above, found)
                 if found.waiting and (not found.goes or len(found.waiting) > _PENDING):
@@ -358,24 +380,6 @@ def _going(name: str, path: str, info: os.stat_result) -> Entry:
     return Entry(name, path, is_folder, info.st_ino, info.st_mtime_ns, size_of(info), 1, not is_folder)
 
 
-class Listing:
-    """What lies in a folder. What cannot be listed is told, and then it is not `whole`."""
-
-    __slots__ = ("_args", "whole")
-
-    def __init__(self, tally: Tally, folder: int, path: str) -> None:
-        self._args, self.whole = (tally, folder, path), False
-
-    def __iter__(self) -> Iterator[os.DirEntry[str]]:
-        tally, folder, path = self._args
-        try:
-            with os.scandir(folder) as entries:
-                yield from entries
-            self.whole = True
-        except OSError as error:
-            tally.trouble(path, error)
-
-
 class Opened:
     """Holds a folder open that is no link and lies on the root's file system."""
 
@@ -407,14 +411,3 @@ class Opened:
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-
-
-def _in_order(root: int, begin: str) -> list[os.DirEntry[str]] | None:
-    """What lies in a root, by name, from one on; None where that is too much to be held."""
-    found: list[os.DirEntry[str]] = []
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if len(found) >= _SORTED:
-                return None
-            found.append(entry)
-    return sorted((entry for entry in found if entry.name >= begin), key=lambda entry: entry.name)

@@ -9,7 +9,7 @@ from errno import ENOENT
 from stat import S_IMODE, S_ISREG
 
 from reconciler.core.desired import Install
-from reconciler.host import files
+from reconciler.host import files, trees
 from reconciler.install.apptainer.content import problem, sha256_of
 from reconciler.install.apptainer.fetching import Fetching
 from reconciler.install.apptainer.hints import hint
@@ -113,7 +113,8 @@ def _aside(install: Install) -> Iterator[str]:
     try:
         yield folder
     finally:
-        _remove_tree(folder)
+        with suppress(OSError):  # the next build tries it again
+            trees.remove(folder)
 
 
 def _remove_leftovers(install: Install) -> None:
@@ -122,16 +123,5 @@ def _remove_leftovers(install: Install) -> None:
     for name in sorted(os.listdir(folder)):
         if name.startswith(stem):
             end_processes(os.path.join(folder, name))
-            _remove_tree(os.path.join(folder, name))
-
-
-def _remove_tree(path: str) -> None:
-    """As far as it goes: an image's own folders may be closed even to their owner."""
-    from shutil import rmtree
-
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            with suppress(OSError):
-                if not os.path.islink(os.path.join(folder, name)):
-                    os.chmod(os.path.join(folder, name), 0o700)
-    rmtree(path, ignore_errors=True)
+            with suppress(OSError):  # a name that no other builder has: it is in nobody's way
+                trees.remove(os.path.join(folder, name))

@@ -213,6 +213,7 @@ def _traces(place: Place) -> tuple[Trace, ...]:
     return (
         Trace(Leaves.LOG, f"{place.paths['logs']}/supervisord-slurm.log", NAME, "", keep=_BACKUPS),
         Trace(Leaves.PID, f"{place.paths['run']}/supervisord-slurm.pid", NAME, ""),
+        Trace(Leaves.JOBS, _contacts(place), NAME, ""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -38,10 +39,14 @@ def write(folder: str, contact: Contact) -> None:
     The last few may be of a job that still runs: somebody has submitted another one beside it.
     """
     keep(folder, contact)
-    notes = [f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".json")]
+    notes = [f"{folder}/{name}" for name in os.listdir(folder) if _is_of_a_job(name)]
     with suppress(OSError):
         for old in sorted(notes, key=os.path.getmtime)[:-_KEPT]:
             os.unlink(old)
+
+
+def _is_of_a_job(name: str) -> bool:
+    return name.endswith(".json") and name.removesuffix(".json").isdecimal()
 
 
 def keep(folder: str, contact: Contact) -> None:
@@ -70,6 +75,13 @@ def started(folder: str) -> set[str]:
         return set(files.read(f"{folder}/started").decode(errors="replace").split("\n")) - {""}
     except OSError:
         return set()
+
+
+def forget_started(folder: str, names: Iterable[str]) -> None:
+    """They were taken away while no job runs. Raises `OSError`."""
+    known = started(folder)
+    if known & set(names):
+        note_started(folder, known - set(names))
 
 
 def note_started(folder: str, names: set[str]) -> None:

@@ -23,7 +23,8 @@ from supervisor.xmlrpc import RPCError
 from reconciler.host import proc
 from reconciler.host.leftovers import Leftovers
 from reconciler.launchers.slurm import contact
-from reconciler.launchers.slurm.job import KEY, PORT, UNTIL
+from reconciler.launchers.slurm.job import ID, KEY, PORT, UNTIL
+from reconciler.launchers.slurm.queue import OF_A_JOB, WHICH
 
 _PATIENCE = 300.0  # seconds after which what has not come up is left to the next pass
 _COMING_UP = (ProcessStates.STARTING, ProcessStates.BACKOFF)
@@ -31,6 +32,7 @@ _COMING_UP = (ProcessStates.STARTING, ProcessStates.BACKOFF)
 
 def make(supervisord: Any, **settings: str) -> Inside:
     """As supervisord calls it when it begins."""
+    _be_no_job()
     return Inside(supervisord, settings)
 
 
@@ -174,6 +176,16 @@ class Inside:
         return {name: process.get_state() for group in groups for name, process in group.processes.items()}
 
 
+def _be_no_job() -> None:
+    """Programs begin as under any other launcher. `sbatch` hands on all variables, and `srun` takes those of a job for
+    options: a job that a service submits would have the memory, the processors and the nodes of this one besides its
+    own, and its steps fail (22.05 and 24.11)."""
+    os.environ[ID] = os.environ.get("SLURM_JOB_ID") or os.environ.get(ID, "0")
+    for name in list(os.environ):
+        if name.startswith(OF_A_JOB) and name not in WHICH:
+            del os.environ[name]
+
+
 def _read_order(path: str) -> dict[str, list[str]]:
     """After which others each program starts. Somebody may have edited it: what is wrong here would end the job."""
     try:
@@ -187,7 +199,7 @@ def _read_order(path: str) -> dict[str, list[str]]:
 
 def _own_contact() -> contact.Contact:
     return contact.Contact(
-        int(os.environ.get("SLURM_JOB_ID", "0")),
+        int(os.environ[ID]),
         os.uname().nodename,
         contact.space(),
         int(os.environ[PORT]),

@@ -21,6 +21,7 @@ from reconciler.launchers.slurm.queue import Mark
 NAME = "slurm"  # the launcher's
 USER = "reconcile"  # of the port; the key to it is the job's own
 KEY, PORT, UNTIL = "RECONCILE_JOB_KEY", "RECONCILE_JOB_PORT", "RECONCILE_JOB_UNTIL"
+ID = "RECONCILE_JOB_ID"  # what its services know of the job
 _KILL_WAIT = 30  # seconds that Slurm leaves between SIGTERM and SIGKILL unless a site says otherwise
 _OWN = ("job-name", "dependency", "comment", "time", "time-min", "parsable", "signal", "chdir", "output", "open-mode")
 _NOT_OURS = ("wrap", "wait", "array", "begin")  # would make it another kind of job
@@ -103,6 +104,13 @@ def submission(
         "--open-mode=append",
         *shlex.split(address["options"]),
     ]
+
+
+def adjustment(number: int, time: int | None, least: int | None) -> list[str]:
+    """The command that gives a job which waits other limits, in seconds. Its owner may do so, and it keeps its place
+    in the queue (22.05 and 24.11). Both go along together: neither may pass the other."""
+    words = (f"TimeLimit={limits.write(time)}", f"TimeMin={limits.write(least or 0)}")
+    return ["scontrol", "update", f"JobId={number}", *words]
 
 
 def script(address: Mapping[str, str], python: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from reconciler.core.desired import Manager
 from reconciler.launchers.base import BackendError, NotYet
-from reconciler.launchers.slurm import job, queue, words
+from reconciler.launchers.slurm import contact, job, limits, queue, words
 from reconciler.launchers.slurm.carrier import Carrier
 from reconciler.launchers.slurm.queue import Job
 from reconciler.launchers.slurm.scheduler import Scheduler, find, tell
@@ -29,6 +29,7 @@ class JobControl:
         self._spec, _, self._conf_spec = manager.spec.partition(".")
         self._scheduler = scheduler
         self._carrier = carrier
+        self.described: frozenset[str] | None = None  # programs, when no job was seen and nothing was written yet
 
     def reached_at(self) -> str:
         return self._carrier.reached_at()
@@ -46,6 +47,16 @@ class JobControl:
         standing = self._scheduler.standing()
         if standing.renew:
             self._submit(standing, progress)
+
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        """A job that has begun meanwhile is left alone: its owner may shorten it, and never give it its time back."""
+        waits = self._scheduler.standing().next
+        slot = self._scheduler.adjusted(waits) if waits else None
+        if waits is None or slot is None:
+            return
+        tell(job.adjustment(waits.id, slot.time, slot.least))
+        least = "" if slot.least is None else f", or {limits.write(slot.least)} if it has to wait"
+        progress(f"job {waits.id} asks for {limits.write(slot.time)}{least}")
 
     def restart_daemon(self, pid: int, seconds: float, progress: Callable[[str], None]) -> None:
         """Another supervisord in the same job where that is enough; else another job. That one is in the queue before
@@ -129,6 +140,7 @@ class JobControl:
         slot = self._scheduler.slot()
         if slot.held:
             raise NotYet(words.held(slot))
+        self._forget_others()
         after = standing.others(self._scheduler.wanted.name)
         argv = job.submission(self._address, self._spec, slot.time, slot.least, after)
         stamp = int(time.time() + _PATIENCE)
@@ -136,6 +148,16 @@ class JobControl:
         progress(f"submitted job {printed.partition(';')[0]}")
         for one in self._scheduler.standing().surplus:
             tell(["scancel", str(one.id)])
+
+    def _forget_others(self) -> None:
+        """What was taken away while no job ran may run elsewhere: if it comes back, the job does not start it."""
+        if self.described is None:
+            return
+        folder = self._address["contacts"]
+        try:
+            contact.forget_started(folder, contact.started(folder) - self.described)
+        except OSError as error:
+            raise BackendError(f"{error.filename}: {error.strerror}") from error
 
     def _await(self, progress: Callable[[str], None]) -> None:
         """Until the job begins and its supervisord answers. Raises `NotYet` where that takes too long for a pass."""

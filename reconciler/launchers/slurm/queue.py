@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from reconciler.core.reservations import Limits
+from reconciler.launchers.slurm import limits
+
 WHICH = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which Slurm is meant
+OF_A_JOB = ("SLURM_", "SLURMD_")  # how variables begin that Slurm gives to what runs in a job
 _MARK = "reconcile/1"  # what our comments begin with
 _SEPARATOR = "\x1f"  # no name or comment has it
+_NO_LEAST = "0:00"  # of a job without a least time, in 22.05 and 24.11
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%V", "%N", "%k", "%j")
 _ENDED_WELL = ("COMPLETED", "CANCELLED", "PREEMPTED", "REVOKED")
 _FINISHED = frozenset((*_ENDED_WELL, "BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"))
@@ -88,6 +93,20 @@ def parse(printed: str) -> tuple[Job, ...]:
         raise ValueError("squeue's answer broke off")
     rows = (line.split(_SEPARATOR) for line in printed.splitlines())
     return tuple(_job(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdecimal())
+
+
+def limits_argv(job: int) -> list[str]:
+    """Asks for a job's time limit and its least time."""
+    return ["squeue", "--noheader", f"--jobs={job}", "--Format=TimeLimit,MinTime"]
+
+
+def parse_limits(printed: str) -> Limits:
+    """Raises ValueError for what cannot be understood."""
+    words = printed.split()
+    if len(words) != 2:
+        raise ValueError(f"squeue printed what is not two limits: {printed[:200]!r}")
+    time, least = words
+    return Limits(limits.parse(time), None if least == _NO_LEAST else limits.parse(least))
 
 
 def _job(row: list[str]) -> Job:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from reconciler.core.reservations import Slot, decide, touching
+from reconciler.core.reservations import Reservation, Slot, adjust, decide, touching
 from reconciler.launchers.base import BackendError, Shared
 from reconciler.launchers.slurm import hostlist, limits, queue, reservations
 from reconciler.launchers.slurm.query import Query
@@ -38,11 +38,27 @@ class Scheduler:
 
     def slot(self) -> Slot:
         """Whether the job may be submitted now, and for how long."""
+        return decide(self._reserved(), time.time(), *self._wants())
+
+    def adjusted(self, job: Job) -> Slot | None:
+        """What the limits of this job, which waits, have to become; None: it may wait with those that it has."""
+        query = Query(queue.limits_argv(job.id), queue.parse_limits)
+        try:
+            reserved = self._reserved()
+            return adjust(reserved, time.time(), *self._wants(), query.answer())
+        finally:
+            query.end()
+
+    def _wants(self) -> tuple[int | None, float]:
+        """The time limit, and the time before a maintenance in which nothing is submitted, in seconds."""
+        return limits.parse(self._address["time"]), float(self._address["buffer"])
+
+    def _reserved(self) -> tuple[Reservation, ...]:
+        """What concerns the nodes of the job."""
         found = self._shared.once("reservations", lambda: Query(reservations.ARGV, reservations.parse)).answer()
         names = self._address["nodes"] or self._partition()
         nodes = frozenset(hostlist.expand(names)) if names else None
-        wanted, buffer = limits.parse(self._address["time"]), float(self._address["buffer"])
-        return decide(touching(found, nodes, self._address["partition"]), time.time(), wanted, buffer)
+        return touching(found, nodes, self._address["partition"])
 
     def _partition(self) -> str:
         """The nodes of the job's partition, where one is named."""

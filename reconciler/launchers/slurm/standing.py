@@ -37,6 +37,11 @@ class Standing(NamedTuple):
         mark = mark_of(self.job) if self.job else None
         return mark.spec if mark else ""
 
+    @property
+    def is_queued(self) -> bool:
+        """Nothing of ours runs or ends, whatever waits."""
+        return self.job is None and self.ending is None
+
     def others(self, name: str) -> tuple[int, ...]:
         """Those that still run under another name, so that Slurm would start one of this name beside them."""
         return tuple(job.id for job in (self.job, self.ending) if job is not None and job.name != name)

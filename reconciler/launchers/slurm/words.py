@@ -31,13 +31,21 @@ def held(slot: Slot) -> str:
     return f"no job is submitted before {clock(slot.held_until)}, the end of the maintenance {slot.because}"
 
 
+def adjusted(job: Job, slot: Slot) -> str:
+    """Why a job that waits gets other limits. Without the limits themselves, which are others with every minute."""
+    if slot.because:
+        return f"the time limit of job {job.id}, which waits, is fitted to the maintenance {slot.because}"
+    return f"job {job.id}, which waits, was shortened for a maintenance and gets its time back"
+
+
 def strange(stranger: Job, own: Mark, root: str) -> str:
     """That a job has the name that ours would have, and what to do."""
     mark = mark_of(stranger)
     if mark is not None and mark.deployment == own.deployment:
         return (
-            f"job {stranger.id} carries this deployment below another root than {root}: end it (scancel "
-            f"{stranger.id}), and the next pass submits ours"
+            f"job {stranger.id} carries this deployment below another root than {root}: "
+            f"`scancel --batch --signal=TERM {stranger.id}` ends it, each of its services with the time that it needs, "
+            "and the next pass submits ours"
         )
     return (
         f"job {stranger.id} has the name {stranger.name} and not our mark: end it (scancel {stranger.id}), or give "

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from stat import S_ISSOCK
 
 from reconciler.core.desired import Manager
 from reconciler.core.observed import DaemonState, Process, Unit
@@ -206,6 +207,9 @@ class SupervisorBackend:
         try:
             if folder != os.path.dirname(self._address["pidfile"]):
                 starting.private_folder(folder)
+            with suppress(FileNotFoundError):
+                if not S_ISSOCK(os.lstat(self._socket).st_mode):
+                    raise BackendError(f"{self._socket} is no socket; move it away, or name another `socket` in git")
             for path in (self._socket, self._address["pidfile"]):
                 with suppress(FileNotFoundError):
                     os.unlink(path)
@@ -256,6 +260,9 @@ class SupervisorBackend:
 
     def renew_daemon(self, progress: Callable[[str], None]) -> None:
         """It goes on until somebody ends it."""
+
+    def adjust_daemon(self, progress: Callable[[str], None]) -> None:
+        """It never waits for its turn."""
 
     def leaves_nothing(self, mains: Collection[int]) -> Collection[int]:
         """It runs here, where its processes are seen to."""

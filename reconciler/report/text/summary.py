@@ -21,6 +21,7 @@ _HELD = {
     Hold.WINDOW: ("is held by policy.windows", "are held by policy.windows", ": `--ignore-windows` does not wait."),
     Hold.PAUSE: ("is paused", "are paused", ": `reconcile resume` goes on."),
     Hold.QUEUE: ("waits for its launcher", "wait for their launcher", "."),
+    Hold.AFTER: ("waits for other services", "wait for other services", "."),
     Hold.APPROVAL: (
         "waits for approval",
         "wait for approval",
