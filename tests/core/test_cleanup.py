@@ -136,7 +136,7 @@ def test_too_little_free_starts_it_early_and_not_again_at_once_where_that_was_no
 @pytest.mark.parametrize("rule", [RULE._replace(free_percent=10), RULE._replace(free_bytes=100 * GB)])
 def test_too_few_free_inodes_are_too_little_as_well(rule: Cleanup) -> None:
     """Of bytes there are plenty. What a file system does not count it does not lack."""
-    memory, now = begun(rule, MIDNIGHT), MIDNIGHT + HOUR
+    memory, now = begun(rule, MIDNIGHT)._replace(new=0.0), MIDNIGHT + HOUR
     assert is_due(rule, memory, now, Free(900 * GB, 1000 * GB, 99, 1000)) is Why.FREE
     assert is_due(rule, memory, now, Free(900 * GB, 1000 * GB, 100, 1000)) is None
     assert is_due(rule, memory, now, Free(900 * GB, 1000 * GB, 0, 0)) is None
