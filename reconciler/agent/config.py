@@ -197,6 +197,8 @@ def _read_simple(path: str, content: bytes) -> _Values | None:
         text = word.strip(" ")
         if not colon or key not in known or key in place or not _is_plain(text):
             return None
+        if inner is not None and not inner:  # a comment may stand before the first of its lines
+            values["verify"] = (inner, Origin(path, number, 3))
         place[key] = (text, Origin(path, number, indent + len(key) + 3))
     return values
 

@@ -65,7 +65,7 @@ def test_the_files_of_a_service() -> None:
     files = render(rpc()).files
     assert [(file.path, oct(file.mode), file.role, file.service, file.secret) for file in files] == [
         ("/srv/jaws/bin/rpc-dev", "0o700", Role.SHIM, "rpc", False),
-        ("/srv/jaws/config/env/rpc-dev.env", "0o600", Role.ENV, "rpc", True),
+        ("/srv/jaws/config/env/rpc-dev.env", "0o600", Role.ENV, "rpc", False),
     ]
     assert {shim.owner_of(file.content.decode()) for file in files} == {("dori/dev", "rpc-dev", "/srv/jaws")}
 

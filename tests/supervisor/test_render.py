@@ -40,8 +40,17 @@ def test_the_files_of_a_deployment() -> None:
         ("/srv/jaws/config/supervisord.conf", "0o600", Role.DAEMON, "", False),
         ("/srv/jaws/config/supervisor/rpc.conf", "0o600", Role.UNIT, "rpc", False),
         ("/srv/jaws/bin/rpc", "0o700", Role.SHIM, "rpc", False),
-        ("/srv/jaws/config/env/rpc.env", "0o600", Role.ENV, "rpc", True),
+        ("/srv/jaws/config/env/rpc.env", "0o600", Role.ENV, "rpc", False),
     ]
+
+
+def test_variables_that_hold_a_secret_are_one_and_what_is_shown_of_them_has_none() -> None:
+    files = render(service("rpc", env=(("A", "plain"), ("B", "hunter2")), secrets=frozenset({"B"}))).files
+    (one,) = [file for file in files if file.role is Role.ENV]
+    assert one.secret
+    assert b"hunter2" in one.content
+    assert one.shown
+    assert (b"export A=plain" in one.shown.content, b"hunter2" in one.shown.content) == (True, False)
 
 
 def test_every_file_says_whose_it_is() -> None:

@@ -40,7 +40,7 @@ def test_the_files_of_a_deployment() -> None:
     assert [(file.path, oct(file.mode), file.role, file.service, file.secret) for file in files] == [
         ("/home/jaws/.config/systemd/user/rpc-dev.service", "0o644", Role.UNIT, "rpc", False),
         ("/srv/jaws/bin/rpc-dev", "0o700", Role.SHIM, "rpc", False),
-        ("/srv/jaws/config/env/rpc-dev.env", "0o600", Role.ENV, "rpc", True),
+        ("/srv/jaws/config/env/rpc-dev.env", "0o600", Role.ENV, "rpc", False),
     ]
 
 
