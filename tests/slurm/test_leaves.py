@@ -76,6 +76,7 @@ def test_all_leave(deck: Deck) -> None:
     deck.converge()
     assert deck.jobs() == []
     assert deck.running().keys() == {"", "one", "two"}
+    deck.converge()  # what it has left goes
     deck.world.idle()
 
 
