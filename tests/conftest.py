@@ -219,6 +219,8 @@ def _begin_with_the_slow(items: list[pytest.Item], workers: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else all that tests start would ignore it too
     if _is_worker(config):
         return
     os.environ.pop("RECONCILE_CONFIG", None)  # nobody's own settings
