@@ -259,9 +259,16 @@ def task(
 
     lines = told(rule, environment()) if rule.in_use_command else None
 
+    def kept(lines: tuple[str, ...]) -> Kept:
+        return Kept(rule, located(lines, rule.root))
+
+    def again() -> Kept:
+        return kept(told(rule, environment()))
+
     def made() -> Task:
-        used = located(told(rule, {}) if lines is None else lines, rule.root)
-        return Task(rule, Kept(rule, used), now, begin, why, key, limits, names)
+        first = kept(told(rule, {}) if lines is None else lines)
+        in_use = again if rule.in_use_command or rule.in_use_file else None
+        return Task(rule, first, now, begin, why, key, limits, names, in_use)
 
     return made
 

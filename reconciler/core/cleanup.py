@@ -119,6 +119,11 @@ class Kept:
             return Stay.ALL
         return Stay.ABOVE if path in self._above else Stay.NO
 
+    def covers(self, path: str) -> bool:
+        """It must stay, or what holds it."""
+        parts = path.split("/")
+        return any(self.stays(name, "/".join(parts[: end + 1])) is Stay.ALL for end, name in enumerate(parts))
+
 
 def _pattern(text: str) -> Pattern[str]:
     """As the shell has it: `*`, `?`, `[...]`; a star stands for slashes too, as in `find -path`."""

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches
+from reconciler.agent.cleanup import Scratches, task
 from reconciler.agent.config import Agent
 from reconciler.agent.store import Store
 from reconciler.core.change import Diff
@@ -18,6 +18,8 @@ from reconciler.core.cleanup import Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services
 from reconciler.core.outcome import Status
 from reconciler.core.plan import Plan
+from reconciler.host.scratch.names import NO_NAMES
+from reconciler.host.scratch.root import NO_LIMITS
 from tests.host.small import bytes_left, inodes_left, room, small_system
 
 
@@ -125,3 +127,18 @@ def test_a_folder_that_goes_while_nothing_can_be_written_is_known_to_the_next_pa
         room(folder)
         assert found.scratch_key(make=True) == key
         assert store(folder).scratch_key() == key
+
+
+@pytest.mark.parametrize("by", ["file", "command"])
+def test_what_is_in_use_is_asked_again(tmp_path: Path, by: str) -> None:
+    """A clean-up by hand may take days."""
+    running = tmp_path / "running"
+    running.write_text("run-1\n")
+    plain = Cleanup("a", str(tmp_path), 14)
+    rule = plain._replace(in_use_file=str(running)) if by == "file" else plain._replace(in_use_command=f"cat {running}")
+    made = task(rule, 0.0, NO_LIMITS, "", NO_NAMES)()
+    running.write_text("run-2\n")
+    assert made.again is not None
+    kept = made.again()
+    assert [made.kept.covers("run-1"), kept.covers("run-1"), kept.covers("run-2")] == [True, False, True]
+    assert task(plain, 0.0, NO_LIMITS, "", NO_NAMES)().again is None

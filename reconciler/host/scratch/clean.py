@@ -12,11 +12,12 @@ from time import monotonic
 from reconciler.core.cleanup import Cleaned, Figures, Why
 from reconciler.host.scratch.crew import WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
-from reconciler.host.scratch.root import FOLDER, Ground, free_of, open_root
+from reconciler.host.scratch.root import FOLDER, Ground, RootError, free_of, open_root
 from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
 _OLDEST = 20_000  # entries that are held at once where the oldest go first
+AGAIN = 60.0  # seconds after which it is asked again what is in use
 _LOOK = 16  # files between two looks at what is free; a folder may hold much
 
 Told = Callable[[str], None]
@@ -70,8 +71,13 @@ def clean(
         walk = Walk(task, ground, tally, crew if scheduled else None)
         remover = Remover(walk)
         in_order, early = partial(walk.run, remover, task.begin, in_order=True), partial(_oldest_first, walk, remover)
-        told = f"entries removed below {rule.root}"
-        crew.run(in_order if scheduled else early, lambda: progress(f"{rule.name}: {tally.entries:,} {told}"))
+        ask = _Asking(task, walk)
+
+        def tick() -> None:
+            progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}")
+            ask.now_and_then()
+
+        crew.run(in_order if scheduled else early, tick)
         if failed := task.names.close():
             tally.trouble("what was removed could not be written down", failed)
         at = tally.goes_on_at(task.begin) if scheduled and tally.stopped else ""
@@ -87,6 +93,24 @@ def clean(
             stopped=tally.stopped,
             short=not scheduled and (free is None or free.is_short(rule)),
         )
+
+
+class _Asking:
+    """Asks again what is in use, as it may be another thing by now: a clean-up may take hours."""
+
+    def __init__(self, task: Task, walk: Walk) -> None:
+        self._task, self._walk = task, walk
+        self._next = monotonic() + AGAIN
+
+    def now_and_then(self) -> None:
+        """Where nobody can tell any more nothing more is removed."""
+        if self._task.again is None or monotonic() < self._next:
+            return
+        try:
+            self._walk.keep(self._task.again())
+        except RootError as error:
+            self._walk.tally.stop(f"{error}; {error.hint}" if error.hint else error)
+        self._next = monotonic() + AGAIN
 
 
 class _Held:

@@ -57,6 +57,11 @@ class Tally:
             self.stopped = True
         return self.stopped
 
+    def stop(self, why: object) -> None:
+        """Nothing more may be removed."""
+        self.stopped = True
+        self.trouble("stopped", why)
+
     def add(self, entries: int) -> None:
         """So many more were removed."""
         with self._lock:
