@@ -120,8 +120,8 @@ def test_what_others_call_so_is_not_gone_through_again_and_again(place: Path) ->
     """A large folder of that name would keep what is behind it waiting."""
     for number in range(200):
         run(place / f"ann/{name_of('other', 1)}/part-{number}", old=False)
-    last = [run(place / "ann" / f"run-{number:03}") for number in range(3)]
-    done = passes(rule(place, age=Age.NEWEST, minutes=1), 8, "ann/run-000")
+    last = [run(place / "ann" / f"user-{number}/run") for number in range(3)]
+    done = passes(rule(place, min_depth=3, max_depth=3, age=Age.NEWEST, minutes=1), 8, "ann/user-0")
     assert len(done) == 1
     assert not any(path.exists() for path in last)
 
