@@ -155,11 +155,13 @@ class Scratches:
         """Raises `RootError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         names = names_of(rule, self._store, self.desired.environment, self._run)
-        return task(rule, now, limits, key, names, begin=self._begin(rule), why=why)
+        return task(rule, now, limits, key, names, begin=self._begin(rule, why), why=why)
 
-    def _begin(self, rule: Cleanup) -> str:
+    def _begin(self, rule: Cleanup, why: Why) -> str:
         memory = self._memory.get(rule.name)
-        return memory.at if memory is not None and self._why.get(rule.name) is Why.SCHEDULE else ""
+        if memory is None:
+            return ""
+        return memory.early_at if why is Why.FREE else memory.at if self._why.get(rule.name) is Why.SCHEDULE else ""
 
     def figures(self, plan: Plan) -> tuple[Scratch, ...]:
         """What each step would remove, for people."""

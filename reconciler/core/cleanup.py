@@ -144,6 +144,7 @@ class Memory(NamedTuple):
     due: float  # when it comes next; 0: never
     at: str = ""  # the path below the root at which a pass has stopped for its limit
     early: float = 0.0  # when it was started early last, and could not free enough
+    early_at: str = ""  # the path at which that has stopped for its limit
 
 
 def schedule_of(rule: Cleanup, host: str) -> str:
@@ -255,7 +256,8 @@ def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:
     `begun`: what a rule is begun with now.
     """
     if why is Why.FREE:
-        return memory._replace(early=begun.seen if cleaned.short and not cleaned.stopped else 0.0)
+        early = begun.seen if cleaned.short and not cleaned.stopped else 0.0
+        return memory._replace(early=early, early_at=cleaned.at)
     return memory._replace(at=cleaned.at) if cleaned.stopped else begun
 
 

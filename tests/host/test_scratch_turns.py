@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.cleanup import Cleaned, Kept
+from reconciler.core.cleanup import Cleaned, Kept, Why
 from reconciler.core.desired import Age, Cleanup
 from reconciler.core.retention import GONE
 from reconciler.host.scratch import listing
@@ -72,6 +72,23 @@ def test_old_runs_behind_many_new_ones_of_a_large_folder_are_reached(place: Path
     assert len(done) > 3
     assert not any(path.exists() for path in last)
     assert sum(one.failed for one in done) == 0
+
+
+def test_space_is_freed_where_to_look_everywhere_takes_longer_than_a_pass(place: Path) -> None:
+    """What is old lies at the end, and some of it before where a later pass begins."""
+    for number in range(1000):
+        run(place / "jgi_meta" / f"run-{number:04}", old=False)
+    last = [run(place / "jgi_meta/zz-1"), run(place / "zeta/run-1")]
+    of, begin, done = rule(place, age=Age.NEWEST, minutes=10, free_bytes=1 << 60), "", list[Cleaned]()
+    while not done or done[-1].stopped:
+        assert len(done) < 60, [one.at for one in done]
+        done.append(clean(Task(of, Kept(of), time.time(), begin, Why.FREE), clock=looks()))
+        begin = done[-1].at
+        if not any(path.exists() for path in last):
+            break
+    assert len(done) > 3
+    assert not any(path.exists() for path in last)
+    assert done[-1].short
 
 
 @pytest.mark.parametrize("age", Age)

@@ -267,7 +267,7 @@ class Walk:
         entry = entry._replace(asked=self._asked)
         if not self._picky or not self._holds_kept(folder, entry.name, entry.path, depth):
             self._share(folder, entry.path, lambda held: self.take(held, entry))
-        elif self.tally.stopped:
+        elif self.tally.must_stop():
             self.tally.left(entry.path)
 
     def still_free(self, folder: int, entry: Entry) -> bool:
@@ -329,7 +329,7 @@ class Walk:
         entry = self._judge(folder, name, depth, path)
         if entry is not None:
             self.take(folder, entry)
-        elif self.tally.stopped:
+        elif self.tally.must_stop():
             self.tally.left(path)
 
     def _judge(self, folder: int, name: str, depth: int, path: str) -> Entry | None:
