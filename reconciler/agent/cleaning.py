@@ -11,6 +11,7 @@ from reconciler.agent import journal
 from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches, entry, is_missing, names_of, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
+from reconciler.agent.halves import MEND, half_gone
 from reconciler.agent.limits import limits_of
 from reconciler.agent.run import InvalidCommit, Pass
 from reconciler.agent.windows import Windows
@@ -83,6 +84,11 @@ class ByHand:
     def no_rules(self) -> str:
         """What is told where there are none."""
         return f"git has no rules for clean-up here{self._at}"
+
+    def left(self) -> Iterator[str]:
+        """What rules have left half removed that git no longer has, a sentence for each."""
+        for desired in self._deployments:
+            yield from (f"{one}; {MEND}" for one in half_gone(desired, self._pass.store))
 
     def _rules(self) -> Iterator[tuple[Deployment, Cleanup]]:
         for desired in self._deployments:

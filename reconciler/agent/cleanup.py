@@ -164,11 +164,14 @@ class Scratches:
         """Raises `RootError`."""
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         names = names_of(rule, self._store, self.desired.environment, self._run)
-        return task(self.desired, rule, now, limits, key, names=names, begin=self._begin(rule), why=why)
+        begin = self._begin(rule, why)
+        return task(self.desired, rule, now, limits, key, names=names, begin=begin, why=why)
 
-    def _begin(self, rule: Cleanup) -> str:
+    def _begin(self, rule: Cleanup, why: Why) -> str:
         memory = self._memory.get(rule.name)
-        return memory.at if memory is not None and self._why.get(rule.name) is Why.SCHEDULE else ""
+        if memory is None:
+            return ""
+        return memory.early_at if why is Why.FREE else memory.at if self._why.get(rule.name) is Why.SCHEDULE else ""
 
     def figures(self, plan: Plan) -> tuple[Scratch, ...]:
         """What each step would remove, for people."""
@@ -261,10 +264,17 @@ def task(
 
     lines = told(rule, environment()) if rule.in_use_command else None
 
+    def kept(lines: tuple[str, ...]) -> Kept:
+        return Kept(rule, located(lines, rule.root))
+
+    def again() -> Kept:
+        return kept(told(rule, environment()))
+
     def made() -> Task:
         check_others(desired, rule)
-        used = located(told(rule, {}) if lines is None else lines, rule.root)
-        return Task(rule, Kept(rule, used), now, begin, why, key, limits, names)
+        first = kept(told(rule, {}) if lines is None else lines)
+        in_use = again if rule.in_use_command or rule.in_use_file else None
+        return Task(rule, first, now, begin, why, key, limits, names, in_use)
 
     return made
 

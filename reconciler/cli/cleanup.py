@@ -38,6 +38,7 @@ def cleanup(options: Namespace) -> int:
         return _times(hand, options)
     with interrupts(one):
         found = _told(hand.carry_out(_progress, one.asked_to_stop), hand.no_rules, options)
+    _left(hand, options)
     failed = any(now.error or (now.scratch.cleaned and now.scratch.cleaned.failed) for now in found)
     stopped = any(now.held or (now.scratch.cleaned and now.scratch.cleaned.stopped) for now in found)
     return 1 if failed else 2 if stopped else 0
@@ -103,6 +104,7 @@ def _look(hand: ByHand, options: Namespace) -> int:
         print(f'\n  ],\n  "rules": [\n{rules}\n  ]\n}}')
     elif not found:
         print(hand.no_rules)
+    _left(hand, options)
     if any(now.error or now.scratch.troubles for now in found):
         return 1
     return 2 if any(now.scratch.figures and now.scratch.figures.entries for now in found) else 0
@@ -121,6 +123,11 @@ def _told(rules: Iterable[Now], no_rules: str, options: Namespace) -> list[Now]:
     elif not found:
         print(no_rules)
     return found
+
+
+def _left(hand: ByHand, options: Namespace) -> None:
+    for line in hand.left() if not hasattr(options, "json") else ():
+        print("\n".join(style().fold(f"{style().paint('warning', 'yellow')}: {line}", indent="    ")))
 
 
 def _heading(now: Now) -> None:

@@ -123,6 +123,11 @@ class Kept:
             return Stay.ALL
         return Stay.ABOVE if path in self._above else Stay.NO
 
+    def covers(self, path: str) -> bool:
+        """It must stay, or what holds it."""
+        parts = path.split("/")
+        return any(self.stays(name, "/".join(parts[: end + 1])) is Stay.ALL for end, name in enumerate(parts))
+
 
 # ---------------------------------------------------------------- when
 
@@ -136,6 +141,7 @@ class Memory(NamedTuple):
     at: str = ""  # the path below the root at which a pass has stopped for its limit
     early: float = 0.0  # when it was started early last, and could not free enough
     new: float = 0.0  # since when it is known, until its time has come once; then 0
+    early_at: str = ""  # the path at which an early start has stopped for its limit
 
 
 def schedule_of(rule: Cleanup, host: str) -> str:
@@ -262,7 +268,8 @@ def after(why: Why, cleaned: Cleaned, memory: Memory, begun: Memory) -> Memory:
     `begun`: what a rule is begun with now.
     """
     if why is Why.FREE:
-        return memory._replace(early=begun.seen if cleaned.short and not cleaned.stopped else 0.0)
+        early = begun.seen if cleaned.short and not cleaned.stopped else 0.0
+        return memory._replace(early=early, early_at=cleaned.at)
     begun = begun._replace(new=0.0)
     return begun._replace(due=begun.seen, at=cleaned.at) if cleaned.stopped else begun
 

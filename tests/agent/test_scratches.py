@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.agent.cleanup import Scratches
+from reconciler.agent.cleanup import Scratches, task
 from reconciler.agent.config import Agent
 from reconciler.agent.loop import Loop
 from reconciler.agent.store import Store
@@ -22,6 +22,8 @@ from reconciler.core.desired import Cleanup, Deployment, Policy, without_service
 from reconciler.core.inventory import Inventory
 from reconciler.core.outcome import ASKED_TO_STOP, Status
 from reconciler.core.plan import Plan
+from reconciler.host.scratch.names import NO_NAMES
+from reconciler.host.scratch.root import NO_LIMITS
 from reconciler.report.log import Log
 from tests.host.small import bytes_left, inodes_left, room, small_system
 
@@ -254,3 +256,19 @@ def test_a_folder_that_goes_while_nothing_can_be_written_is_known_to_the_next_pa
         room(folder)
         assert found.scratch_key(make=True) == key
         assert store(folder).scratch_key() == key
+
+
+@pytest.mark.parametrize("by", ["file", "command"])
+def test_what_is_in_use_is_asked_again(tmp_path: Path, by: str) -> None:
+    """A clean-up by hand may take days."""
+    running = tmp_path / "running"
+    running.write_text("run-1\n")
+    plain = Cleanup("a", str(tmp_path), 14)
+    rule = plain._replace(in_use_file=str(running)) if by == "file" else plain._replace(in_use_command=f"cat {running}")
+    desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())
+    made = task(desired, rule, 0.0, NO_LIMITS, "", names=NO_NAMES)()
+    running.write_text("run-2\n")
+    assert made.again is not None
+    kept = made.again()
+    assert [made.kept.covers("run-1"), kept.covers("run-1"), kept.covers("run-2")] == [True, False, True]
+    assert task(desired, plain, 0.0, NO_LIMITS, "", names=NO_NAMES)().again is None

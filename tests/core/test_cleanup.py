@@ -126,6 +126,8 @@ def test_too_little_free_starts_it_early_and_not_again_at_once_where_that_was_no
     short = after(Why.FREE, Cleaned(5, short=True), memory, begun(rule, now))
     assert is_due(rule, short, now + HOUR - 1, full) is None
     assert is_due(rule, short, MIDNIGHT + 2 * HOUR, full) is Why.SCHEDULE  # which it does not put off
+    stopped = after(Why.FREE, Cleaned(5, stopped=True, short=True, at="u7"), memory, begun(rule, now))
+    assert (stopped.early_at, stopped.at, is_due(rule, stopped, now + 60, full)) == ("u7", "", Why.FREE)
     enough = after(Why.FREE, Cleaned(5), memory, begun(rule, now))
     assert is_due(rule, enough, now + 60, full) is Why.FREE
     rule = RULE._replace(free_bytes=500 * GB)

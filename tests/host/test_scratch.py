@@ -725,3 +725,66 @@ def test_nothing_is_removed_where_what_is_in_use_cannot_be_told(place: Path) -> 
     (place / "list").write_bytes(b"a\n\nb\xff\n")
     assert in_use(of._replace(in_use_file=str(place / "list")), {}) == ("a", "b\udcff")
     assert in_use(of._replace(in_use_command="printf 'a\\nb\\n'"), {}) == ("a", "b")
+
+
+@pytest.mark.parametrize("why", Why)
+@pytest.mark.parametrize("age", Age)
+@pytest.mark.parametrize("line", ["run-5", "a/run-5/deep/file", "a"])
+def test_what_has_come_into_use_since_the_first_went_stays(
+    place: Path, monkeypatch: pytest.MonkeyPatch, age: Age, line: str, why: Why
+) -> None:
+    """A clean-up may take hours, and what is to go was found long before."""
+    monkeypatch.setattr("reconciler.host.scratch.clean.AGAIN", 0.0)
+    monkeypatch.setattr("reconciler.host.scratch.crew._TICK", 0.001)
+    for number in range(10):
+        old(place / f"a/run-{number}/deep/file", "x")
+        old(place / f"a/run-{number}/deep")
+        old(place / f"a/run-{number}", age=(60 - number) * 86400)
+    used, known = Event(), Event()
+    answers: list[Kept] = []
+
+    def again() -> Kept:
+        if answers:
+            known.set()  # the answer before this one counts by now
+        if used.is_set():
+            answers.append(Kept(of, [line]))
+        return answers[-1] if answers else Kept(of)
+
+    def use() -> bool:
+        """As soon as one has gone whoever removes waits until it is known what is in use now."""
+        if len(os.listdir(place / "a")) < 10:
+            used.set()
+            assert known.wait(30)
+        return False
+
+    of = rule(place, max_depth=2, age=age, free_bytes=1 << 60)
+    clean(Task(of, Kept(of), time.time(), why=why, again=again), asked_to_stop=use, workers=1)
+    left = sorted(os.listdir(place / "a"))
+    assert (place / "a/run-5/deep/file").exists()
+    assert left == ["run-5"] if line != "a" else len(left) == 9
+
+
+def test_nothing_more_goes_once_nobody_can_tell_what_is_in_use(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.host.scratch.clean.AGAIN", 0.0)
+    monkeypatch.setattr("reconciler.host.scratch.crew._TICK", 0.001)
+    for number in range(10):
+        old(place / f"a/run-{number}", "x")
+    failed = Event()
+
+    def again() -> Kept:
+        if len(os.listdir(place / "a")) == 10:
+            return Kept(of)
+        failed.set()
+        raise RootError("what is in use cannot be told: no such program", "nothing is removed until it succeeds")
+
+    def wait() -> bool:
+        if len(os.listdir(place / "a")) < 10:
+            assert failed.wait(30)
+        return False
+
+    of = rule(place)
+    done = clean(Task(of, Kept(of), time.time(), again=again), asked_to_stop=wait, workers=1)
+    assert (done.stopped, done.failed) == (True, 1)
+    assert "what is in use cannot be told" in done.troubles[0]
+    assert len(os.listdir(place / "a")) in (8, 9)
+    assert done.at.startswith("a/run-")

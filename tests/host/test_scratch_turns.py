@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.cleanup import Cleaned, Kept
+from reconciler.core.cleanup import Cleaned, Kept, Why
 from reconciler.core.desired import Age, Cleanup
 from reconciler.core.retention import GONE
 from reconciler.host.scratch import listing
@@ -74,6 +74,23 @@ def test_old_runs_behind_many_new_ones_of_a_large_folder_are_reached(place: Path
     assert sum(one.failed for one in done) == 0
 
 
+def test_space_is_freed_where_to_look_everywhere_takes_longer_than_a_pass(place: Path) -> None:
+    """What is old lies at the end, and some of it before where a later pass begins."""
+    for number in range(1000):
+        run(place / "jgi_meta" / f"run-{number:04}", old=False)
+    last = [run(place / "jgi_meta/zz-1"), run(place / "zeta/run-1")]
+    of, begin, done = rule(place, age=Age.NEWEST, minutes=10, free_bytes=1 << 60), "", list[Cleaned]()
+    while not done or done[-1].stopped:
+        assert len(done) < 60, [one.at for one in done]
+        done.append(clean(Task(of, Kept(of), time.time(), begin, Why.FREE), clock=looks()))
+        begin = done[-1].at
+        if not any(path.exists() for path in last):
+            break
+    assert len(done) > 3
+    assert not any(path.exists() for path in last)
+    assert done[-1].short
+
+
 @pytest.mark.parametrize("age", Age)
 def test_a_folder_that_takes_longer_than_a_pass_keeps_nothing_behind_it_waiting(place: Path, age: Age) -> None:
     """It is judged as one, so half of it is of no use to the next pass; that is told."""
@@ -120,8 +137,8 @@ def test_what_others_call_so_is_not_gone_through_again_and_again(place: Path) ->
     """A large folder of that name would keep what is behind it waiting."""
     for number in range(200):
         run(place / f"ann/{name_of('other', 1)}/part-{number}", old=False)
-    last = [run(place / "ann" / f"run-{number:03}") for number in range(3)]
-    done = passes(rule(place, age=Age.NEWEST, minutes=1), 8, "ann/run-000")
+    last = [run(place / "ann" / f"user-{number}/run") for number in range(3)]
+    done = passes(rule(place, min_depth=3, max_depth=3, age=Age.NEWEST, minutes=1), 8, "ann/user-0")
     assert len(done) == 1
     assert not any(path.exists() for path in last)
 

@@ -311,6 +311,36 @@ def at_work(world: World) -> bool:
     return found
 
 
+@pytest.mark.parametrize("instead", ["", 'other: {root: "%s/elsewhere", older_than: 14}'])
+def test_what_a_rule_has_left_that_git_no_longer_has_is_told(world: World, instead: str) -> None:
+    """No pass comes to it any more, and its name is hidden."""
+    root = world.folder / "scratch"
+    for number in range(700):
+        file = root / "ann/run-1" / f"f{number}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    os.utime(root / "ann/run-1", (OLD, OLD))
+    keys = f'root: "{root}", min_depth: 2, older_than: 14, entries: 9'
+    world.commit(world.services("web") | rules(world, inputs=keys))
+    world.once()
+    make_due(world)
+    world.once(code=2)
+    (half,) = runs(root)
+    assert half.startswith(".reconcile-gone-")
+    assert "half removed" not in world.run("doctor").out
+
+    layer = f"cleanup: {{{instead % world.folder}}}\n" if instead else ""
+    world.commit({f"desired/sites/{world.site}.dev.yaml": layer})
+    world.once()
+    told = f"cleanup.inputs is no rule any more, and 1 folder is left half removed: {root}/ann/{half}"
+    for words in (("doctor",), ("cleanup",), ("cleanup", "--dry-run")):
+        said = world.run(*words).out
+        assert told in " ".join(said.split()), said
+        assert f"which was {root}/ann/run-1" in " ".join(said.split())
+    (root / "ann" / half).rename(root / "ann/kept")
+    assert "half removed" not in world.run("doctor").out
+
+
 def test_a_full_disk_is_cleaned_up_early_and_by_hand(world: World) -> None:
     root = scratch(world)
     world.commit(world.services("web") | inputs(world, ', free_below: "100%", schedule: "0 2 29 2 *", zone: UTC'))

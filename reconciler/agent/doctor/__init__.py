@@ -50,10 +50,11 @@ def doctor(agent: Agent, host: Host) -> Iterator[Checked]:
         yield from secrets.told(compiled)
         checks = examine(compiled, recalled.inventory, recalled.damage, host.home)
         yield from secrets.masked(checks, compiled)
-        if compiled.deployment.cleanups:
+        deployment = compiled.deployment
+        if deployment.cleanups or os.path.exists(store.names_path(deployment.environment)):
             from reconciler.agent.doctor.scratch import examine_rules
 
-            yield from secrets.masked(examine_rules(compiled.deployment, agent, store), compiled)
+            yield from secrets.masked(examine_rules(deployment, agent, store), compiled)
 
 
 # ---------------------------------------------------------------- this host and this agent

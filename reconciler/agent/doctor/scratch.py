@@ -10,6 +10,7 @@ from itertools import islice
 
 from reconciler.agent.cleanup import place_of
 from reconciler.agent.config import Agent
+from reconciler.agent.halves import MEND, half_gone
 from reconciler.agent.limits import check_others, limits_of
 from reconciler.agent.store import Store
 from reconciler.core.checked import Checked, error, ok, warning
@@ -38,6 +39,8 @@ def examine_rules(desired: Deployment, agent: Agent, store: Store) -> Iterator[C
                 yield apart(partial(_used, where, rule, lines), place)
         except RootError as failed:
             yield error(where, _ABOUT, f"{rule.name}: {failed}", failed.hint)
+    for left in half_gone(desired, store):
+        yield warning(where, _ABOUT, left, MEND)
 
 
 def _opened(desired: Deployment, rule: Cleanup, agent: Agent, _: Inside) -> Checked:

@@ -11,13 +11,14 @@ from time import monotonic
 
 from reconciler.core.cleanup import Cleaned, Figures, Why
 from reconciler.host.scratch.clock import check as check_clock
-from reconciler.host.scratch.crew import WORKERS, Crew, Tally
+from reconciler.host.scratch.crew import BEHIND, WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
-from reconciler.host.scratch.root import FOLDER, Ground, free_of, open_root
+from reconciler.host.scratch.root import FOLDER, Ground, RootError, free_of, open_root
 from reconciler.host.scratch.survey import Surveyor
 from reconciler.host.scratch.walk import Entry, Task, Walk
 
 _OLDEST = 20_000  # entries that are held at once where the oldest go first
+AGAIN = 60.0  # seconds after which it is asked again what is in use
 _LOOK = 16  # files between two looks at what is free; a folder may hold much
 
 Told = Callable[[str], None]
@@ -71,12 +72,18 @@ def clean(
         crew = Crew(workers if scheduled else 1)
         walk = Walk(task, ground, tally, crew if scheduled else None)
         remover = Remover(walk)
-        in_order, early = partial(walk.run, remover, task.begin, in_order=True), partial(_oldest_first, walk, remover)
-        told = f"entries removed below {rule.root}"
-        crew.run(in_order if scheduled else early, lambda: progress(f"{rule.name}: {tally.entries:,} {told}"))
+        in_order = partial(walk.run, remover, task.begin, in_order=True)
+        early = partial(_oldest_first, walk, remover, task.begin)
+        ask = _Asking(task, walk)
+
+        def tick() -> None:
+            progress(f"{rule.name}: {tally.entries:,} entries removed below {rule.root}")
+            ask.now_and_then()
+
+        crew.run(in_order if scheduled else early, tick)
         if failed := task.names.close():
             tally.trouble("what was removed could not be written down", failed)
-        at = tally.goes_on_at(task.begin) if scheduled and tally.stopped else ""
+        at = tally.goes_on_at(task.begin) if scheduled else tally.unfinished or ""
         free = free_of(ground.descriptor)
         return Cleaned(
             tally.entries,
@@ -85,10 +92,28 @@ def clean(
             tally.top_count,
             tuple(tally.troubles),
             tally.failed,
-            at=at,
+            at=at if tally.stopped else "",
             stopped=tally.stopped,
             short=not scheduled and (free is None or free.is_short(rule)),
         )
+
+
+class _Asking:
+    """Asks again what is in use, as it may be another thing by now: a clean-up may take hours."""
+
+    def __init__(self, task: Task, walk: Walk) -> None:
+        self._task, self._walk = task, walk
+        self._next = monotonic() + AGAIN
+
+    def now_and_then(self) -> None:
+        """Where nobody can tell any more nothing more is removed."""
+        if self._task.again is None or monotonic() < self._next or self._walk.tally.stopped:
+            return
+        try:
+            self._walk.keep(self._task.again())
+        except RootError as error:
+            self._walk.tally.stop(f"{error}; {error.hint}" if error.hint else error)
+        self._next = monotonic() + AGAIN
 
 
 class _Held:
@@ -110,21 +135,37 @@ class _Held:
 # ---------------------------------------------------------------- the oldest first
 
 
-def _oldest_first(walk: Walk, remover: Remover) -> None:
+def _oldest_first(walk: Walk, remover: Remover, begin: str) -> None:
     """Until enough is free. The oldest are held, a bounded number of them; where that was not enough, they are looked
-    for again."""
-    while not walk.tally.must_stop():
+    for again. Where half of the time was not enough to look everywhere, the oldest go of what was seen, and the next
+    pass looks at the rest."""
+    tally = walk.tally
+    while not tally.must_stop():
         oldest: list[tuple[int, str, Entry]] = []
-
-        walk.run(_Holder(oldest))
-        went = walk.tally.entries
+        cut = _look(walk, oldest, begin)
+        went = tally.entries
         for count, (_, _, entry) in enumerate(sorted(oldest, reverse=True)):
             looks = entry.is_folder or count % _LOOK == 0
-            if walk.tally.must_stop() or (looks and not _is_short(walk)):
-                return
+            if tally.must_stop() or (looks and not _is_short(walk)):
+                break
             _again(walk, remover, entry)
-        if len(oldest) < _OLDEST or walk.tally.entries == went or not _is_short(walk):
+        if tally.stopped or not _is_short(walk):
+            break
+        if cut is not None or begin:
+            tally.stopped, tally.unfinished = True, cut or ""
             return
+        if len(oldest) < _OLDEST or tally.entries == went:
+            return
+    tally.unfinished = begin
+
+
+def _look(walk: Walk, oldest: list[tuple[int, str, Entry]], begin: str) -> str | None:
+    """Find the oldest, from a path on; where the next pass goes on, None when all was seen."""
+    walk.tally.begins_to_look()
+    walk.run(_Holder(oldest), begin, in_order=True)
+    walk.tally.has_looked()
+    cut = walk.tally.unfinished
+    return begin + BEHIND if begin and cut == begin and not begin.endswith(BEHIND) else cut
 
 
 class _Holder:

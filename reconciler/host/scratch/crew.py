@@ -44,18 +44,31 @@ class Tally:
         self.failed = 0
         self.unfinished: str | None = None  # the first path that was not done with, by the order of names
         self.stopped = False
+        self._looks = False  # nothing is removed yet: half of the time is given for that
         self._lock, self._clock = Lock(), clock
         self._half, self._end = clock() + minutes * 30, clock() + minutes * 60
         self._most = entries
         self._asked_to_stop = asked_to_stop
 
     def must_stop(self) -> bool:
-        """The limit of this pass is reached, or it was asked to stop."""
+        """The limit of this pass is reached, or of what is done now, or it was asked to stop."""
         if not self.stopped and (
             (self._most and self.entries >= self._most) or self._clock() > self._end or self._asked_to_stop()
         ):
             self.stopped = True
-        return self.stopped
+        return self.stopped or (self._looks and self._clock() > self._half)
+
+    def begins_to_look(self) -> None:
+        """Half of the time is given for that, as something is to be removed afterwards."""
+        self._looks, self.unfinished = True, None
+
+    def has_looked(self) -> None:
+        self._looks = False
+
+    def stop(self, why: object) -> None:
+        """Nothing more may be removed."""
+        self.stopped = True
+        self.trouble("stopped", why)
 
     def add(self, entries: int) -> None:
         """So many more were removed."""

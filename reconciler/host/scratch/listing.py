@@ -72,7 +72,7 @@ def _first(tally: Tally, entries: Iterable[os.DirEntry[str]], path: str, begin: 
     found = sorted(islice(entries, SORTED), key=_BY_NAME)
     if len(found) == SORTED:
         found = nsmallest(SORTED, chain(found, entries), key=_BY_NAME)
-    if tally.stopped:
+    if tally.must_stop():
         tally.left(f"{path}/{begin}".strip("/"))
         return []
     return found

@@ -14,11 +14,13 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from threading import Lock
 
 LIMIT = 16 << 20  # bytes; the log before it is kept beside it
+_PARTS = 6  # of a line of a folder
 _HELD = 1 << 20  # bytes of lines that wait for room on a full file system
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _WORDS = {"\n": "\\n", "\t": "\\t", "\\": "\\\\"}
@@ -110,6 +112,16 @@ class Names:
 
 
 NO_NAMES = Names()
+
+
+def begun(path: str) -> Iterator[tuple[str, str, str]]:
+    """Each folder that a log tells of: the rule, its path, and its name from then on."""
+    for name in (f"{path}.1", path):
+        with suppress(OSError), open(name, "rb") as lines:
+            for line in lines:
+                parts = line.rstrip(b"\n").split(b"\t")
+                if len(parts) == _PARTS and parts[3] == b"goes":
+                    yield os.fsdecode(parts[2]).removeprefix("cleanup."), plain(parts[4]), os.fsdecode(parts[5])
 
 
 def _last(file: str, gone: str, place: str) -> str:

@@ -26,11 +26,15 @@ class Remover:
 
     def __init__(self, walk: Walk) -> None:
         self.tally, self.ground, self.crew = walk.tally, walk.ground, walk.crew
-        self.names, self._key, self._by_own_date = walk.names, walk.key, walk.rule.age is Age.SELF
+        self.names, self._still_free = walk.names, walk.still_free
+        self._key, self._by_own_date = walk.key, walk.rule.age is Age.SELF
 
     def __call__(self, folder: int, entry: Entry) -> None:
         if self.tally.must_stop():
             self.tally.left(entry.path)
+        elif not self._still_free(folder, entry):
+            if self.tally.stopped:  # that could not be told to the end
+                self.tally.left(entry.path)
         elif entry.is_folder:
             self._folder(folder, entry)
         else:

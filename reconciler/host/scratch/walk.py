@@ -35,6 +35,7 @@ class Entry(NamedTuple):
     whole: bool = False
     begun: bool = False  # a pass has begun to remove it
     was: str = ""  # its path before that, where it is known
+    asked: int = 0  # how many times it had been asked what is in use when the look at it began
 
     @property
     def named(self) -> str:
@@ -53,6 +54,7 @@ class Task(NamedTuple):
     key: str = ""  # what the names of folders are made with that are being removed
     limits: Limits = NO_LIMITS
     names: Names = NO_NAMES  # where it is written down what goes
+    again: Callable[[], Kept] | None = None  # what must stay by now; raises `RootError`. None: that does not change
 
 
 def name_of(key: str, inode: int) -> str:
@@ -124,6 +126,7 @@ class Walk:
         self.before = limit_of(task.rule, task.now)
         self.key, self.names = task.key, task.names
         self._picky, self._levels = task.kept.any, dict[int, _Level]()
+        self._asked = 0
 
     def run(self, take: Take, begin: str = "", *, in_order: bool = False) -> None:
         """Everything in the root, from the path `begin` on. `in_order`: by name, so that a later one can go on there;
@@ -132,6 +135,10 @@ class Walk:
         names = begin.split("/") if begin else []
         self._begin = {"/".join(names[:depth]): name for depth, name in enumerate(names)}
         self._folder(self.ground.descriptor, 0, "")
+
+    def keep(self, kept: Kept) -> None:
+        """What must stay from now on, asked for once more."""
+        self.kept, self._picky, self._asked = kept, kept.any, self._asked + 1
 
     def _level(self, depth: int) -> _Level:
         level = self._levels.get(depth)
@@ -257,10 +264,24 @@ class Walk:
 
     def _old(self, folder: int, entry: Entry, depth: int) -> None:
         """A folder that is old by its own date."""
+        entry = entry._replace(asked=self._asked)
         if not self._picky or not self._holds_kept(folder, entry.name, entry.path, depth):
             self._share(folder, entry.path, lambda held: self.take(held, entry))
-        elif self.tally.stopped:
+        elif self.tally.must_stop():
             self.tally.left(entry.path)
+
+    def still_free(self, folder: int, entry: Entry) -> bool:
+        """Whether nothing of it has come into use since the walk came there."""
+        if not self._asked or entry.begun:
+            return True
+        if self.kept.covers(entry.path):
+            return False
+        depth = entry.path.count("/") + 1
+        return (
+            not entry.is_folder
+            or entry.asked == self._asked
+            or not self._holds_kept(folder, entry.name, entry.path, depth)
+        )
 
     def still_goes(self, folder: int, entry: Entry) -> bool:
         """Whether what was found a while ago is what it was. Raises `OSError`."""
@@ -308,7 +329,7 @@ class Walk:
         entry = self._judge(folder, name, depth, path)
         if entry is not None:
             self.take(folder, entry)
-        elif self.tally.stopped:
+        elif self.tally.must_stop():
             self.tally.left(path)
 
     def _judge(self, folder: int, name: str, depth: int, path: str) -> Entry | None:
@@ -317,6 +338,7 @@ class Walk:
         What may go by itself waits for that, as it needs no removing where its folder goes.
         """
         opened, level, above = self.opened(folder, name, path, depth), self._level(depth + 1), f"{path}/"
+        asked = self._asked
         with opened as inner:
             if inner < 0:
                 return None
@@ -335,7 +357,8 @@ class Walk:
                 found.date = opened.info.st_mtime_ns
                 found.goes = found.goes and found.date < self.before
             if found.goes:
-                return Entry(name, path, True, opened.info.st_ino, found.date, found.size, found.entries, found.whole)
+                whole = Entry(name, path, True, opened.info.st_ino, found.date, found.size, found.entries, found.whole)
+                return whole._replace(asked=asked)
             self._hand_over(inner, found)
             return None
 
