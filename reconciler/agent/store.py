@@ -95,7 +95,7 @@ class Store:
         files.make_folder(self.folder, 0o700)
         if not os.path.lexists(self.cleanup_lock_path()):  # when it is needed the last inode may be gone
             with suppress(OSError):
-                files.write(self.cleanup_lock_path(), b"", 0o600, sync=False)
+                files.append_line(self.cleanup_lock_path(), b"", 0o600)  # never another one in its place
 
     def lock_path(self) -> str:
         return os.path.join(self.folder, "lock")

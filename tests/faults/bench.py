@@ -28,7 +28,7 @@ _KEYS = {
 _SIDES = ("left", f"component: app, command: {SLEEP}"), ("right", f"component: tool, command: {SLEEP} 0")
 _CODES = frozenset((0, 1, 2, 3, 75))
 _HELD = re.compile(r"the repo cannot be read; holding to")
-_LEFT_OVER = re.compile(r"(\.new|\.tmp|\.lock|/tmp_[^/]*)$")
+_LEFT_OVER = re.compile(r"(\.new|\.tmp|(?<!/cleanup)\.lock|/tmp_[^/]*)$")
 
 
 class Seen(NamedTuple):

@@ -318,7 +318,7 @@ class Soak:
 
     def _no_leftovers(self) -> None:
         below = [str(path) for place in (self.world.root, self.world.state) for path in place.rglob("*")]
-        left = [path for path in below if path.endswith(".lock") or "/tmp_" in path]
+        left = [path for path in below if path.removesuffix("/cleanup.lock").endswith(".lock") or "/tmp_" in path]
         assert temporary(below) + left == [], "left over"
         running = {b"HOME=" + os.fsencode(self.world.home)}
         mine = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if running & set(_environ(pid))]
