@@ -12,7 +12,7 @@ from reconciler.agent.alone import alone
 from reconciler.agent.cleanup import Scratches, entry, is_missing, names_of, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.halves import MEND, half_gone
-from reconciler.agent.limits import limits_of
+from reconciler.agent.limits import check_others, limits_of
 from reconciler.agent.run import InvalidCommit, Pass
 from reconciler.agent.windows import Windows
 from reconciler.core.desired import Cleanup, Deployment
@@ -130,9 +130,10 @@ class ByHand:
     def _task(self, desired: Deployment, rule: Cleanup, *, make_key: bool = False) -> Callable[[], Task]:
         """Raises `RootError`."""
         store = self._pass.store
+        check_others(desired, rule, lambda one: place_of(one, store, desired.environment))
         limits, key = limits_of(desired, self._pass.agent), store.scratch_key(make=make_key)
         names = names_of(rule, store, desired.environment, self._pass.id)
-        return task(desired, rule, time.time(), limits, key, names=names)
+        return task(rule, time.time(), limits, key, names)
 
     def carry_out(self, progress: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> Iterator[Now]:
         """Remove what each rule says, to its end, unless a window or a pause holds. Raises `Busy`, `OSError`.

@@ -154,18 +154,21 @@ class Scratches:
         """What asks the file system of a rule, so that no service has to wait for that. Raises `RootError`."""
         from reconciler.host.scratch.apart import apart
 
+        return apart(work, self._place(rule), heard, asked_to_stop)
+
+    def _place(self, rule: Cleanup) -> Place:
         place = place_of(rule, self._store, self.desired.environment)
-        place = place._replace(patience=self._patience or place.patience)
-        return apart(work, place, heard, asked_to_stop)
+        return place._replace(patience=self._patience or place.patience)
 
     def _task(
         self, rule: Cleanup, now: float, why: Why = Why.SCHEDULE, *, make_key: bool = False
     ) -> Callable[[], Task]:
         """Raises `RootError`."""
+        check_others(self.desired, rule, self._place)
         limits, key = limits_of(self.desired, self._agent), self._store.scratch_key(make=make_key)
         names = names_of(rule, self._store, self.desired.environment, self._run)
         begin = self._begin(rule, why)
-        return task(self.desired, rule, now, limits, key, names=names, begin=begin, why=why)
+        return task(rule, now, limits, key, names, begin=begin, why=why)
 
     def _begin(self, rule: Cleanup, why: Why) -> str:
         memory = self._memory.get(rule.name)
@@ -243,15 +246,7 @@ class Scratches:
 
 
 def task(
-    desired: Deployment,
-    rule: Cleanup,
-    now: float,
-    limits: Limits,
-    key: str,
-    *,
-    names: Names,
-    begin: str = "",
-    why: Why = Why.SCHEDULE,
+    rule: Cleanup, now: float, limits: Limits, key: str, names: Names, *, begin: str = "", why: Why = Why.SCHEDULE
 ) -> Callable[[], Task]:
     """What makes a rule with what must stay as it is now. `key`: the store's. Both raise `RootError`.
 
@@ -271,7 +266,6 @@ def task(
         return kept(told(rule, environment()))
 
     def made() -> Task:
-        check_others(desired, rule)
         first = kept(told(rule, {}) if lines is None else lines)
         in_use = again if rule.in_use_command or rule.in_use_file else None
         return Task(rule, first, now, begin, why, key, limits, names, in_use)

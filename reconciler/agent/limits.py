@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from reconciler.core.desired import Cleanup, Deployment, Manager
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
+    from reconciler.host.scratch.apart import Place
     from reconciler.host.scratch.root import Limits
 
 _ENDS = frozenset(("socket", "pidfile"))  # of a launcher's address: files that its daemon makes
@@ -53,20 +54,32 @@ def _remembered(desired: Deployment, agent: Agent) -> tuple[list[str], list[str]
     return around, inside
 
 
-def check_others(desired: Deployment, rule: Cleanup) -> None:
+def check_others(desired: Deployment, rule: Cleanup, place_of: Callable[[Cleanup], Place]) -> None:
     """What git says of the roots was compared by their names; where they lead may be one tree all the same.
-    Raises `RootError` for a rule that would remove what another one keeps."""
-    roots = {one.name: os.path.realpath(one.root) for one in desired.cleanups}
-    if all(roots[one.name] == one.root for one in desired.cleanups):
+    Raises `RootError` for a rule that would remove what another one keeps. `place_of`: of a rule's root."""
+    if len(desired.cleanups) < 2:
         return
     from reconciler.core.problem import Origin
     from reconciler.desired.overlap import Sweep, overlaps
     from reconciler.host.scratch.root import RootError
 
-    nowhere = Origin("", 0, 0)
-    for found in overlaps(Sweep(one._replace(root=roots[one.name]), nowhere, "") for one in desired.cleanups):
+    led = [one._replace(root=real) for one in desired.cleanups if (real := _real(one, place_of(one)))]
+    if all(one in desired.cleanups for one in led):
+        return
+    for found in overlaps(Sweep(one, Origin("", 0, 0), "") for one in led):
         if found.wrong and found.taker == rule.name:
             raise RootError(found.message, found.hint)
+
+
+def _real(rule: Cleanup, place: Place) -> str:
+    """Where a root leads; empty where its file system does not answer: nothing of it goes then."""
+    from reconciler.host.scratch.apart import apart
+    from reconciler.host.scratch.root import RootError
+
+    try:
+        return apart(lambda _: os.path.realpath(rule.root), place)
+    except RootError:
+        return ""
 
 
 def _names(folder: str) -> list[str]:

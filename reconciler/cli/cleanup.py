@@ -55,6 +55,7 @@ def _times(hand: ByHand, options: Namespace) -> int:
     told = "`reconcile cleanup RULE` or `--all` removes now, due or not; `--dry-run` lists what would go."
     for line in style().fold(told if found else hand.no_rules, indent=""):
         print(line)
+    _left(hand, options)
     return 0
 
 

@@ -265,10 +265,9 @@ def test_what_is_in_use_is_asked_again(tmp_path: Path, by: str) -> None:
     running.write_text("run-1\n")
     plain = Cleanup("a", str(tmp_path), 14)
     rule = plain._replace(in_use_file=str(running)) if by == "file" else plain._replace(in_use_command=f"cat {running}")
-    desired = without_services("x", "dev", "", str(tmp_path / "r"), Policy())
-    made = task(desired, rule, 0.0, NO_LIMITS, "", names=NO_NAMES)()
+    made = task(rule, 0.0, NO_LIMITS, "", NO_NAMES)()
     running.write_text("run-2\n")
     assert made.again is not None
     kept = made.again()
     assert [made.kept.covers("run-1"), kept.covers("run-1"), kept.covers("run-2")] == [True, False, True]
-    assert task(desired, plain, 0.0, NO_LIMITS, "", names=NO_NAMES)().again is None
+    assert task(plain, 0.0, NO_LIMITS, "", NO_NAMES)().again is None

@@ -146,7 +146,7 @@ MUTANTS = (
         8,
         "a saved plan of another state",
         "agent/run.py",
-        "                if not saved.matches(chosen.commit, planned.values()):\n",
+        "                if not saved.matches(chosen.commit, self._with_scratch(planned.values())):\n",
         "                if False:\n",
     ),
     Mutant(
@@ -167,8 +167,8 @@ MUTANTS = (
         10,
         "a secret that others can read",
         "launchers/scripts.py",
-        "return RenderedFile(env_path(place, service), 0o600,",
-        "return RenderedFile(env_path(place, service), 0o644,",
+        "return RenderedFile(path, 0o600, content, Role.ENV, service.name, secret=True, shown=shown)",
+        "return RenderedFile(path, 0o644, content, Role.ENV, service.name, secret=True, shown=shown)",
     ),
     Mutant(
         10,

@@ -33,6 +33,7 @@ def examine_rules(desired: Deployment, agent: Agent, store: Store) -> Iterator[C
     for rule in desired.cleanups:
         look, place = partial(_opened, desired, rule, agent), place_of(rule, store, where)
         try:
+            check_others(desired, rule, lambda one: place_of(one, store, where))
             yield apart(look, place)
             if rule.in_use_command or rule.in_use_file:
                 lines = told(rule, environment()) if rule.in_use_command else None  # it has a time limit of its own
@@ -45,7 +46,6 @@ def examine_rules(desired: Deployment, agent: Agent, store: Store) -> Iterator[C
 
 def _opened(desired: Deployment, rule: Cleanup, agent: Agent, _: Inside) -> Checked:
     """Raises `RootError`."""
-    check_others(desired, rule)
     where, ground = desired.environment, open_root(rule, limits_of(desired, agent))
     if ground is None:
         return warning(where, _ABOUT, f"{rule.name}: {rule.root} is not there", "nothing is removed until it is")
