@@ -18,7 +18,7 @@ from reconciler.adopt.matching import CannotMatch, Differing, Fate, Matched, Wis
 from reconciler.agent.alone import alone
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import Host
-from reconciler.agent.store import Store, root_lock_path
+from reconciler.agent.memory.store import Store, root_lock_path
 from reconciler.core.desired import Compiled, Manager, Role
 from reconciler.core.inventory import Adopted, Inventory, Stage
 from reconciler.core.problem import Origin, Problem

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from reconciler.agent import journal
 from reconciler.agent.alone import alone
-from reconciler.agent.cleanup import Scratches, entry, is_missing, names_of, place_of, refused, said, task
+from reconciler.agent.cleanup.halves import MEND, half_gone
+from reconciler.agent.cleanup.limits import check_others, limits_of
+from reconciler.agent.cleanup.scratch import Scratches, entry, is_missing, names_of, place_of, refused, said, task
 from reconciler.agent.config import InvalidInput
-from reconciler.agent.halves import MEND, half_gone
-from reconciler.agent.limits import check_others, limits_of
+from reconciler.agent.holding.windows import Windows
+from reconciler.agent.memory import journal
 from reconciler.agent.run import InvalidCommit, Pass
-from reconciler.agent.windows import Windows
 from reconciler.core.desired import Cleanup, Deployment
 from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Scratch

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.agent import inventory as book
 from reconciler.agent.alone import Busy, alone
+from reconciler.agent.memory import inventory as book
+from reconciler.agent.memory.store import Store, root_lock_path
 from reconciler.agent.observe import Observation, read_notes
-from reconciler.agent.store import Store, root_lock_path
 from reconciler.agent.workspace import Workspace
 from reconciler.core.change import Kind
 from reconciler.core.desired import Compiled, Deployment, Trace
@@ -27,11 +27,11 @@ from reconciler.launchers import on_start
 from reconciler.source import SourceError
 
 if TYPE_CHECKING:
-    from reconciler.agent.approving import Approving
-    from reconciler.agent.health import Health
-    from reconciler.agent.remains import Remains
-    from reconciler.agent.rollouts import Rollouts
-    from reconciler.agent.versions import Versions
+    from reconciler.agent.cleanup.remains import Remains
+    from reconciler.agent.cleanup.versions import Versions
+    from reconciler.agent.holding.approving import Approving
+    from reconciler.agent.rollout.health import Health
+    from reconciler.agent.rollout.rollouts import Rollouts
     from reconciler.core.approval import Gate
     from reconciler.core.view import Fields
 
@@ -89,7 +89,7 @@ class Enforcer:
         path, _ = self.store.rollouts_paths(name, wanted.root)
         if not (wanted.watches or wanted.rollbacks or os.path.exists(path)):
             return wanted
-        from reconciler.agent.rollouts import Rollouts
+        from reconciler.agent.rollout.rollouts import Rollouts
 
         self._rollouts[name] = Rollouts(wanted, self.store, self.workspace)
         return self._rollouts[name].held.deployment
@@ -142,13 +142,13 @@ class Enforcer:
 
     def _approving(self, desired: Deployment) -> Approving:
         """Only where git has a person approve something: without that nothing of it is loaded."""
-        from reconciler.agent.approving import Approving
+        from reconciler.agent.holding.approving import Approving
 
         return Approving(self.store, self.workspace, desired.environment, asks_remote=self.asks_remote)
 
     def _retaining(self, observation: Observation) -> Versions:
         """Only where git says how many old versions stay: without that nothing of it is loaded."""
-        from reconciler.agent.versions import Around, Versions
+        from reconciler.agent.cleanup.versions import Around, Versions
 
         name = observation.desired.environment
         around = Around(self.store, self._everything, observation.inventory, self._rollouts.get(name))
@@ -157,7 +157,7 @@ class Enforcer:
 
     def _leaving(self, observation: Observation) -> Remains:
         """Only where launchers leave something besides what is rendered: else nothing of it is loaded."""
-        from reconciler.agent.remains import Remains
+        from reconciler.agent.cleanup.remains import Remains
 
         desired, rollouts = observation.desired, self._rollouts.get(observation.desired.environment)
         held = rollouts is not None and bool(rollouts.held.names)
@@ -172,7 +172,7 @@ class Enforcer:
 
     def _health(self, observation: Observation) -> Health:
         """Only where git says how to ask: without that nothing of it is loaded."""
-        from reconciler.agent.health import Health
+        from reconciler.agent.rollout.health import Health
 
         return Health(observation, self.store.environment_path(observation.desired.environment))
 
@@ -269,7 +269,7 @@ class Enforcer:
 
     def _carry_out(self, planned: DeploymentReport, observation: Observation) -> tuple[tuple[StepResult, ...], str]:
         """What became of each step, and what went wrong apart from them."""
-        from reconciler.agent.masked import Masked
+        from reconciler.agent.secrets.masked import Masked
         from reconciler.apply.executor import Executor
         from reconciler.core.drains import drains
 
@@ -312,7 +312,7 @@ class Enforcer:
         """What tells whether replicas are healthy for which others wait."""
         if not observation.desired.sets:
             return lambda _steps: {}
-        from reconciler.agent.proving import Prover
+        from reconciler.agent.rollout.proving import Prover
 
         health = self._health(observation) if observation.desired.watches else None
         return Prover(planned, observation.backends, health)
@@ -349,7 +349,7 @@ class Enforcer:
 
     def record(self, entry: Mapping[str, object], environment: str) -> None:
         """Put a line into the journal."""
-        from reconciler.agent import journal
+        from reconciler.agent.memory import journal
 
         with suppress(OSError):  # the pass has done its work; the next line says so as well
             journal.append(self.store.journal_path(environment), entry)

@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 from reconciler.agent.config import Agent, InvalidInput
-from reconciler.agent.store import SourceState
+from reconciler.agent.memory.store import SourceState
 from reconciler.agent.workspace import Workspace
 from reconciler.core.problem import Origin, Problem
 from reconciler.core.report import Notice

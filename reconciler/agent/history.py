@@ -6,9 +6,9 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
-from reconciler.agent.store import Store
+from reconciler.agent.memory import journal
+from reconciler.agent.memory.store import Store
 from reconciler.core.history import History, Part, PastChange, PastRemoval, PastRun, PastStep
 from reconciler.core.problem import Origin, Problem
 from reconciler.source import Mirror, SourceError

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import this_host
-from reconciler.agent.store import DamagedError, SourceState, Store
+from reconciler.agent.memory.store import DamagedError, SourceState, Store
 from reconciler.agent.workspace import Workspace
 from reconciler.core.desired import Deployment, Manager, Unmanaged
 from reconciler.core.inventory import Adopted, Inventory, Stage

@@ -15,8 +15,8 @@ from time import monotonic
 from types import FrameType
 
 from reconciler.agent.config import Agent, InvalidInput
+from reconciler.agent.memory.store import Store
 from reconciler.agent.run import Busy, Observer, Pass
-from reconciler.agent.store import Store
 from reconciler.core.report import PassReport
 from reconciler.source import SourceError, branch_head, is_local
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
-from reconciler.agent.windows import Windows
+from reconciler.agent.holding.windows import Windows
 from reconciler.core.desired import Deployment, Manager, Role
 from reconciler.core.inventory import Inventory, Owned
 from reconciler.core.observed import FileState, Finding, Mark, Observed, Process, Unit

@@ -13,11 +13,11 @@ from reconciler.agent.config import Agent
 from reconciler.agent.enforce import Enforcer, Observer
 from reconciler.agent.follow import Chosen, choose
 from reconciler.agent.here import Host, this_host
+from reconciler.agent.holding.over import ended
+from reconciler.agent.holding.windows import Windows
+from reconciler.agent.memory.store import DamagedError, SourceState, Store
 from reconciler.agent.observe import Observation
-from reconciler.agent.over import ended
 from reconciler.agent.saved import SavedPlan
-from reconciler.agent.store import DamagedError, SourceState, Store
-from reconciler.agent.windows import Windows
 from reconciler.agent.workspace import Workspace
 from reconciler.core.desired import Deployment, Policy, without_services
 from reconciler.core.outcome import Status
@@ -28,7 +28,7 @@ from reconciler.launchers.base import Shared
 from reconciler.source import Mirror, SourceError
 
 if TYPE_CHECKING:
-    from reconciler.agent.purge import Purge
+    from reconciler.agent.cleanup.purge import Purge
 
 __all__ = ["Busy", "Observer", "Pass"]
 
@@ -121,7 +121,7 @@ class Pass:
 
     def _troubles(self, reports: Mapping[str, DeploymentReport]) -> Iterator[Notice]:
         """What the last pass failed at, where it is still to be done."""
-        from reconciler.agent import journal
+        from reconciler.agent.memory import journal
 
         for environment, report in reports.items():
             entry = journal.last(self.store.journal_path(environment)) if report.plan.steps else {}
@@ -148,7 +148,7 @@ class Pass:
 
     def _purge(self, report: PassReport) -> Purge:
         """Only where git has rules for clean-up: without that nothing of it is loaded."""
-        from reconciler.agent.purge import Purge
+        from reconciler.agent.cleanup.purge import Purge
 
         return Purge(self.enforcer, report.deployments, self.is_awaited)
 
@@ -308,7 +308,7 @@ class Pass:
         """As they were when they were saved."""
         for report in planned:
             if report.desired.cleanups:
-                from reconciler.agent.purge import Purge
+                from reconciler.agent.cleanup.purge import Purge
 
                 yield Purge(self.enforcer, [report]).look(report, figures=False)
             else:

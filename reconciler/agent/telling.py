@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.enforce import Observer
-from reconciler.agent.store import DamagedError, Store
+from reconciler.agent.memory.store import DamagedError, Store
 from reconciler.core.report import Notice, PassReport
 from reconciler.core.telling import Happening, Message, Standing, commit_state, news
 from reconciler.host import files

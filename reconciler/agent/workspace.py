@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.agent.config import Agent
 from reconciler.agent.here import Host
-from reconciler.agent.store import Store, tool_identity
+from reconciler.agent.memory.store import Store, tool_identity
 from reconciler.core.desired import Compiled, Deployment
 from reconciler.host import files
 

@@ -7,10 +7,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.agent import approve as approving
-from reconciler.agent.approve import Found
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.here import this_host
+from reconciler.agent.holding import approve as approving
+from reconciler.agent.holding.approve import Found
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style

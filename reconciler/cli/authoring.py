@@ -157,7 +157,7 @@ def _tree_of(agent: Agent, revision: str) -> tuple[str, Tree]:
 
 
 def _mirror(agent: Agent) -> Mirror:
-    from reconciler.agent.store import Store
+    from reconciler.agent.memory.store import Store
 
     folder = Store(agent.state_dir, agent.site or "any").mirror_folder(agent.repo)
     return Mirror(agent.repo, agent.branch, folder, agent.timeout)

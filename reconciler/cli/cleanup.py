@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from reconciler.agent.cleaning import ByHand, Listed, Now
-from reconciler.agent.cleanup import not_there, so_nothing_goes
+from reconciler.agent.cleanup.scratch import not_there, so_nothing_goes
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.run import Pass
 from reconciler.cli.options import agent_of

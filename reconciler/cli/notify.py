@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.here import this_host
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.agent.telling import Memory, deliver, load, recall
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style

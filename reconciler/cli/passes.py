@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from reconciler.agent.printed import Printed
+from reconciler.agent.memory.printed import Printed
+from reconciler.agent.memory.store import Store
 from reconciler.agent.run import Pass
-from reconciler.agent.store import Store
 from reconciler.cli.forms import form_of, is_file, show
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import likes_colour, print_json, style

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from reconciler.agent.config import InvalidInput
 from reconciler.agent.here import this_host
-from reconciler.agent.pausing import Changed
-from reconciler.agent.pausing import pause as pause_it
-from reconciler.agent.pausing import resume as resume_it
+from reconciler.agent.holding.pausing import Changed
+from reconciler.agent.holding.pausing import pause as pause_it
+from reconciler.agent.holding.pausing import resume as resume_it
 from reconciler.cli.options import agent_of
 from reconciler.cli.terminal import print_json, style
 from reconciler.core.observed import Pause

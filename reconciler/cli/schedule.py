@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.agent.config import Agent, InvalidInput, Options, find_config, flag, load_agent, seconds
 from reconciler.agent.here import this_host
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.cli.options import agent_of, given
 from reconciler.cli.terminal import print_json, style
 from reconciler.core.problem import Origin, Problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.agent import clock, inventory
+from reconciler.agent.memory import clock, inventory
 from reconciler.core.inventory import Adopted, Inventory, Owned, Stage
 from reconciler.core.observed import Process
 from reconciler.host.procfs import boot
@@ -17,7 +17,7 @@ def test_all_that_is_noted_of_starts_moves_with_the_clock(monkeypatch: pytest.Mo
     noted = Inventory({"web": owned}, pending={"web": (7, 100.0)}, adopted={"web": by_hand})
     now = clock.now()
     booted = boot()
-    monkeypatch.setattr("reconciler.agent.clock.boot", lambda: booted + 3600.0)
+    monkeypatch.setattr("reconciler.agent.memory.clock.boot", lambda: booted + 3600.0)
     moved = clock.translated(noted, now)
     starts = [moved.services["web"].started, moved.pending["web"][1], moved.adopted["web"].started]
     assert starts == pytest.approx([3700.0] * 3, abs=1.0)

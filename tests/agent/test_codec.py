@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from reconciler.agent.codec import decode_inventory, encode_inventory
-from reconciler.agent.store import Store, tool_identity
+from reconciler.agent.memory.codec import decode_inventory, encode_inventory
+from reconciler.agent.memory.store import Store, tool_identity
 from reconciler.core.desired import Deployment, Policy
 from reconciler.core.inventory import Adopted, Inventory, Stage
 

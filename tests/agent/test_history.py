@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.agent import journal
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.history import find_run, read_history
+from reconciler.agent.memory import journal
 from reconciler.core.history import PastRun
 from reconciler.report.history import history_data, history_lines, run_data, run_lines
 from reconciler.report.style import Style

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from reconciler.agent import journal
 from reconciler.agent.alone import alone
+from reconciler.agent.memory import journal
 
 MOST = 256 << 10
 

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.agent.mask import MASK, Mask
+from reconciler.agent.secrets.mask import MASK, Mask
 
 SECRETS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=6).filter(
     lambda text: len(text.strip()) >= 6

@@ -9,7 +9,7 @@ from time import time
 
 import pytest
 
-from reconciler.agent.remains import Remains
+from reconciler.agent.cleanup.remains import Remains
 from reconciler.core.change import Diff
 from reconciler.core.desired import Deployment, Leaves, Policy, Trace
 from reconciler.core.inventory import Inventory

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.agent.cleanup import Scratches, task
+from reconciler.agent.cleanup.scratch import Scratches, task
 from reconciler.agent.config import Agent
 from reconciler.agent.loop import Loop
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Cleaned, Memory, key_of
 from reconciler.core.desired import Cleanup, Deployment, Policy, without_services

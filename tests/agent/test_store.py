@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.inventory import Inventory
 
 

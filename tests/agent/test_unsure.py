@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from reconciler.agent.remains import Remains
-from reconciler.agent.store import Store
-from reconciler.agent.versions import Around, Versions
+from reconciler.agent.cleanup.remains import Remains
+from reconciler.agent.cleanup.versions import Around, Versions
+from reconciler.agent.memory.store import Store
 from reconciler.core.change import Act, Change, Diff, Hold, Kind, UnitName
 from reconciler.core.desired import Deployment, Elsewhere, Leaves, Policy, Retention, Trace
 from reconciler.core.inventory import Inventory

@@ -28,7 +28,7 @@ _HEALTH = "{{exec: {{command: 'test -e {good}/$V'}}, start_period: 0s, settle: 0
 
 _KILLED = """
 import os, sys
-from reconciler.agent import versions
+from reconciler.agent.cleanup import versions
 from reconciler.cli.main import main
 
 left, began, take = int(sys.argv.pop(1)), False, versions._take

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from enum import Enum
 from itertools import groupby
 
-from reconciler.agent import inventory as book
+from reconciler.agent.memory import inventory as book
 from reconciler.apply.convoy import Convoy
 from reconciler.apply.ground import Ground, absent, check_ground
 from reconciler.core.change import Running

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from reconciler.agent import inventory as book
+from reconciler.agent.memory import inventory as book
 from reconciler.core.change import DaemonAct, Kind
 from reconciler.core.desired import Compiled, Deployment
 from reconciler.core.digest import digest

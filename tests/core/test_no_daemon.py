@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reconciler.agent import inventory as book
+from reconciler.agent.memory import inventory as book
 from reconciler.core.change import Act, Change, DaemonAct, Diff, Kind, Running, UnitName
 from reconciler.core.desired import Compiled
 from reconciler.core.diff import diff

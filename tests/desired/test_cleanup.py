@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.agent.codec import decode_deployment, encode_deployment
+from reconciler.agent.memory.codec import decode_deployment, encode_deployment
 from reconciler.core.desired import Age, Cleanup, Compiled, RootIs, Sort
 from reconciler.desired import Facts, compile_site
 

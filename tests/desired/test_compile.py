@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
+from reconciler.agent.memory.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.desired import Compiled, Guard, Opens, Policy, Prune, Role, Window
 from reconciler.core.digest import digest
 from reconciler.core.inventory import Inventory, Owned

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.agent.codec import decode_deployment, encode_deployment
+from reconciler.agent.memory.codec import decode_deployment, encode_deployment
 from reconciler.core.desired import Ask, Compiled, Probe
 from reconciler.core.problem import Origin, Problem
 from reconciler.desired import json_schema

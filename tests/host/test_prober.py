@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.agent.health import ask
+from reconciler.agent.rollout.health import ask
 from reconciler.core.desired import Ask, Probe
 from reconciler.host.prober import shortened
 from tests.scenarios.world import until

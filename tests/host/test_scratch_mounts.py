@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import pytest
 
-from reconciler.agent.cleanup import Scratches
+from reconciler.agent.cleanup.scratch import Scratches
 from reconciler.agent.config import Agent
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.change import Diff
 from reconciler.core.cleanup import Cleaned, Kept, Memory, key_of
 from reconciler.core.desired import Age, Cleanup, Policy, RootIs, without_services

@@ -409,7 +409,7 @@ GUARDS = (
     ),
     Guard(
         "a list of what is in use that grows old",
-        "agent/cleanup.py",
+        "agent/cleanup/scratch.py",
         "        in_use = again if rule.in_use_command or rule.in_use_file else None\n",
         "        in_use = None\n",
         "tests/agent/test_scratches.py",
@@ -529,7 +529,7 @@ GUARDS = (
     ),
     Guard(
         "what the state directory knows of other deployments",
-        "agent/limits.py",
+        "agent/cleanup/limits.py",
         "for environment in store.environments():",
         "for environment in ():",
         "tests/agent/test_scratches.py",
@@ -537,7 +537,7 @@ GUARDS = (
     ),
     Guard(
         "what other deployments have not being known",
-        "agent/limits.py",
+        "agent/cleanup/limits.py",
         "            if damage:",
         "            if False:",
         "tests/agent/test_scratches.py",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from tests.host.mounts import mounted
 from tests.host.small import bytes_left, inodes_left, small_system
 from tests.scenarios.world import World, a_world, finish, until

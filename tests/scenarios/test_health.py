@@ -287,7 +287,7 @@ def test_without_health_nothing_of_it_is_loaded(world: World) -> None:
     code = f"import sys; from reconciler.cli.main import main; main({argv!r}); print(*sys.modules)"
     done = world.run_python(code)
     assert "reconciler.agent.run" in done.out.split(), done.said
-    assert not {"reconciler.core.health", "reconciler.agent.health", "threading"} & set(done.out.split())
+    assert not {"reconciler.core.health", "reconciler.agent.rollout.health", "threading"} & set(done.out.split())
     assert not (world.state / world.site / "dev/health").exists()
 
 

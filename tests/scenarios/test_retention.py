@@ -251,7 +251,7 @@ def test_what_cannot_be_told_removes_nothing(venvs: Site) -> None:
 
 _KILLED = """
 import os, sys
-from reconciler.agent import versions
+from reconciler.agent.cleanup import versions
 from reconciler.cli.main import main
 
 left, began, take = int(sys.argv.pop(1)), False, versions._take

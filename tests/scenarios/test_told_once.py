@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from tests.scenarios.world import SLEEP, Done, World, a_world, finish, in_terminal, until
 
 __all__ = ["a_world"]

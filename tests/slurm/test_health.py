@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.agent.health import target_of
+from reconciler.agent.rollout.health import target_of
 from reconciler.core.desired import Ask, Probe
 from reconciler.core.observed import ELSEWHERE, State, Unit
 from tests.slurm.deck import Deck, nodes

@@ -18,7 +18,7 @@ both = pytest.mark.parametrize("version", [22, 24])
 # What a pass does where no lock keeps another host's pass away: some parallel file systems have none.
 _START = """
 import sys
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.launchers import launcher
 from reconciler.launchers.base import NotYet
 (manager,) = Store(sys.argv[1], sys.argv[2]).inventory("dev", sys.argv[3]).inventory.managers

@@ -16,7 +16,7 @@ from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.doctor import secrets
 from reconciler.agent.doctor.deployment import examine
 from reconciler.agent.here import Host
-from reconciler.agent.store import DamagedError, SourceState, Store
+from reconciler.agent.memory.store import DamagedError, SourceState, Store
 from reconciler.apply import places
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.desired import Compiled

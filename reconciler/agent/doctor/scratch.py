@@ -8,11 +8,11 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 
-from reconciler.agent.cleanup import place_of
+from reconciler.agent.cleanup.halves import MEND, half_gone
+from reconciler.agent.cleanup.limits import check_others, limits_of
+from reconciler.agent.cleanup.scratch import place_of
 from reconciler.agent.config import Agent
-from reconciler.agent.halves import MEND, half_gone
-from reconciler.agent.limits import check_others, limits_of
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.checked import Checked, error, ok, warning
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup, Deployment

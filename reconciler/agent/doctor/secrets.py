@@ -18,8 +18,8 @@ def filled(result: Result, agent: Agent, facts: Facts, tree: Mapping[str, bytes]
     """With the secrets that this host needs, got as a pass gets them."""
     if not any(one.deployment.secrets for one in result.compiled.values()):
         return result
+    from reconciler.agent.memory.store import Store
     from reconciler.agent.secrets import Vault
-    from reconciler.agent.store import Store
 
     return Vault(agent, Store(agent.state_dir, agent.site), facts).fill(result, tree, commit)
 
@@ -63,7 +63,7 @@ def masked(checks: Iterable[Checked], compiled: Compiled) -> Iterator[Checked]:
     if not compiled.hidden:
         yield from checks
         return
-    from reconciler.agent.mask import Mask
+    from reconciler.agent.secrets.mask import Mask
 
     mask = Mask(compiled.hidden)
     for check in checks:

@@ -16,7 +16,7 @@ from reconciler.desired import compile_site
 
 if TYPE_CHECKING:
     from reconciler.agent.config import Agent
-    from reconciler.agent.store import Store
+    from reconciler.agent.memory.store import Store
     from reconciler.desired import Facts, Result
 
 COMMANDS_EVERY = 900.0  # seconds between two times that a command is asked for a secret that nothing is rendered with

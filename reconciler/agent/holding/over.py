@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from reconciler.agent.store import DamagedError, Store
+from reconciler.agent.memory.store import DamagedError, Store
 from reconciler.core.observed import Pause
 from reconciler.core.report import Notice
 
@@ -23,7 +23,7 @@ def ended(store: Store, *, forget: bool) -> tuple[Notice, ...]:
     except DamagedError:
         return ()  # a gap of each deployment tells
     if gone and forget:
-        from reconciler.agent.pausing import change
+        from reconciler.agent.holding.pausing import change
 
         with suppress(OSError, DamagedError):  # then it is told again
             change(store, lambda found: pauses.without(found, gone))

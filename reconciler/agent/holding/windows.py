@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.agent.store import DamagedError
+from reconciler.agent.memory.store import DamagedError
 from reconciler.core.desired import Deployment, Opens, Window
 from reconciler.core.observed import Pause, Shut
 from reconciler.core.problem import Gap

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Cleanup, Deployment, Manager
 

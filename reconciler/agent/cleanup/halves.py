@@ -8,7 +8,7 @@ from functools import partial
 from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.cleanup import holds
 from reconciler.core.desired import Deployment
 

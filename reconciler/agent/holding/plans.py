@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from reconciler.agent.pausing import patiently
-from reconciler.agent.store import DamagedError, Store
+from reconciler.agent.holding.pausing import patiently
+from reconciler.agent.memory.store import DamagedError, Store
 from reconciler.core.approval import Item, Waiting
 from reconciler.core.desired import Approval
 from reconciler.host import files

@@ -8,15 +8,15 @@
     SITE/ENV/rollouts.json       which specifications were healthy, and which failed; a copy lies below the root
     SITE/ENV/secrets.json        digests of the secrets of other places than git, with a key; its time of change is
                                  when commands were asked for theirs
-    SITE/ENV/health/, verify/    what services and verifications last said, see `agent.health`
-    SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.plans`
+    SITE/ENV/health/, verify/    what services and verifications last said, see `agent.rollout.health`
+    SITE/ENV/plans/ID.json       plans that wait, or have waited, for approval, see `agent.holding.plans`
     SITE/ENV/cleanup.json        when the rules of `cleanup` come next
     SITE/ENV/removed.log         what clean-ups have removed, by name, see `host.scratch.names`
     SITE/cleanup.key             what marks the folders that a clean-up is removing
     SITE/schedule.json           what `reconcile schedule install` has installed
     SITE/pauses.json             what `reconcile pause` has paused
     SITE/told.json               what receivers of `notify` were told, and what waits for them
-    SITE/printed                 what a pass that changed nothing has printed last, see `agent.printed`
+    SITE/printed                 what a pass that changed nothing has printed last, see `agent.memory.printed`
     mirrors/…                    bare clones
 
 Everything but the inventory and the commit that was accepted last can be made again, and these two have
@@ -35,8 +35,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler import __version__
-from reconciler.agent import clock
-from reconciler.agent.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
+from reconciler.agent.memory import clock
+from reconciler.agent.memory.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
 from reconciler.core.desired import Deployment
 from reconciler.core.digest import digest
 from reconciler.core.inventory import Inventory

@@ -26,8 +26,8 @@ from reconciler.report.data import unit_of
 from reconciler.source import SourceError
 
 if TYPE_CHECKING:
+    from reconciler.agent.memory.store import Store
     from reconciler.agent.observe import Observation
-    from reconciler.agent.store import Store
     from reconciler.agent.workspace import Workspace
 
 _DID_NOT_START = "did not start: "  # how a step ends whose service came to nothing

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from reconciler.agent.limits import check_others, limits_of
-from reconciler.agent.store import DamagedError, Store
+from reconciler.agent.cleanup.limits import check_others, limits_of
+from reconciler.agent.memory.store import DamagedError, Store
 from reconciler.core import cleanup as rules
 from reconciler.core.cleanup import Cleaned, Free, Kept, Memory, Why, bytes_in_words, in_words
 from reconciler.core.desired import Cleanup, Deployment

@@ -14,7 +14,7 @@ from reconciler.core.report import DeploymentReport
 from reconciler.launchers.base import Backend, BackendError
 
 if TYPE_CHECKING:
-    from reconciler.agent.health import Health
+    from reconciler.agent.rollout.health import Health
 
 _HINT = "the other replicas are left as they are"
 
@@ -44,7 +44,7 @@ class Prover:
         over = time.monotonic() - self.began.setdefault(step.id, time.monotonic())
         if step.service not in self.watches:
             return verdict
-        from reconciler.agent.health import in_time
+        from reconciler.agent.rollout.health import in_time
 
         return in_time(self.watches[step.service], verdict, over)
 

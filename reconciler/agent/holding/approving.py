@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from reconciler.agent.plans import Plans, Record, last_done
-from reconciler.agent.store import Store
+from reconciler.agent.holding.plans import Plans, Record, last_done
+from reconciler.agent.memory.store import Store
 from reconciler.agent.workspace import Workspace
 from reconciler.core import approval
 from reconciler.core.approval import SHORT, Aside, Gate, Waiting

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from reconciler.agent.store import Store
+from reconciler.agent.memory.store import Store
 from reconciler.core.desired import Deployment, Retention
 from reconciler.core.inventory import Inventory
 from reconciler.core.observed import Observed
@@ -23,7 +23,7 @@ from reconciler.install import method
 from reconciler.install.stored import Leftover, Shelf, again, link_of, lock_of, marker_of, shelf
 
 if TYPE_CHECKING:
-    from reconciler.agent.rollouts import Rollouts
+    from reconciler.agent.rollout.rollouts import Rollouts
 
 _VERSION, _LEFT = "clean:version:", "clean:leftover:"
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reconciler.agent.alone import Busy, alone
-from reconciler.agent.cleanup import Ended, Scratches, entry
+from reconciler.agent.cleanup.scratch import Ended, Scratches, entry
 from reconciler.core.outcome import ASKED_TO_STOP, Status, StepResult
 from reconciler.core.plan import Plan, Step
 from reconciler.core.report import DeploymentReport, Notice
@@ -21,7 +21,7 @@ from reconciler.source import SourceError
 
 if TYPE_CHECKING:
     from reconciler.agent.enforce import Enforcer
-    from reconciler.agent.masked import Masked
+    from reconciler.agent.secrets.masked import Masked
 
 
 class Purge:
@@ -110,7 +110,7 @@ class Purge:
         return done
 
     def _results(self, plan: Plan, report: DeploymentReport, scratches: Scratches) -> tuple[StepResult, ...]:
-        from reconciler.agent.masked import Masked
+        from reconciler.agent.secrets.masked import Masked
 
         observer = self._enforcer.observer
         observer.deployment(plan, self._enforcer.run)

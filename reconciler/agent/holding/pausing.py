@@ -10,7 +10,7 @@ from typing import NamedTuple
 from reconciler.agent.alone import Busy, alone
 from reconciler.agent.config import Agent, InvalidInput, seconds
 from reconciler.agent.here import Host
-from reconciler.agent.store import DamagedError, Store
+from reconciler.agent.memory.store import DamagedError, Store
 from reconciler.core import pauses
 from reconciler.core.observed import Pause
 from reconciler.core.problem import Origin, Problem

@@ -9,7 +9,7 @@ from reconciler.core.outcome import StepResult
 from reconciler.core.plan import Step
 
 if TYPE_CHECKING:
-    from reconciler.agent.mask import Mask
+    from reconciler.agent.secrets.mask import Mask
     from reconciler.apply.executor import Watcher
 
 
@@ -44,7 +44,7 @@ class Masked:
         if not text or not self._secrets:
             return text
         if self._mask is None:
-            from reconciler.agent.mask import Mask
+            from reconciler.agent.secrets.mask import Mask
 
             self._mask = Mask(self._secrets)
         return self._mask(text)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from reconciler.agent.approving import since
 from reconciler.agent.config import Agent, InvalidInput
 from reconciler.agent.here import Host
-from reconciler.agent.plans import Plans, Record
-from reconciler.agent.store import Store
+from reconciler.agent.holding.approving import since
+from reconciler.agent.holding.plans import Plans, Record
+from reconciler.agent.memory.store import Store
 from reconciler.core.approval import Gate
 from reconciler.core.desired import Approval
 from reconciler.core.problem import Origin, Problem

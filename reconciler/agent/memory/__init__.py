@@ -1,0 +1,1 @@
+"""What an agent remembers between passes, below its state directory."""

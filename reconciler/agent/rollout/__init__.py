@@ -1,0 +1,1 @@
+"""A new specification on its way: whether services are healthy, batch after batch, and the way back."""
