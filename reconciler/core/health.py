@@ -1,6 +1,7 @@
 """Whether a service does its work: from its unit, what it was asked, and what is remembered of it, to one word.
 
-Pure, like all of the core: `now` is an input. What was asked how is `host.prober`'s business, when is `agent.rollout.health`'s.
+Pure, like all of the core: `now` is an input. What was asked how is `host.prober`'s business, when is
+`agent.rollout.health`'s.
 """
 
 from __future__ import annotations
