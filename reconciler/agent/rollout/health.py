@@ -94,9 +94,12 @@ class Health:
         changes = {change.service: change for change in report.plan.diff.changes}
         before = {s.watch.service: s for s in (_subject(w, changes[w.service], report) for w in self.desired.watches)}
         verdicts, began = dict(report.health), time.monotonic()
+        later = {result.id for result in report.results if result.waits}
+        put_off = {step.service for step in report.plan.steps if step.id in later}
         while True:
             now = list(self._now(before, changes))
-            begun = [one for one in now if not _is_same(one, before[one.watch.service])]
+            same = put_off | {one.watch.service for one in now if _is_same(one, before[one.watch.service])}
+            begun = [one for one in now if one.watch.service not in same]
             found, _ = self._ask(begun, ())
             over = time.monotonic() - began
             verdicts |= {s.watch.service: in_time(s.watch, found[s.watch.service], over) for s in begun}
