@@ -64,7 +64,7 @@ def _when(now: Now) -> str:
     if not now.due:
         return f"the next pass reckons when it comes{last}"
     if now.due <= time.time():
-        return f"is due: the next pass removes what it says{last}"
+        return f"is due: `reconcile plan` tells what the next pass removes, or why it cannot{last}"
     return f"next at {_moment(now.due, now.rule.zone)}{last}"
 
 

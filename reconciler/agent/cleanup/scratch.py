@@ -90,11 +90,13 @@ class Scratches:
                 self._gaps.append(_gap(rule, error))
                 continue
             memory = self._memory.get(rule.name)
+            if rules.fitting(rule, memory, self._host, self._now) is None:
+                self.notices.append(f"{self.desired.environment}: cleanup.{rule.name} {_begins(self._begun(rule))}")
             why = rules.due(rule, memory, self._host, self._now, free)
             if why is not None:
                 self._why[rule.name] = why
             elif free is not None and free.is_short(rule) and memory is not None and memory.early:
-                self._findings.append(_shortage(rule))
+                self._findings.append(_shortage(rule, memory.early))
         return bool(self._why) or self._to_note() != self._before
 
     def told(self, plan: Plan) -> Plan:
@@ -352,9 +354,18 @@ def _gap(rule: Cleanup, error: Exception) -> Gap:
     return Gap("cleanup", rule.name, f"cleanup.{rule.name}: {so_nothing_goes(said(error))}")
 
 
-def _shortage(rule: Cleanup) -> Finding:
-    """Once it was looked for, until enough is free: each look would walk through the tree again."""
-    return Finding(f"cleanup.{rule.name}", f"{_short(rule)}, and nothing more below {rule.root} is old enough", 0.0)
+def _begins(memory: Memory) -> str:
+    """Once, so that somebody can look before it comes."""
+    when = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(memory.due)) if memory.due else "never"
+    return f"is new, or means something else now: it comes first at {when}, and `--dry-run` lists what would go"
+
+
+def _shortage(rule: Cleanup, looked: float = 0.0) -> Finding:
+    """`looked`: when; each look walks through the whole tree, so it is not done anew in each pass."""
+    is_ = "is" if not looked else f"was at {time.strftime('%H:%M', time.localtime(looked))}"
+    again = "; it is looked for again each hour" if looked else ""
+    message = f"{_short(rule)}, and nothing more below {rule.root} {is_} old enough{again}"
+    return Finding(f"cleanup.{rule.name}", message, 0.0)
 
 
 def _step(rule: Cleanup) -> Step:
