@@ -12,7 +12,7 @@ from shutil import which
 
 from reconciler.apply import places, ports
 from reconciler.core.checked import Verdict
-from reconciler.core.desired import Compiled, File, Service
+from reconciler.core.desired import Compiled, File, Role, Service
 from reconciler.core.plan import Action, Plan
 from reconciler.host import proc, twins
 
@@ -122,8 +122,10 @@ def missing_lock(folder: str) -> Missing | None:
 
 
 def open_folders(files: Iterable[File]) -> Iterator[Missing]:
-    """Folders in which others could put a file of their own in the place of one with a secret in it."""
-    for folder in sorted({os.path.dirname(file.path) for file in files if file.secret}):
+    """Folders in which others could put a file of their own in the place of one with a secret in it, or with the
+    variables of a service."""
+    private = (file for file in files if file.secret or file.role is Role.ENV)
+    for folder in sorted({os.path.dirname(file.path) for file in private}):
         try:
             mode = os.stat(folder).st_mode & 0o7777
         except OSError:

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from tests.faults.children import StandIn
 from tests.faults.stepped import FUNCTIONS
-from tests.scenarios.world import SLEEP, World, everything_below, temporary
+from tests.scenarios.world import SLEEP, World, everything_below, temporary, until
 
 KEEPER = "keeper"  # whom nothing concerns
 _WARM = 25  # passes until all is loaded that will be
@@ -79,7 +79,7 @@ class Soak:
         self._answer()
         self._settled()
         self._add_foreign(0)
-        self.kept = self._neighbours()
+        self.kept = until(lambda: found if (found := self._neighbours())["foreign"] else None)
 
     def end(self) -> None:
         self.loop.kill()

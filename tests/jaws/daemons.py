@@ -147,8 +147,12 @@ class Jaws:
 
     def port(self, service: str) -> str:
         """The one that a running daemon has read when it started."""
-        entries = Path(f"/proc/{self.world.pids()[service]}/environ").read_text().split("\0")
-        return next(entry.partition("=")[2] for entry in entries if entry.startswith("JAWS_PORT="))
+
+        def read() -> str:
+            entries = Path(f"/proc/{self.world.pids()[service]}/environ").read_text().split("\0")
+            return next((entry.partition("=")[2] for entry in entries if entry.startswith("JAWS_PORT=")), "")
+
+        return until(read)  # its shim becomes it a moment after it was started
 
     def replace(self, name: str, old: str, new: str) -> Path:
         """Edit a file below the root by hand."""

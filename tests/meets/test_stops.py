@@ -66,6 +66,7 @@ def test_services_are_drained_before_their_job_ends(bed: Slurm) -> None:
     assert log.read_text().split() == drained
     assert bed.members("web") == {}
     assert bed.deck.jobs() == []
+    bed.once()  # the notes on jobs go when they are over
     bed.world.idle()
 
 

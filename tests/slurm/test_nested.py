@@ -97,7 +97,7 @@ def test_a_job_of_a_service_goes_on_when_the_service_is_restarted(decks: Decks) 
     deck.commit(app="2.0")
     deck.converge()
     assert deck.cluster.job(number).state == "RUNNING"
-    assert len(children(deck, "sleep\x0086397\x00")) == 2  # of both starts
+    until(lambda: len(children(deck, "sleep\x0086397\x00")) == 2)  # of both starts
     assert children(deck, "sleep\x0086396\x00") == set()
 
 

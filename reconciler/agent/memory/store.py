@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import reconciler
 from reconciler import __version__
 from reconciler.agent.memory import clock
 from reconciler.agent.memory.codec import decode_deployment, decode_inventory, encode_deployment, encode_inventory
@@ -75,7 +76,7 @@ class SourceState(NamedTuple):
 
 def tool_identity() -> str:
     """Names this build of the tool: another one may compile differently."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = os.path.dirname(os.path.abspath(reconciler.__file__))
     return f"{__version__}/{_FORMAT}/{os.stat(package).st_mtime_ns}"
 
 

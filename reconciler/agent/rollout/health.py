@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import reconciler
 from reconciler.core import health
 from reconciler.core.change import Change
 from reconciler.core.desired import Ask, Probe, Verify, Watch
@@ -367,7 +368,7 @@ def ask(questions: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     if not questions:
         return {}
     longest = max(question["seconds"] for question in questions)
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(reconciler.__file__)))
     argv = [sys.executable, "-I", "-S", "-c", _CODE, package]
     env = environment() | {name: os.environ[name] for name in _KEPT if name in os.environ}
     running = []

@@ -42,7 +42,8 @@ def environment(address: Mapping[str, str], spec: str) -> dict[str, str]:
 # parent of what it leaves behind and a loop that runs for weeks collects no remains.
 _DETACH = """
 umask "$1" || exit
-: >"$2" && errors=$2
+rm -f "$2" && set -C && : >"$2" && errors=$2
+set +C
 shift 2
 /bin/sh -c 'export RECONCILE_PID=$$; exec "$@"' sh "$@" </dev/null >/dev/null 2>>"${errors:-/dev/null}" &
 echo "$!"
