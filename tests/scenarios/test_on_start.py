@@ -115,7 +115,7 @@ def test_a_change_restarts_its_service_alone_and_runs_it_anew(world: World) -> N
     assert change["reasons"][0].startswith("on_start ")
     world.once()
     until(lambda: ran(world) == ["one", "two"] or None)
-    after = world.pids()
+    after = until(lambda: found if (found := world.pids()).keys() == before.keys() else None)
     assert {name for name in after if after[name] != before[name]} == {"dns"}
     world.idle()
 
