@@ -27,9 +27,11 @@ import sys, time
 from reconciler.core.cleanup import Kept
 from reconciler.core.desired import Age, Cleanup, Sort
 from reconciler.host.scratch.clean import anything, clean, survey
+from reconciler.host.scratch.crew import WORKERS
 from reconciler.host.scratch.walk import Task
 of = Cleanup("x", sys.argv[2], 14, min_depth=2, max_depth=int(sys.argv[4]), age=Age(sys.argv[3]))
-print({"clean": clean, "survey": survey, "anything": anything}[sys.argv[1]](Task(of, Kept(of), time.time())))
+together = lambda task: clean(task, workers=WORKERS)  # as on a file system that is not of this host
+print({"clean": together, "survey": survey, "anything": anything}[sys.argv[1]](Task(of, Kept(of), time.time())))
 """
 _LINE = re.compile(r"(\w+)\((?:\w+<([^>]*)>, )?(?:\"([^\"]*)\")?(.*)\)\s+= (?:\d|-1)")
 _STATS = ("newfstatat", "fstatat64", "fstat", "fstat64", "stat", "lstat", "statx")

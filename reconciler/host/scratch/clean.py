@@ -10,6 +10,7 @@ from functools import partial
 from time import monotonic
 
 from reconciler.core.cleanup import Cleaned, Figures, Why
+from reconciler.host.dead import is_local
 from reconciler.host.scratch.clock import check as check_clock
 from reconciler.host.scratch.crew import BEHIND, WORKERS, Crew, Tally
 from reconciler.host.scratch.remove import Remover
@@ -58,11 +59,13 @@ def clean(
     task: Task,
     progress: Told = lambda _line: None,
     asked_to_stop: Callable[[], bool] = lambda: False,
-    workers: int = WORKERS,
+    workers: int = 0,
     clock: Callable[[], float] = monotonic,
 ) -> Cleaned:
-    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`. `clock`: in seconds."""
+    """Remove what a rule says, as far as its limit for one pass goes. Raises `RootError`. `clock`: in seconds.
+    `workers`: threads; 0: one on a disk of this host, where several only get into one another's way, else `WORKERS`."""
     rule, scheduled = task.rule, task.why is Why.SCHEDULE
+    workers = workers or (1 if is_local(rule.root) else WORKERS)
     tally = Tally(rule.minutes, rule.entries, asked_to_stop, clock)
     with _Held(task) as ground:
         if ground is None:
